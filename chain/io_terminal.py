@@ -1,0 +1,70 @@
+"""The terminal, once for all commands: errors as one line, JSON beside text, progress, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chain.errors import EXIT_FAILED, EXIT_OK, UserError
+
+Command = Callable[[Sequence[str]], int]
+
+
+def run_command(command: Command, argv: Sequence[str]) -> int:
+    """Run a command and turn what people can mend into one line on stderr and an exit code."""
+    try:
+        return command(argv)
+    except UserError as error:
+        sys.stderr.write(f"wavecomb: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("wavecomb: interrupted; everything acknowledged is kept\n")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"wavecomb: {where}{error.strerror or error}; check the path, its mode and free space\n")
+        return EXIT_FAILED
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on one line."""
+    print(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")), flush=True)
+
+
+class Progress:
+    """A progress bar on stderr: redrawn on a terminal, a line at each tenth elsewhere, silent if asked."""
+
+    def __init__(self, label: str, total: int, *, quiet: bool = False) -> None:
+        self.label = label
+        self.total = max(1, total)
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty()
+        self._shown = -1
+        self._started = time.monotonic()
+
+    def update(self, done: int, note: str = "") -> None:
+        """Show that `done` of `total` steps are behind us."""
+        percent = min(100, 100 * done // self.total)
+        step = 1 if self._terminal else 10
+        if self._quiet or percent // step == self._shown // step and self._shown >= 0:
+            return
+        self._shown = percent
+        seconds = time.monotonic() - self._started
+        bar = "#" * (percent // 5)
+        line = f"{self.label:<24} [{bar:<20}] {percent:3d} % {seconds:6.1f} s {note}"
+        sys.stderr.write(f"\r\x1b[K{line}" if self._terminal else f"{line}\n")
+        sys.stderr.flush()
+
+    def close(self, note: str = "") -> None:
+        """Finish the bar."""
+        self._shown = -1
+        self.update(self.total, note)
+        if self._terminal and not self._quiet:
+            sys.stderr.write("\n")

@@ -1,0 +1,51 @@
+"""The `wavecomb` command: hands over to the package that owns the sub-command, imported on demand."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+__version__ = "0.1.0"
+
+COMMANDS = {
+    "demo": ("radio_sim.io_demo", "bring up a whole network on simulated radios and open its page"),
+    "hotspot": ("hotspot.io_cli", "run, inspect and repair a hotspot"),
+    "map": ("coverage_map.io_cli", "serve the coverage map and its API"),
+    "routing": ("routing.io_cli", "train, evaluate and explain the congestion forecast"),
+    "job": ("hotspot.io_job", "submit a bandwidth job, see its status, cancel it"),
+    "chain": ("chain.io_cli", "run the ledger; explain and audit what it paid"),
+    "sim": ("radio_sim.io_cli", "simulate: run, import, live"),
+}
+
+
+def usage() -> str:
+    """Text of `wavecomb --help`."""
+    lines = [f"  {name:<9}{text}" for name, (_, text) in COMMANDS.items()]
+    return (
+        "usage: wavecomb COMMAND [OPTIONS]\n\nA wireless network that nobody owns.\n\ncommands:\n"
+        + "\n".join(lines)
+        + "\n\nexamples:\n  wavecomb demo\n  wavecomb COMMAND --help\n  wavecomb --version\n"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point: returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        print(f"wavecomb {__version__}")
+        return 0
+    if arguments[0] not in COMMANDS:
+        sys.stderr.write(f"wavecomb: {arguments[0]}: no such command; see wavecomb --help\n")
+        return 2
+    from chain.io_terminal import run_command
+
+    module = importlib.import_module(COMMANDS[arguments[0]][0])
+    return run_command(module.main, arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
