@@ -140,3 +140,14 @@ class Refusal:
 
     reason: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitResult:
+    """The ledger's answer to one submitted record; `index` is the dense index it handed out, if any."""
+
+    record_id: bytes
+    accepted: bool
+    index: int | None
+    reason: str
+    detail: str
