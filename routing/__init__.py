@@ -1,0 +1,1 @@
+"""Where traffic should go: telemetry, forecasts, path choice, jobs and AI placement."""
