@@ -39,6 +39,13 @@ class KeepReceptions:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchMix:
+    """Ask the ledger for the public randomness of an epoch and hand it to `receive_mix`."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """A line for the owner: a state change, or a fault with its remedy."""
 
@@ -46,7 +53,7 @@ class Log:
     text: str
 
 
-Action = SendFrame | SendDatagram | SubmitRecord | KeepReceptions | Log
+Action = SendFrame | SendDatagram | SubmitRecord | KeepReceptions | FetchMix | Log
 
 
 class Machine(Protocol):

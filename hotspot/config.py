@@ -1,0 +1,131 @@
+"""The daemon's settings: one documented record, read from TOML. A commented sample: `wavecomb hotspot config sample`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from chain.errors import UserError
+
+SAMPLE = """\
+# Wavecomb hotspot settings. Every key is shown with its default; [hotspot] cell is the only one you must set.
+[hotspot]
+cell = ""                  # H3 cell, resolution 7 to 10: as precise as you want to be seen
+latitude_udeg = 0          # centre of that cell, micro-degrees (written by `wavecomb hotspot init`)
+longitude_udeg = 0
+height_m = 6               # antenna above ground
+gain_cdb = 200             # antenna gain, hundredths of a dB
+eirp_cdbm = 2000           # radiated power at full power, hundredths of a dBm
+key_file = "hotspot.key"   # 32-byte seed, mode 0600; made at first run
+owner_key_file = "owner.key"  # pays the bond and receives rewards; made at first run
+queue = "queue.db"         # what must not be lost while the ledger is away
+status_file = "status.json"   # rewritten every five seconds
+chain_length = 65536       # epochs of secrets to commit to (455 days of 10 minutes)
+
+[radio]
+kind = "monitor"           # monitor, or replay (reads `interface` as a pcap file)
+interface = "mon0"         # a monitor-mode interface
+frequency_mhz = 2437       # channel that it beacons on
+can_set_power = false      # true where the driver can lower power per frame
+
+[ledger]
+url = "http://127.0.0.1:8100"  # or unix:/path/of/socket
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class HotspotSection:
+    """Key, place and files of a hotspot; see SAMPLE for each field's meaning."""
+
+    cell: str = ""
+    latitude_udeg: int = 0
+    longitude_udeg: int = 0
+    height_m: int = 6
+    gain_cdb: int = 200
+    eirp_cdbm: int = 2000
+    key_file: str = "hotspot.key"
+    owner_key_file: str = "owner.key"
+    queue: str = "queue.db"
+    status_file: str = "status.json"
+    chain_length: int = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class RadioSection:
+    """The radio that beacons leave by."""
+
+    kind: str = "monitor"
+    interface: str = "mon0"
+    frequency_mhz: int = 2437
+    can_set_power: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSection:
+    """Where records go."""
+
+    url: str = "http://127.0.0.1:8100"
+
+
+@dataclass(frozen=True, slots=True)
+class HotspotConfig:
+    """All settings of hotspotd."""
+
+    hotspot: HotspotSection
+    radio: RadioSection
+    ledger: LedgerSection
+
+
+Section = TypeVar("Section", HotspotSection, RadioSection, LedgerSection)
+
+
+def parse_config(text: str, source: str) -> HotspotConfig:
+    """Settings from TOML text. Raises UserError naming the key and what it takes."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(source, f"not valid TOML: {error}", "see: wavecomb hotspot config sample") from error
+    for name in table:
+        if name not in ("hotspot", "radio", "ledger"):
+            raise UserError(f"[{name}]", "unknown section", "use [hotspot], [radio] and [ledger]")
+    config = HotspotConfig(
+        hotspot=read_section("hotspot", HotspotSection, table.get("hotspot", {})),
+        radio=read_section("radio", RadioSection, table.get("radio", {})),
+        ledger=read_section("ledger", LedgerSection, table.get("ledger", {})),
+    )
+    _check(config)
+    return config
+
+
+def read_section(name: str, kind: type[Section], table: Mapping[str, Any]) -> Section:
+    """One section: known keys only, each of its default's type."""
+    if not isinstance(table, Mapping):
+        raise UserError(f"[{name}]", "is not a section", f"write it as [{name}]")
+    known = {f.name: type(f.default) for f in fields(kind)}
+    for key, value in table.items():
+        if key not in known:
+            raise UserError(f"{name}.{key}", "unknown key", f"known keys: {', '.join(sorted(known))}")
+        if type(value) is not known[key]:
+            raise UserError(f"{name}.{key}", f"{value!r} is not a {known[key].__name__}", "see: wavecomb hotspot config sample")
+    return kind(**table)
+
+
+def _check(config: HotspotConfig) -> None:
+    spot = config.hotspot
+    if not spot.cell or not _is_hex(spot.cell):
+        raise UserError("hotspot.cell", f"{spot.cell!r} is not an H3 cell", "run: wavecomb hotspot init --lat LAT --lon LON")
+    if not 1 <= spot.chain_length <= 1 << 20:
+        raise UserError("hotspot.chain_length", f"{spot.chain_length} is out of range", "use 1 to 1048576")
+    if config.radio.kind not in ("monitor", "replay"):
+        raise UserError("radio.kind", f"{config.radio.kind!r} is unknown", "use monitor or replay")
+    if not config.ledger.url.startswith(("http://", "unix:")):
+        raise UserError("ledger.url", f"{config.ledger.url!r} is not supported", "use http://HOST:PORT or unix:/PATH")
+
+
+def _is_hex(text: str) -> bool:
+    try:
+        return 0 < int(text, 16) < 1 << 64
+    except ValueError:
+        return False

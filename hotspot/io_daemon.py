@@ -1,0 +1,267 @@
+"""hotspotd: the shell around `HotspotNode`. One selector loop, one uplink thread, no asyncio, no NumPy.
+
+It turns radio frames and ledger events into the node's verbs, stores each batch of actions in the durable
+queue in one transaction, and only then lets records leave. It rewrites a status file every five seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from chain.errors import EXIT_FAILED, UserError
+from chain.io_client import LedgerClient
+from chain.io_keys import load_or_create_seed
+from chain.keys import public_key
+from chain.params import PRESETS, Params
+from chain.records import Registration
+from chain.wire import seal
+from hotspot.actions import Action, FetchMix, Log, SendFrame
+from hotspot.config import HotspotConfig
+from hotspot.directory import Directory
+from hotspot.io_queue import DurableQueue
+from hotspot.io_radio import Radio, open_radio
+from hotspot.io_uplink import DirectoryKnown, LedgerAway, LedgerBack, MixKnown, Submitted, Uplink
+from hotspot.node import HotspotNode, Identity
+from hotspot.secrets import SecretChain
+
+STATUS_S = 5.0
+LONGEST_WAIT_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What a daemon must know of its network before it can start."""
+
+    network_id: bytes
+    start_ms: int
+    preset: str
+
+    @property
+    def params(self) -> Params:
+        """Rules of the network's preset."""
+        return PRESETS[self.preset]
+
+
+def learn_network(client: LedgerClient, queue: DurableQueue) -> Network:
+    """The network's genesis: from the ledger, or as last seen when the ledger is away."""
+    try:
+        genesis = client.genesis()
+        network = Network(genesis.network_id, genesis.start_ms, genesis.preset)
+        queue.set_note("network", json.dumps([network.network_id.hex(), network.start_ms, network.preset]).encode())
+        return network
+    except OSError as error:
+        kept = queue.note("network")
+        if kept is None:
+            raise UserError("ledger.url", f"no answer ({error})", "start the ledger or mend the address", exit_code=EXIT_FAILED) from error
+        identifier, start_ms, preset = json.loads(kept)
+        return Network(bytes.fromhex(identifier), start_ms, preset)
+
+
+def assertion(config: HotspotConfig, key: bytes, owner: bytes, chain: SecretChain) -> Registration:
+    """The registration that these settings and this chain of secrets make."""
+    spot = config.hotspot
+    return Registration(
+        key=key,
+        owner=owner,
+        cell=int(spot.cell, 16),
+        latitude_udeg=spot.latitude_udeg,
+        longitude_udeg=spot.longitude_udeg,
+        height_m=spot.height_m,
+        gain_cdb=spot.gain_cdb,
+        eirp_cdbm=spot.eirp_cdbm,
+        frequency_mhz=config.radio.frequency_mhz,
+        flags=1 if config.radio.can_set_power else 0,
+        first_epoch=chain.first_epoch,
+        chain_length=chain.length,
+        anchor=chain.anchor,
+    )
+
+
+class Daemon:
+    """A running hotspot."""
+
+    def __init__(self, config: HotspotConfig, base: Path) -> None:
+        self._config = config
+        spot = config.hotspot
+        self._seed = load_or_create_seed(base / spot.key_file)
+        self._owner_seed = load_or_create_seed(base / spot.owner_key_file)
+        self._queue = DurableQueue(base / spot.queue)
+        self._status_path = base / spot.status_file
+        self._client = LedgerClient(config.ledger.url)
+        self._network = learn_network(self._client, self._queue)
+        self._radio: Radio = open_radio(config.radio.kind, config.radio.interface)
+        self._selector = selectors.DefaultSelector()
+        self._wake_r, self._wake_w = os.pipe()
+        os.set_blocking(self._wake_r, False)
+        self._directory = Directory()
+        self._uplink = Uplink(LedgerClient(config.ledger.url), self._wake)
+        self._registration_id: bytes | None = None
+        self._faults: dict[str, str] = {}
+        self._last_frame_ns: int | None = None
+        self._started_ns = time.time_ns()
+        self._stopping = False
+        self._node = self._make_node()
+
+    def _make_node(self) -> HotspotNode:
+        kept = self._queue.note("chain")
+        if kept is None:
+            params = self._network.params
+            epoch = (time.time_ns() // 1_000_000 - self._network.start_ms) // params.epoch_ms
+            kept = json.dumps([max(1, epoch + 1), self._config.hotspot.chain_length]).encode()
+            self._queue.set_note("chain", kept)
+        first_epoch, length = json.loads(kept)
+        identity = Identity(
+            seed=self._seed,
+            network_id=self._network.network_id,
+            start_ms=self._network.start_ms,
+            params=self._network.params,
+            cell=int(self._config.hotspot.cell, 16),
+            frequency_mhz=self._config.radio.frequency_mhz,
+            can_set_power=self._config.radio.can_set_power,
+        )
+        memory = self._queue.memory(public_key(self._seed))
+        return HotspotNode(identity, SecretChain(self._seed, first_epoch, length), self._directory, memory=memory)
+
+    # --- the loop ----------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; then store, close and return."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self._selector.register(self._radio, selectors.EVENT_READ, "radio")
+        self._selector.register(self._wake_r, selectors.EVENT_READ, "wake")
+        self._uplink.submit(self._queue.undelivered())
+        self._uplink.start()
+        self._log("info", f"hotspot {self._node.key.hex()[:16]} on {self._radio.description}")
+        status_at = 0.0
+        while not self._stopping:
+            for key, _ in self._selector.select(self._wait_s()):
+                self._read(str(key.data))
+            self._node.handle_deadline(time.time_ns())
+            self._carry_out(self._node.take_actions())
+            if time.monotonic() >= status_at:
+                status_at = time.monotonic() + STATUS_S
+                self._write_status()
+        self._close()
+
+    def _wait_s(self) -> float:
+        due = self._node.next_deadline()
+        if due is None:
+            return LONGEST_WAIT_S
+        return min(LONGEST_WAIT_S, max(0.0, (due - time.time_ns()) / 1e9))
+
+    def _read(self, source: str) -> None:
+        if source == "wake":
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake_r, 4096)
+            self._take_events()
+            return
+        now_ns = time.time_ns()
+        for frame in self._radio.receive():
+            self._last_frame_ns = now_ns
+            self._node.receive_frame(frame, now_ns)
+
+    def _take_events(self) -> None:
+        for event in self._uplink.drain():
+            now_ns = time.time_ns()
+            if isinstance(event, MixKnown):
+                self._node.receive_mix(event.epoch, event.mix, now_ns)
+            elif isinstance(event, DirectoryKnown):
+                self._directory.update((index, key) for index, key, _ in event.entries)
+                self._register(event)
+            elif isinstance(event, Submitted):
+                self._queue.settle(event.results)
+                for result in event.results:
+                    if not result.accepted:
+                        self._log("warning", f"the ledger refused a record: {result.reason}: {result.detail}")
+            elif isinstance(event, LedgerAway):
+                self._faults["LEDGER_DOWN"] = f"{event.problem}; everything is kept in the queue"
+                self._log("warning", self._faults["LEDGER_DOWN"])
+            elif isinstance(event, LedgerBack):
+                self._faults.pop("LEDGER_DOWN", None)
+
+    def _register(self, known: DirectoryKnown) -> None:
+        """Find this hotspot among those the ledger knows, or put it there."""
+        if self._node.index >= 0:
+            return
+        for index, key, bound_epoch in known.entries:
+            if key == self._node.key:
+                self._node.receive_registration(index, bound_epoch, time.time_ns())
+                self._log("info", f"registered as hotspot {index}, bound from epoch {bound_epoch}")
+                return
+        if self._registration_id is None:
+            owner = public_key(self._owner_seed)
+            record = assertion(self._config, self._node.key, owner, self._node.secrets)
+            signed = seal(record, self._network.network_id, [self._seed, self._owner_seed])
+            self._registration_id = signed.record_id
+            self._uplink.submit([(signed.record_id, signed.wire)])
+
+    def _carry_out(self, actions: Sequence[Action]) -> None:
+        if not actions:
+            return
+        self._uplink.submit(self._queue.store([(self._node.key, self._node.epoch, actions)]))
+        for action in actions:
+            if isinstance(action, SendFrame):
+                self._radio.send(action.frame, action.power_step_db)
+            elif isinstance(action, FetchMix):
+                self._uplink.fetch_mix(action.epoch)
+            elif isinstance(action, Log):
+                self._log(action.level, action.text)
+
+    # --- the owner's side --------------------------------------------------------------------------
+
+    def _write_status(self) -> None:
+        now_ns = time.time_ns()
+        heard = {
+            str(index): {"age_s": (now_ns - at) // 1_000_000_000, "rssi_dbm": rssi}
+            for index, (at, rssi) in sorted(self._node.last_heard.items())
+        }
+        status = {
+            "at_ms": now_ns // 1_000_000,
+            "started_ms": self._started_ns // 1_000_000,
+            "pid": os.getpid(),
+            "key": self._node.key.hex(),
+            "index": self._node.index,
+            "epoch": self._node.epoch,
+            "radio": self._radio.description,
+            "last_frame_age_s": None if self._last_frame_ns is None else (now_ns - self._last_frame_ns) // 1_000_000_000,
+            "counts": dict(sorted(self._node.counts.items())),
+            "queue": asdict(self._queue.counts()),
+            "faults": self._faults,
+            "heard": heard,
+        }
+        temporary = self._status_path.with_suffix(".tmp")
+        try:
+            temporary.write_text(json.dumps(status))
+            temporary.replace(self._status_path)
+        except OSError as error:
+            self._log("warning", f"status_file: {error}")
+
+    def _log(self, level: str, text: str) -> None:
+        if level != "debug":
+            sys.stderr.write(f"{level}: {text}\n")
+            sys.stderr.flush()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._wake_w, b"w")
+
+    def _stop(self, number: int, frame: object) -> None:
+        del number, frame
+        self._stopping = True
+
+    def _close(self) -> None:
+        self._uplink.stop()
+        self._take_events()
+        self._write_status()
+        self._radio.close()
+        self._queue.close()

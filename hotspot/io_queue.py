@@ -1,0 +1,175 @@
+"""The durable queue: receptions and signed records on disk before they count, and until the ledger has them.
+
+One SQLite file (WAL, synchronous FULL). A batch of a node's actions is one transaction. Delivery is at least
+once; records are idempotent by their id. The ring limit counts bytes of delivered and undelivered records and
+drops the oldest delivered first, then the oldest undelivered, and counts what it dropped.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from chain.errors import EXIT_FAILED, UserError
+from chain.records import SubmitResult
+from chain.wire import record_id
+from hotspot.actions import Action, KeepReceptions, SubmitRecord
+from hotspot.node import Memory, memory_from
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS receptions(
+    hotspot BLOB NOT NULL, epoch INTEGER NOT NULL, entry BLOB NOT NULL,
+    PRIMARY KEY (hotspot, epoch, entry)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS records(
+    id BLOB PRIMARY KEY, hotspot BLOB NOT NULL, epoch INTEGER NOT NULL, wire BLOB NOT NULL,
+    state INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '');
+CREATE INDEX IF NOT EXISTS undelivered ON records(state) WHERE state = 0;
+CREATE TABLE IF NOT EXISTS notes(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+"""
+NEW, DELIVERED, REFUSED = 0, 1, 2
+KEEP_EPOCHS = 3
+DEFAULT_LIMIT_BYTES = 40 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """Rows of a queue by state, and what the ring limit dropped since the file was made."""
+
+    new: int
+    delivered: int
+    refused: int
+    receptions: int
+    dropped: int
+
+
+class DurableQueue:
+    """What one or many hotspots of a process must not lose."""
+
+    def __init__(self, path: Path, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
+        self.path = path
+        self._limit_bytes = limit_bytes
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(SCHEMA)
+        except (sqlite3.Error, OSError) as error:
+            raise _queue_error(path, error) from error
+
+    def close(self) -> None:
+        """Close the file; everything stored is on disk already."""
+        self._db.close()
+
+    # --- storing -----------------------------------------------------------------------------------
+
+    def store(self, batches: Iterable[tuple[bytes, int, Sequence[Action]]]) -> list[tuple[bytes, bytes]]:
+        """Store (hotspot key, current epoch, actions) in one transaction; return (record id, wire) of new records.
+
+        When it returns, everything is on disk. On failure nothing of it is, and a UserError says why.
+        """
+        fresh: list[tuple[bytes, bytes]] = []
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for key, epoch, actions in batches:
+                for action in actions:
+                    if isinstance(action, KeepReceptions):
+                        rows = [(key, action.epoch, entry) for entry in action.receptions]
+                        self._db.executemany("INSERT OR IGNORE INTO receptions VALUES (?, ?, ?)", rows)
+                    elif isinstance(action, SubmitRecord):
+                        fresh.append(self._store_record(key, epoch, action.wire))
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise _queue_error(self.path, error) from error
+        return fresh
+
+    def _store_record(self, key: bytes, epoch: int, wire: bytes) -> tuple[bytes, bytes]:
+        identifier = record_id(wire)
+        self._db.execute(
+            "INSERT OR IGNORE INTO records(id, hotspot, epoch, wire) VALUES (?, ?, ?, ?)",
+            (identifier, key, epoch, wire),
+        )
+        return identifier, wire
+
+    def settle(self, results: Iterable[SubmitResult]) -> None:
+        """Note the ledger's answers, then drop what is old enough or over the limit."""
+        rows = [(DELIVERED if r.accepted else REFUSED, r.reason, r.record_id) for r in results]
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("UPDATE records SET state = ?, reason = ? WHERE id = ?", rows)
+            self._trim()
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise _queue_error(self.path, error) from error
+
+    def _trim(self) -> None:
+        newest = self._db.execute("SELECT max(epoch) FROM records").fetchone()[0]
+        if newest is None:
+            return
+        self._db.execute("DELETE FROM receptions WHERE epoch < ?", (newest - KEEP_EPOCHS,))
+        self._db.execute(
+            "DELETE FROM records WHERE state = ? AND epoch < ?", (DELIVERED, newest - KEEP_EPOCHS)
+        )
+        size = self._db.execute("SELECT coalesce(sum(length(wire)), 0) FROM records").fetchone()[0]
+        if size > self._limit_bytes:
+            self._drop(size - self._limit_bytes)
+
+    def _drop(self, excess: int) -> None:
+        dropped = 0
+        order = "SELECT id, length(wire) FROM records ORDER BY state = 0, epoch"
+        for identifier, length in self._db.execute(order).fetchall():
+            if excess <= 0:
+                break
+            self._db.execute("DELETE FROM records WHERE id = ?", (identifier,))
+            excess -= length
+            dropped += 1
+        total = int(self.note("dropped") or b"0") + dropped
+        self._db.execute("INSERT OR REPLACE INTO notes VALUES ('dropped', ?)", (str(total).encode(),))
+
+    # --- finding again -----------------------------------------------------------------------------
+
+    def undelivered(self) -> list[tuple[bytes, bytes]]:
+        """(record id, wire) that the ledger hasn't answered yet, oldest first."""
+        query = "SELECT id, wire FROM records WHERE state = 0 ORDER BY epoch, rowid"
+        return [(bytes(i), bytes(w)) for i, w in self._db.execute(query)]
+
+    def memory(self, key: bytes) -> Memory:
+        """What a node with this key must find again after a restart."""
+        rows: dict[int, list[bytes]] = {}
+        query = "SELECT epoch, entry FROM receptions WHERE hotspot = ?"
+        for epoch, entry in self._db.execute(query, (key,)):
+            rows.setdefault(epoch, []).append(bytes(entry))
+        last = self._db.execute("SELECT max(epoch) FROM records WHERE hotspot = ?", (key,)).fetchone()[0]
+        return memory_from(rows, -1 if last is None else last)
+
+    def note(self, name: str) -> bytes | None:
+        """A small value kept beside the queue, or None."""
+        row = self._db.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def set_note(self, name: str, value: bytes) -> None:
+        """Keep a small value beside the queue."""
+        self._db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
+
+    def counts(self) -> QueueCounts:
+        """How much of what is in the file."""
+        by_state = dict(self._db.execute("SELECT state, count(*) FROM records GROUP BY state").fetchall())
+        receptions = self._db.execute("SELECT count(*) FROM receptions").fetchone()[0]
+        return QueueCounts(
+            new=by_state.get(NEW, 0),
+            delivered=by_state.get(DELIVERED, 0),
+            refused=by_state.get(REFUSED, 0),
+            receptions=receptions,
+            dropped=int(self.note("dropped") or b"0"),
+        )
+
+
+def _queue_error(path: Path, error: Exception) -> UserError:
+    remedy = "free some space or name another path" if "full" in str(error) else "check that the folder is writable"
+    return UserError("queue", f"{path}: {error}", remedy, exit_code=EXIT_FAILED)

@@ -1,0 +1,167 @@
+"""The way to the ledger: one background thread that delivers records and fetches what nodes need to know.
+
+The main loop never waits for the network. It hands over work, and drains events that the thread has ready;
+`wake` is called when there are some. While the ledger is away the thread retries with a growing pause, and
+says so once, and once more when the ledger is back.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from chain.io_client import LedgerClient
+from chain.records import SubmitResult
+
+BATCH = 64
+RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+REFRESH_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The ledger answered these records."""
+
+    results: tuple[SubmitResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MixKnown:
+    """The public randomness of an epoch."""
+
+    epoch: int
+    mix: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryKnown:
+    """Hotspots of the network: (index, key, epoch from which the registration binds)."""
+
+    entries: tuple[tuple[int, bytes, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerAway:
+    """The ledger can't be reached, and why."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerBack:
+    """The ledger answers again."""
+
+
+Event = Submitted | MixKnown | DirectoryKnown | LedgerAway | LedgerBack
+
+
+class Uplink(threading.Thread):
+    """Delivers records at least once, in order, and answers questions about the ledger."""
+
+    def __init__(self, client: LedgerClient, wake: Callable[[], None]) -> None:
+        super().__init__(name="uplink", daemon=True)
+        self._client = client
+        self._wake = wake
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._lock = threading.Condition()
+        self._records: deque[tuple[bytes, bytes]] = deque()
+        self._mixes: set[int] = set()
+        self._stopping = False
+        self._away = False
+        self._refresh_at = 0.0
+
+    # --- from the main loop ------------------------------------------------------------------------
+
+    def submit(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """Deliver (record id, wire) until the ledger answers."""
+        with self._lock:
+            self._records.extend(records)
+            self._lock.notify()
+
+    def fetch_mix(self, epoch: int) -> None:
+        """Report the mix of this epoch once the ledger has it; an older question is dropped."""
+        with self._lock:
+            self._mixes = {e for e in self._mixes if e >= epoch - 1} | {epoch}
+            self._lock.notify()
+
+    def drain(self) -> list[Event]:
+        """Events that are ready."""
+        events = []
+        while not self._events.empty():
+            events.append(self._events.get())
+        return events
+
+    def backlog(self) -> int:
+        """Records that wait for an answer."""
+        return len(self._records)
+
+    def stop(self) -> None:
+        """End the thread; what is undelivered stays in the durable queue."""
+        with self._lock:
+            self._stopping = True
+            self._lock.notify()
+        self.join(timeout=5)
+
+    # --- the thread --------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Work until stopped."""
+        failures = 0
+        while not self._stopping:
+            try:
+                idle = self._work()
+                failures = 0
+                self._note_back()
+            except OSError as error:
+                idle = RETRY_S[min(failures, len(RETRY_S) - 1)]
+                failures += 1
+                self._note_away(str(error))
+            with self._lock:
+                if not self._stopping and (failures or not self._records):
+                    self._lock.wait(timeout=idle)
+
+    def _work(self) -> float:
+        """Do what is wanted now; return how long to rest, in seconds, unless woken."""
+        self._deliver()
+        waiting = self._ask_mixes()
+        if time.monotonic() >= self._refresh_at:
+            entries = tuple((row.index, row.key, row.bound_epoch) for row in self._client.hotspots())
+            self._refresh_at = time.monotonic() + REFRESH_S
+            self._emit(DirectoryKnown(entries))
+        return 0.1 if waiting else REFRESH_S
+
+    def _deliver(self) -> None:
+        while self._records and not self._stopping:
+            batch = [self._records[i] for i in range(min(BATCH, len(self._records)))]
+            results = self._client.submit([wire for _, wire in batch])
+            with self._lock:
+                for _ in batch:
+                    self._records.popleft()
+            self._emit(Submitted(tuple(results)))
+
+    def _ask_mixes(self) -> bool:
+        for epoch in sorted(self._mixes):
+            mix = self._client.mix(epoch)
+            if mix is not None:
+                with self._lock:
+                    self._mixes.discard(epoch)
+                self._emit(MixKnown(epoch, mix))
+        return bool(self._mixes)
+
+    def _emit(self, event: Event) -> None:
+        self._events.put(event)
+        self._wake()
+
+    def _note_away(self, problem: str) -> None:
+        if not self._away:
+            self._away = True
+            self._emit(LedgerAway(problem))
+
+    def _note_back(self) -> None:
+        if self._away:
+            self._away = False
+            self._emit(LedgerBack())

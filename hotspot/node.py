@@ -1,0 +1,351 @@
+"""The hotspot as a sans-IO machine: beacons, witnessing, and the one signed message per epoch.
+
+An epoch of a node, in milliseconds from its start (lead = `params.message_lead_ms`):
+
+    0 ........................ epoch_ms - lead ............ epoch_ms
+    |  beacon n in its n-th part  |  freeze, commit, report, reveal  |
+    |  receptions are kept        |  (one message, at a drawn time)  |
+
+    phase    | at its start                         | frames heard       | leaves at
+    LISTEN   | fetch R_e, plan beacons when it came | kept as receptions | message time
+    REPORTED | flush, freeze, seal and submit       | too late, counted  | next epoch
+
+The report of an epoch is what was kept until its commit was made, never more: the commit binds it. Both
+actions leave in one batch, [KeepReceptions, SubmitRecord], and a driver stores a batch in one transaction, so
+that a process that dies at any moment finds either both or neither. A node that was restored never signs a
+second message for an epoch that has one: two would prove a cloned key.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from chain.draws import answer, commit, digest, power_step_db, slot_ms, u32
+from chain.keys import public_key, sign, verify
+from chain.params import Params
+from chain.records import EpochMessage, Reception, Refusal
+from chain.wire import pack_reception, seal
+from hotspot.actions import Action, FetchMix, KeepReceptions, Log, SendFrame, SubmitRecord
+from hotspot.directory import Directory
+from hotspot.frame import SIGNED_BYTES, Beacon, build_frame, pack_beacon, parse_frame
+from hotspot.secrets import SecretChain
+
+MS = 1_000_000
+FLUSH_ROWS = 64
+FLUSH_NS = 1_000 * MS
+MIX_GRACE_SHARE = 20  # beacons are planned without R_e once 1/20 of the epoch passed without it
+NO_MIX = bytes(32)
+_EPOCH_SEQUENCE = struct.Struct(">II")
+
+Verifier = Callable[[bytes, bytes], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a node is: its key, its place, its radio, and its network."""
+
+    seed: bytes
+    network_id: bytes
+    start_ms: int
+    params: Params
+    cell: int
+    frequency_mhz: int
+    can_set_power: bool = True
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a node must find again after a crash: receptions by epoch, and the last epoch it signed."""
+
+    receptions: dict[int, set[bytes]] = field(default_factory=dict)
+    last_message_epoch: int = -1
+
+
+def mac_of(key: bytes) -> bytes:
+    """A locally administered unicast MAC address derived from a key."""
+    head = digest("mac", key)[:6]
+    return bytes([(head[0] & 0xFC) | 0x02]) + head[1:]
+
+
+def beacon_verifier(network_id: bytes) -> Verifier:
+    """Check a beacon payload's signature, remembering the answer by payload."""
+    seen: dict[bytes, bool] = {}
+
+    def check(key: bytes, payload: bytes) -> bool:
+        known = seen.get(payload)
+        if known is None:
+            if len(seen) > 16_384:
+                seen.clear()
+            known = verify(key, "beacon", network_id, payload[:SIGNED_BYTES], payload[SIGNED_BYTES:])
+            seen[payload] = known
+        return known
+
+    return check
+
+
+class HotspotNode:
+    """One hotspot. Feed it frames, mixes and the time; take its actions."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        secrets: SecretChain,
+        directory: Directory,
+        verifier: Verifier | None = None,
+        memory: Memory | None = None,
+    ) -> None:
+        self.identity = identity
+        self.secrets = secrets
+        self.directory = directory
+        self.key = public_key(identity.seed)
+        self.mac = mac_of(self.key)
+        self.counts: Counter[str] = Counter()
+        self.last_heard: dict[int, tuple[int, int | None]] = {}  # index > (time_ns, rssi_dbm)
+        self.epoch = -1
+        self._verify = verifier or beacon_verifier(identity.network_id)
+        self._memory = memory or Memory()
+        self._actions: list[Action] = []
+        self._mixes: dict[int, bytes] = {}
+        self._planned: list[tuple[int, int]] = []  # (time_ns, sequence), soonest last
+        self._plan_by_ns: int | None = None
+        self._message_ns: int | None = None
+        self._unkept: list[bytes] = []
+        self._flush_ns: int | None = None
+        self._seen: set[tuple[int, int]] = set()
+        self._mac_sequence = 0
+        self._index = -1
+        self._bound_epoch = 0
+
+    # --- what the world tells it -------------------------------------------------------------------
+
+    def receive_registration(self, index: int, bound_epoch: int, now_ns: int) -> None:
+        """The ledger knows this hotspot as `index`; its secrets bind from `bound_epoch` on."""
+        self._index = index
+        self._bound_epoch = max(bound_epoch, self.secrets.first_epoch)
+        self.directory.update([(index, self.key)])
+        self._enter_epoch(now_ns)
+
+    def receive_mix(self, epoch: int, mix: bytes, now_ns: int) -> None:
+        """The public randomness R_epoch became known."""
+        self._mixes = {e: m for e, m in self._mixes.items() if e >= self.epoch - 2}
+        self._mixes[epoch] = mix
+        if epoch == self.epoch and self._plan_by_ns is not None:
+            self._plan_beacons(now_ns)
+
+    def receive_frame(self, data: bytes, now_ns: int) -> None:
+        """A frame with its radiotap header came from the radio."""
+        heard = parse_frame(data)
+        if isinstance(heard, Refusal):
+            self.counts[heard.reason] += 1
+            return
+        payload = heard.payload
+        key = payload[2:34]
+        if key == self.key:
+            self.counts["echo"] += 1
+            return
+        epoch, sequence = _EPOCH_SEQUENCE.unpack_from(payload, 34)
+        index = self.directory.index_of(key)
+        reason = self._reason_to_ignore(index, epoch, sequence, now_ns)
+        if reason is None and not self._verify(key, payload):
+            reason = "bad_signature"
+        if reason is not None or index is None:
+            self.counts[reason or "unknown_key"] += 1
+            return
+        self.counts["heard"] += 1
+        self.last_heard[index] = (now_ns, heard.rssi_dbm)
+        self._seen.add((index, sequence))
+        self._note(index, sequence, heard.rssi_dbm, heard.frequency_mhz, payload[42:46], now_ns)
+
+    # --- time --------------------------------------------------------------------------------------
+
+    def next_deadline(self) -> int | None:
+        """Soonest time in ns at which something is due; None before registration."""
+        if self._index < 0:
+            return None
+        candidates = [self._epoch_start_ns(self.epoch + 1)]
+        if self._planned:
+            candidates.append(self._planned[-1][0])
+        for due in (self._plan_by_ns, self._message_ns, self._flush_ns):
+            if due is not None:
+                candidates.append(due)
+        return min(candidates)
+
+    def handle_deadline(self, now_ns: int) -> None:
+        """Do everything that is due at `now_ns`."""
+        if self._index < 0:
+            return
+        if self._message_ns is not None and now_ns >= self._message_ns:
+            self._report()
+        if now_ns >= self._epoch_start_ns(self.epoch + 1):
+            self._enter_epoch(now_ns)
+        if self._plan_by_ns is not None and now_ns >= self._plan_by_ns:
+            self.counts["mix_missing"] += 1
+            self._plan_beacons(now_ns)
+        while self._planned and now_ns >= self._planned[-1][0]:
+            self._beacon(self._planned.pop()[1], now_ns)
+        if self._flush_ns is not None and now_ns >= self._flush_ns:
+            self._flush()
+
+    def take_actions(self) -> list[Action]:
+        """Hand over the actions gathered since the last call."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    # --- views -------------------------------------------------------------------------------------
+
+    @property
+    def index(self) -> int:
+        """Ledger index, -1 before registration."""
+        return self._index
+
+    def kept(self, epoch: int) -> int:
+        """How many receptions of an epoch are held."""
+        return len(self._memory.receptions.get(epoch, ()))
+
+    # --- inside ------------------------------------------------------------------------------------
+
+    def _epoch_of(self, now_ns: int) -> int:
+        return (now_ns // MS - self.identity.start_ms) // self.identity.params.epoch_ms
+
+    def _epoch_start_ns(self, epoch: int) -> int:
+        return (self.identity.start_ms + epoch * self.identity.params.epoch_ms) * MS
+
+    def _reason_to_ignore(self, index: int | None, epoch: int, sequence: int, now_ns: int) -> str | None:
+        if index is None:
+            return "unknown_key"
+        if epoch != self.epoch or epoch != self._epoch_of(now_ns):
+            return "other_epoch"
+        if sequence >= self.identity.params.beacons_per_epoch:
+            return "bad_sequence"
+        if self._message_ns is None:
+            return "too_late"
+        return "repeat" if (index, sequence) in self._seen else None
+
+    def _note(
+        self, index: int, sequence: int, rssi_dbm: int | None, frequency_mhz: int | None, tag: bytes, now_ns: int
+    ) -> None:
+        reception = Reception(
+            heard=index,
+            sequence=sequence,
+            flags=0 if rssi_dbm is not None else 1,
+            rssi_cdbm=100 * (rssi_dbm or 0),
+            frequency_mhz=frequency_mhz or self.identity.frequency_mhz,
+            tag=tag,
+        )
+        self._unkept.append(pack_reception(reception))
+        if len(self._unkept) >= FLUSH_ROWS:
+            self._flush()
+        elif self._flush_ns is None:
+            self._flush_ns = now_ns + FLUSH_NS
+
+    def _flush(self) -> None:
+        self._flush_ns = None
+        if self._unkept:
+            rows, self._unkept = tuple(self._unkept), []
+            self._memory.receptions.setdefault(self.epoch, set()).update(rows)
+            self._actions.append(KeepReceptions(self.epoch, rows))
+
+    def _enter_epoch(self, now_ns: int) -> None:
+        epoch = self._epoch_of(now_ns)
+        if epoch == self.epoch:
+            return
+        self._flush()
+        self.epoch = epoch
+        self._planned = []
+        self._message_ns = self._plan_by_ns = None
+        kept = self._memory.receptions
+        self._memory.receptions = {e: rows for e, rows in kept.items() if e >= epoch - 1}
+        self._seen = set(_pairs(self._memory.receptions.get(epoch, ())))
+        if not self._is_active(epoch):
+            return
+        if self._memory.last_message_epoch < epoch:
+            self._message_ns = self._message_time_ns(epoch)
+        share = self.identity.params.epoch_ms * MS // MIX_GRACE_SHARE
+        self._plan_by_ns = max(now_ns, self._epoch_start_ns(epoch)) + share
+        if epoch in self._mixes:
+            self._plan_beacons(now_ns)
+        else:
+            self._actions.append(FetchMix(epoch))
+
+    def _is_active(self, epoch: int) -> bool:
+        return epoch >= self._bound_epoch and self.secrets.covers(epoch) and self.secrets.covers(epoch - 1)
+
+    def _message_time_ns(self, epoch: int) -> int:
+        """A drawn time in the first three fifths of the last part, so that the ledger isn't stormed."""
+        params = self.identity.params
+        draw = int.from_bytes(digest("message-time", self.key, u32(epoch))[:4], "big")
+        jitter_ns = (draw * params.message_lead_ms * MS * 3 // 5) >> 32
+        return self._epoch_start_ns(epoch + 1) - params.message_lead_ms * MS + jitter_ns
+
+    def _plan_beacons(self, now_ns: int) -> None:
+        """Fix the times of this epoch's beacons; one whose time has passed meanwhile leaves at once."""
+        self._plan_by_ns = None
+        params, secret = self.identity.params, self.secrets.link(self.epoch)
+        mix = self._mixes.get(self.epoch, NO_MIX)
+        start = self._epoch_start_ns(self.epoch)
+        part_ns = (params.epoch_ms - params.message_lead_ms) * MS // params.beacons_per_epoch
+        plan = []
+        for sequence in range(params.beacons_per_epoch):
+            part_end = start + (sequence + 1) * part_ns
+            if now_ns < part_end:
+                due = start + slot_ms(params, secret, mix, sequence) * MS
+                plan.append((max(due, now_ns), sequence))
+        self._planned = sorted(plan, reverse=True)
+
+    def _beacon(self, sequence: int, now_ns: int) -> None:
+        identity, epoch = self.identity, self.epoch
+        secret, mix = self.secrets.link(epoch), self._mixes.get(epoch, NO_MIX)
+        beacon = Beacon(
+            key=self.key,
+            epoch=epoch,
+            sequence=sequence,
+            answer=answer(secret, epoch, sequence),
+            cell=identity.cell,
+            frequency_mhz=identity.frequency_mhz,
+            flags=1,
+            time_ns=now_ns,
+            signature=bytes(64),
+        )
+        head = pack_beacon(beacon)[:SIGNED_BYTES]
+        payload = head + sign(identity.seed, "beacon", identity.network_id, head)
+        step = power_step_db(secret, mix, sequence) if identity.can_set_power else 0
+        self._mac_sequence = (self._mac_sequence + 1) % 4096
+        frame = build_frame(payload, self.mac, self._mac_sequence)
+        self.counts["beacons"] += 1
+        self._actions.append(SendFrame(frame, step, identity.frequency_mhz))
+
+    def _report(self) -> None:
+        """Freeze this epoch's receptions and sign the epoch message."""
+        self._message_ns = None
+        self._flush()
+        epoch = self.epoch
+        message = EpochMessage(
+            hotspot=self._index,
+            epoch=epoch,
+            commit=commit(self._index, epoch, self.secrets.link(epoch), self._report_of(epoch)),
+            report=self._report_of(epoch - 1),
+            reveal=self.secrets.link(epoch - 1),
+        )
+        signed = seal(message, self.identity.network_id, [self.identity.seed])
+        self._memory.last_message_epoch = epoch
+        self.counts["messages"] += 1
+        self._actions.append(SubmitRecord(signed.wire))
+        self._actions.append(Log("debug", f"epoch {epoch}: {len(message.report) // 14} receptions reported"))
+
+    def _report_of(self, epoch: int) -> bytes:
+        rows = sorted(self._memory.receptions.get(epoch, ()))
+        return b"".join(rows[: self.identity.params.max_receptions])
+
+
+def _pairs(rows: Iterable[bytes]) -> list[tuple[int, int]]:
+    """(heard, sequence) of packed receptions."""
+    return [(int.from_bytes(row[:4], "big"), row[4]) for row in rows]
+
+
+def memory_from(rows: Mapping[int, Iterable[bytes]], last_message_epoch: int) -> Memory:
+    """Memory as a driver stored it: packed receptions by epoch and the last epoch with a message."""
+    return Memory({epoch: set(packed) for epoch, packed in rows.items()}, last_message_epoch)
+
