@@ -1,0 +1,85 @@
+"""Everything that is derived by hashing: chain links, answers, slots, commits, mixes and draws.
+
+Formulas: docs/records.md, "Derived values". One tag per purpose keeps them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+
+from chain.params import Params
+
+ANSWER_BYTES = 16
+TAG_BYTES = 4
+POWER_STEPS_DB = (0, 3, 6, 9)
+
+
+def u32(number: int) -> bytes:
+    """Big-endian, 4 bytes; OverflowError outside u32."""
+    return number.to_bytes(4, "big")
+
+
+def u64(number: int) -> bytes:
+    """Big-endian, 8 bytes; OverflowError outside u64."""
+    return number.to_bytes(8, "big")
+
+
+def digest(tag: str, *parts: bytes) -> bytes:
+    """H(tag, parts…): SHA-256 over the domain tag's line and the parts."""
+    return sha256(b"wavecomb:" + tag.encode() + b":v1\n" + b"".join(parts)).digest()
+
+
+def chain_link(link: bytes) -> bytes:
+    """x_(e-1) of x_e: the next link towards the anchor."""
+    return sha256(b"wavecomb:chain-link:v1\n" + link).digest()
+
+
+def answer(secret: bytes, epoch: int, sequence: int) -> bytes:
+    """The 16 bytes that beacon `sequence` of `epoch` carries; only the owner of x_e can make them."""
+    return digest("answer", secret, u32(epoch), u32(sequence))[:ANSWER_BYTES]
+
+
+def tag_of(answer_bytes: bytes) -> bytes:
+    """The 4 bytes of an answer that a reception keeps."""
+    return answer_bytes[:TAG_BYTES]
+
+
+def commit(hotspot: int, epoch: int, secret: bytes, report: bytes) -> bytes:
+    """Binds a hotspot to its report of `epoch` before that epoch's secrets are out."""
+    return digest("commit", u32(hotspot), u32(epoch), secret, report)
+
+
+def genesis_mix(network_id: bytes) -> bytes:
+    """R_0."""
+    return digest("mix", network_id, u32(0))
+
+
+def mix(previous: bytes, epoch: int, secrets: Iterable[bytes]) -> bytes:
+    """R_epoch from R_(epoch-1) and the secrets x_(epoch-2) revealed in epoch-1, by ascending index."""
+    return digest("mix", previous, u32(epoch), *secrets)
+
+
+def _slot(secret: bytes, mix_of_epoch: bytes, sequence: int) -> bytes:
+    return digest("slot", secret, mix_of_epoch, u32(sequence))
+
+
+def slot_ms(params: Params, secret: bytes, mix_of_epoch: bytes, sequence: int) -> int:
+    """Offset in ms, from the start of the epoch, at which beacon `sequence` is due.
+
+    The epoch less its last `message_lead_ms` is cut into `beacons_per_epoch` equal parts; the beacon
+    falls somewhere in its own part.
+    """
+    part = (params.epoch_ms - params.message_lead_ms) // params.beacons_per_epoch
+    draw_u64 = int.from_bytes(_slot(secret, mix_of_epoch, sequence)[:8], "big")
+    return sequence * part + (draw_u64 * part >> 64)
+
+
+def power_step_db(secret: bytes, mix_of_epoch: bytes, sequence: int) -> int:
+    """How far below full power the beacon is sent: 0, 3, 6 or 9 dB; not in the frame."""
+    return POWER_STEPS_DB[_slot(secret, mix_of_epoch, sequence)[8] & 3]
+
+
+def draw(mix_after: bytes, beaconer: int, epoch: int, sequence: int, witness: int) -> bytes:
+    """A witness's lot for one beacon under R_(epoch+2); the smallest `witnesses_drawn` count."""
+    return digest("draw", mix_after, u32(beaconer), u32(epoch), u32(sequence), u32(witness))

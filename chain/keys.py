@@ -1,0 +1,46 @@
+"""Ed25519 as PyNaCl accepts it, over the network's domain-tagged messages (docs/records.md, Envelope).
+
+Libraries disagree on edge cases of RFC 8032; the accept set of PyNaCl is the rule, no other decides.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.exceptions import BadSignatureError
+
+SEED_BYTES = 32
+KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+
+
+@lru_cache(maxsize=8_192)
+def _keypair(seed: bytes) -> tuple[bytes, bytes]:
+    return crypto_sign_seed_keypair(seed)
+
+
+def public_key(seed: bytes) -> bytes:
+    """The 32-byte public key of a 32-byte seed; ValueError for another length."""
+    return _keypair(seed)[0]
+
+
+def signed_message(name: str, network_id: bytes, body: bytes) -> bytes:
+    """What is really signed: the domain tag's line, the network id, the body."""
+    return b"wavecomb:" + name.encode() + b":v1\n" + network_id + body
+
+
+def sign(seed: bytes, name: str, network_id: bytes, body: bytes) -> bytes:
+    """The 64-byte signature of a body under a domain tag."""
+    return crypto_sign(signed_message(name, network_id, body), _keypair(seed)[1])[:SIGNATURE_BYTES]
+
+
+def verify(key: bytes, name: str, network_id: bytes, body: bytes, signature: bytes) -> bool:
+    """Whether the signature holds; False for wrong lengths too."""
+    if len(key) != KEY_BYTES or len(signature) != SIGNATURE_BYTES:
+        return False
+    try:
+        crypto_sign_open(signature + signed_message(name, network_id, body), key)
+    except BadSignatureError:
+        return False
+    return True

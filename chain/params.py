@@ -1,0 +1,126 @@
+"""The constants of a network, each with its derivation; a genesis names one preset and never changes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CREDIT_UCR = 1_000_000
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """Rules of one network as numbers: times in ms, money in micro-credits (ucr), shares in basis points."""
+
+    name: str
+
+    # One signed message per hotspot and epoch: 10 minutes keeps 300,000 hotspots at 500 messages/s.
+    epoch_ms: int
+    # A beacon costs 1.6 ms of air at 1 Mb/s; four in ten minutes is under 0.002 % per neighbour.
+    beacons_per_epoch: int
+    # Mainnet settles daily. Shorter presets settle within a minute or ten, so that a person sees it.
+    settlement_epochs: int
+    # Beacons end this long before the epoch does, so that the message about them arrives inside it.
+    message_lead_ms: int
+    # A late message is kept for the map this long, and no longer: fork evidence is held as long.
+    late_epochs: int
+    # Longest silence that a reveal may bridge; each epoch costs one hash, 1,008 of them under 1 ms.
+    chain_gap_max: int
+    # Locked per hotspot: the price of a key. Networks on one machine take a token sum or nothing.
+    bond_ucr: int
+    # Bootstrap minted per settlement at most, halved every `bootstrap_halving` settlements.
+    bootstrap_ucr: int
+    bootstrap_halving: int
+
+    # An assertion binds two epochs ahead: R of that epoch isn't known yet, so no key can be ground.
+    bind_epochs: int = 2
+    # Of a beacon's candidates this many count. Five lots leave a 20 % liar share under 1 % a majority
+    # of each beacon (binomial: P[X >= 4 of 5] = 0.7 %).
+    witnesses_drawn: int = 5
+    # Res-10 neighbours stand 130 m apart; nearer than 50 m two keys are one site.
+    min_distance_m: int = 50
+    # The radio horizon of two 37 m masts, 4.12 * 2 * sqrt(37) km; longer links prove no coverage.
+    max_distance_m: int = 50_000
+    # 4,096 receptions of 14 bytes leave 8 kB of the largest wire for the rest.
+    max_receptions: int = 4_096
+
+    # Of every burned credit 5 % are destroyed: dealing with oneself always loses at least that.
+    fee_bp: int = 500
+    # A fifth goes to whoever covers the payer's cell; the rest to the relay or provider itself.
+    coverage_share_bp: int = 2_000
+    # Of what a cell pays, a tenth goes to the witnesses who measured it.
+    witness_fee_bp: int = 1_000
+    # Coverage is priced per res-8 cell: 0.74 km2, about what one hotspot's beacons reach in a city.
+    reward_resolution: int = 8
+    # Most that the pool of one cell pays in a settlement; the rest stays for the next.
+    value_cap_ucr: int = 1_000 * CREDIT_UCR
+    # Most of the bootstrap that one cell takes: a lonely cell can't have it all.
+    bootstrap_cell_cap_ucr: int = 10 * CREDIT_UCR
+    # Weight of the k-th best hotspot of a cell: each one more is worth half of the one before.
+    overlap_permille: tuple[int, ...] = (1_000, 500, 250, 125, 63, 31, 16, 8, 4, 2, 1)
+
+    # A relay forwards at most this much, or this long, beyond the newest receipt.
+    chunk_bytes: int = 65_536
+    receipt_ms: int = 1_000
+    # Escrow of a session is locked at most this long, so that a lost payee can't hold it for years.
+    session_epochs_max: int = 1_008
+
+    # 16 rounds carry trust 16 hops from a seed; what would come after is below 0.85^16 = 7 %.
+    trust_rounds: int = 16
+    trust_damping_permille: int = 850
+    # One neighbour carries at most as much weight as this many epochs of mutual hearing.
+    trust_edge_cap: int = 4
+    # Before the first settlement: mutual hearing within this many hops of a seed.
+    trust_hops: int = 16
+    # A witness counts from 2^-10 of the mean trust on: far honest hotspots do, unlinked rings have 0.
+    trust_floor_shift: int = 10
+    # A network without seeds trusts everybody: for trials on one machine only.
+    may_lack_seeds: bool = True
+
+    def epoch_at(self, start_ms: int, time_ms: int) -> int:
+        """The epoch that holds a time; 0 before the start."""
+        return max(0, time_ms - start_ms) // self.epoch_ms
+
+
+PRESETS = {
+    # A day holds 144 epochs; a week of silence (1,008 epochs) can still be bridged.
+    "mainnet": Params(
+        name="mainnet",
+        epoch_ms=600_000,
+        beacons_per_epoch=4,
+        settlement_epochs=144,
+        message_lead_ms=60_000,
+        late_epochs=144,
+        chain_gap_max=1_008,
+        bond_ucr=10 * CREDIT_UCR,
+        bootstrap_ucr=100_000 * CREDIT_UCR,
+        bootstrap_halving=730,  # two years of daily settlements
+        may_lack_seeds=False,
+    ),
+    # A beacon per 10 s and an epoch per minute: the pace of the virtual testbed.
+    "testbed": Params(
+        name="testbed",
+        epoch_ms=60_000,
+        beacons_per_epoch=6,
+        settlement_epochs=10,
+        message_lead_ms=10_000,
+        late_epochs=60,
+        chain_gap_max=1_440,
+        bond_ucr=CREDIT_UCR,
+        bootstrap_ucr=1_000 * CREDIT_UCR,
+        bootstrap_halving=144,
+    ),
+    # The shortest epoch that a loaded laptop keeps; a settlement per minute.
+    "minimal": Params(
+        name="minimal",
+        epoch_ms=10_000,
+        beacons_per_epoch=1,
+        settlement_epochs=6,
+        message_lead_ms=2_000,
+        late_epochs=60,
+        chain_gap_max=8_640,
+        bond_ucr=0,
+        bootstrap_ucr=1_000 * CREDIT_UCR,
+        bootstrap_halving=1_440,
+    ),
+}
