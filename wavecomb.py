@@ -1,4 +1,4 @@
-"""The `wavecomb` command: hands over to the package that owns the sub-command, imported on demand."""
+"""The `wavecomb` command: hands over to the package that owns the sub-command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors that people meet: each names the field, the problem and the remedy, and maps to a status."""
+"""Errors that people meet: each names field, problem and remedy, and maps to a status."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ EXIT_USAGE = 2
 
 
 class UserError(Exception):
-    """Bad input or a bad environment: one clear line, exit code 2 (HTTP 400) unless told otherwise."""
+    """Bad input or environment: one clear line, exit code 2 (HTTP 400) unless told otherwise."""
 
     def __init__(
-        self, field: str, problem: str, remedy: str, *, exit_code: int = EXIT_USAGE, status: int = 400
+        self,
+        field: str,
+        problem: str,
+        remedy: str,
+        *,
+        exit_code: int = EXIT_USAGE,
+        status: int = 400,
     ) -> None:
         super().__init__(f"{field}: {problem}; {remedy}")
         self.field = field

@@ -29,7 +29,9 @@ def run_command(command: Command, argv: Sequence[str]) -> int:
         return EXIT_OK
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"wavecomb: {where}{error.strerror or error}; check the path, its mode and free space\n")
+        sys.stderr.write(
+            f"wavecomb: {where}{error.strerror or error}; check the path, its mode and free space\n"
+        )
         return EXIT_FAILED
 
 
@@ -39,7 +41,7 @@ def print_json(value: Any) -> None:
 
 
 class Progress:
-    """A progress bar on stderr: redrawn on a terminal, a line at each tenth elsewhere, silent if asked."""
+    """A bar on stderr: redrawn on a terminal, a line at each tenth elsewhere, silent if asked."""
 
     def __init__(self, label: str, total: int, *, quiet: bool = False) -> None:
         self.label = label
@@ -53,7 +55,7 @@ class Progress:
         """Show that `done` of `total` steps are behind us."""
         percent = min(100, 100 * done // self.total)
         step = 1 if self._terminal else 10
-        if self._quiet or percent // step == self._shown // step and self._shown >= 0:
+        if self._quiet or (percent // step == self._shown // step and self._shown >= 0):
             return
         self._shown = percent
         seconds = time.monotonic() - self._started

@@ -1,4 +1,4 @@
-"""Record types: what the ledger stores, as frozen dataclasses. Fields and widths: docs/records.md."""
+"""Record types that the ledger stores, as frozen dataclasses. Fields, widths: docs/records.md."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why an input was not accepted: a stable reason, and one clear line with field and remedy."""
+    """Why an input was refused: a stable reason, and one clear line with field and remedy."""
 
     reason: str
     detail: str
@@ -144,7 +144,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class SubmitResult:
-    """The ledger's answer to one submitted record; `index` is the dense index it handed out, if any."""
+    """The ledger's answer to one record; `index` is the dense index it handed out, if any."""
 
     record_id: bytes
     accepted: bool

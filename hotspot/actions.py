@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class SendFrame:
-    """Put a frame (transmit radiotap header and 802.11 MPDU) on the air, `power_step_db` below full power."""
+    """Put a frame (radiotap and MPDU) on the air, `power_step_db` below full power."""
 
     frame: bytes
     power_step_db: int
@@ -46,6 +46,78 @@ class FetchMix:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchSession:
+    """Ask the ledger for a session and hand it to `receive_session`."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeepReceipt:
+    """Store this durably under the session, replacing what was there, before any later action."""
+
+    session: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverRequest:
+    """Answer this AI request with the model, then call `provide_chunk` and `finish_request`.
+
+    `path` is the end of the OpenAI path (`embeddings`, `chat/completions`), `body` the client's JSON.
+    """
+
+    request_id: bytes
+    payer: int
+    path: str
+    model: str
+    max_tokens: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequest:
+    """The payer went away: stop working on this AI request."""
+
+    request_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerHead:
+    """The provider began to answer our AI request."""
+
+    request_id: bytes
+    provider: int
+    status: int
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerChunk:
+    """Bytes of the answer, in order."""
+
+    request_id: bytes
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerEnd:
+    """The answer is complete and its hash chain agrees; `tokens` is the smaller of both counts."""
+
+    request_id: bytes
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailed:
+    """No (further) answer will come: a stable reason, and one line for the person."""
+
+    request_id: bytes
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """A line for the owner: a state change, or a fault with its remedy."""
 
@@ -53,7 +125,22 @@ class Log:
     text: str
 
 
-Action = SendFrame | SendDatagram | SubmitRecord | KeepReceptions | FetchMix | Log
+Action = (
+    SendFrame
+    | SendDatagram
+    | SubmitRecord
+    | KeepReceptions
+    | FetchMix
+    | FetchSession
+    | KeepReceipt
+    | DeliverRequest
+    | CancelRequest
+    | AnswerHead
+    | AnswerChunk
+    | AnswerEnd
+    | RequestFailed
+    | Log
+)
 
 
 class Machine(Protocol):

@@ -1,4 +1,4 @@
-"""The daemon's settings: one documented record, read from TOML. A commented sample: `wavecomb hotspot config sample`."""
+"""The daemon's settings: one documented record, read from TOML; SAMPLE shows every key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from chain.errors import UserError
 
 SAMPLE = """\
-# Wavecomb hotspot settings. Every key is shown with its default; [hotspot] cell is the only one you must set.
+# Wavecomb hotspot settings. Every key is shown with its default; [hotspot] cell is the only one
+# you must set.
 [hotspot]
 cell = ""                  # H3 cell, resolution 7 to 10: as precise as you want to be seen
 latitude_udeg = 0          # centre of that cell, micro-degrees (written by `wavecomb hotspot init`)
@@ -86,7 +87,9 @@ def parse_config(text: str, source: str) -> HotspotConfig:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UserError(source, f"not valid TOML: {error}", "see: wavecomb hotspot config sample") from error
+        raise UserError(
+            source, f"not valid TOML: {error}", "see: wavecomb hotspot config sample"
+        ) from error
     for name in table:
         if name not in ("hotspot", "radio", "ledger"):
             raise UserError(f"[{name}]", "unknown section", "use [hotspot], [radio] and [ledger]")
@@ -106,22 +109,38 @@ def read_section(name: str, kind: type[Section], table: Mapping[str, Any]) -> Se
     known = {f.name: type(f.default) for f in fields(kind)}
     for key, value in table.items():
         if key not in known:
-            raise UserError(f"{name}.{key}", "unknown key", f"known keys: {', '.join(sorted(known))}")
+            raise UserError(
+                f"{name}.{key}", "unknown key", f"known keys: {', '.join(sorted(known))}"
+            )
         if type(value) is not known[key]:
-            raise UserError(f"{name}.{key}", f"{value!r} is not a {known[key].__name__}", "see: wavecomb hotspot config sample")
+            raise UserError(
+                f"{name}.{key}",
+                f"{value!r} is not a {known[key].__name__}",
+                "see: wavecomb hotspot config sample",
+            )
     return kind(**table)
 
 
 def _check(config: HotspotConfig) -> None:
     spot = config.hotspot
     if not spot.cell or not _is_hex(spot.cell):
-        raise UserError("hotspot.cell", f"{spot.cell!r} is not an H3 cell", "run: wavecomb hotspot init --lat LAT --lon LON")
+        raise UserError(
+            "hotspot.cell",
+            f"{spot.cell!r} is not an H3 cell",
+            "run: wavecomb hotspot init --lat LAT --lon LON",
+        )
     if not 1 <= spot.chain_length <= 1 << 20:
-        raise UserError("hotspot.chain_length", f"{spot.chain_length} is out of range", "use 1 to 1048576")
+        raise UserError(
+            "hotspot.chain_length", f"{spot.chain_length} is out of range", "use 1 to 1048576"
+        )
     if config.radio.kind not in ("monitor", "replay"):
         raise UserError("radio.kind", f"{config.radio.kind!r} is unknown", "use monitor or replay")
     if not config.ledger.url.startswith(("http://", "unix:")):
-        raise UserError("ledger.url", f"{config.ledger.url!r} is not supported", "use http://HOST:PORT or unix:/PATH")
+        raise UserError(
+            "ledger.url",
+            f"{config.ledger.url!r} is not supported",
+            "use http://HOST:PORT or unix:/PATH",
+        )
 
 
 def _is_hex(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Who is who on the network: dense ledger indexes to keys and back, as last read from the ledger."""
+"""Who is who: dense ledger indexes to keys and back, as last read from the ledger."""
 
 from __future__ import annotations
 

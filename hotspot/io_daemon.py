@@ -1,7 +1,8 @@
-"""hotspotd: the shell around `HotspotNode`. One selector loop, one uplink thread, no asyncio, no NumPy.
+"""hotspotd, the shell around `HotspotNode`: one selector loop, one uplink thread, no asyncio.
 
-It turns radio frames and ledger events into the node's verbs, stores each batch of actions in the durable
-queue in one transaction, and only then lets records leave. It rewrites a status file every five seconds.
+It turns radio frames and ledger events into the node's verbs, stores each batch of actions in the
+durable queue in one transaction, and only then lets records leave. It rewrites a status file
+every five seconds.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from chain.errors import EXIT_FAILED, UserError
 from chain.io_client import LedgerClient
+
+from chain.errors import EXIT_FAILED, UserError
 from chain.io_keys import load_or_create_seed
 from chain.keys import public_key
 from chain.params import PRESETS, Params
@@ -56,12 +58,20 @@ def learn_network(client: LedgerClient, queue: DurableQueue) -> Network:
     try:
         genesis = client.genesis()
         network = Network(genesis.network_id, genesis.start_ms, genesis.preset)
-        queue.set_note("network", json.dumps([network.network_id.hex(), network.start_ms, network.preset]).encode())
+        queue.set_note(
+            "network",
+            json.dumps([network.network_id.hex(), network.start_ms, network.preset]).encode(),
+        )
         return network
     except OSError as error:
         kept = queue.note("network")
         if kept is None:
-            raise UserError("ledger.url", f"no answer ({error})", "start the ledger or mend the address", exit_code=EXIT_FAILED) from error
+            raise UserError(
+                "ledger.url",
+                f"no answer ({error})",
+                "start the ledger or mend the address",
+                exit_code=EXIT_FAILED,
+            ) from error
         identifier, start_ms, preset = json.loads(kept)
         return Network(bytes.fromhex(identifier), start_ms, preset)
 
@@ -129,9 +139,12 @@ class Daemon:
             can_set_power=self._config.radio.can_set_power,
         )
         memory = self._queue.memory(public_key(self._seed))
-        return HotspotNode(identity, SecretChain(self._seed, first_epoch, length), self._directory, memory=memory)
+        return HotspotNode(
+            identity, SecretChain(self._seed, first_epoch, length), self._directory, memory=memory
+        )
 
-    # --- the loop ----------------------------------------------------------------------------------
+    # --- the loop
+    # ----------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; then store, close and return."""
@@ -182,7 +195,10 @@ class Daemon:
                 self._queue.settle(event.results)
                 for result in event.results:
                     if not result.accepted:
-                        self._log("warning", f"the ledger refused a record: {result.reason}: {result.detail}")
+                        self._log(
+                            "warning",
+                            f"the ledger refused a record: {result.reason}: {result.detail}",
+                        )
             elif isinstance(event, LedgerAway):
                 self._faults["LEDGER_DOWN"] = f"{event.problem}; everything is kept in the queue"
                 self._log("warning", self._faults["LEDGER_DOWN"])
@@ -217,7 +233,8 @@ class Daemon:
             elif isinstance(action, Log):
                 self._log(action.level, action.text)
 
-    # --- the owner's side --------------------------------------------------------------------------
+    # --- the owner's side
+    # --------------------------------------------------------------------------
 
     def _write_status(self) -> None:
         now_ns = time.time_ns()
@@ -233,7 +250,9 @@ class Daemon:
             "index": self._node.index,
             "epoch": self._node.epoch,
             "radio": self._radio.description,
-            "last_frame_age_s": None if self._last_frame_ns is None else (now_ns - self._last_frame_ns) // 1_000_000_000,
+            "last_frame_age_s": None
+            if self._last_frame_ns is None
+            else (now_ns - self._last_frame_ns) // 1_000_000_000,
             "counts": dict(sorted(self._node.counts.items())),
             "queue": asdict(self._queue.counts()),
             "faults": self._faults,

@@ -1,8 +1,9 @@
-"""The durable queue: receptions and signed records on disk before they count, and until the ledger has them.
+"""The durable queue: receptions and records are on disk before they count.
 
-One SQLite file (WAL, synchronous FULL). A batch of a node's actions is one transaction. Delivery is at least
-once; records are idempotent by their id. The ring limit counts bytes of delivered and undelivered records and
-drops the oldest delivered first, then the oldest undelivered, and counts what it dropped.
+One SQLite file (WAL, synchronous FULL). A batch of a node's actions is one transaction. Delivery
+is at least once; records are idempotent by their id. The ring limit counts bytes of delivered and
+undelivered records and drops the oldest delivered first, then the oldest undelivered, and counts
+what it dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from chain.errors import EXIT_FAILED, UserError
 from chain.records import SubmitResult
-from chain.wire import record_id
+from chain.wire import record_id_of
 from hotspot.actions import Action, KeepReceptions, SubmitRecord
 from hotspot.node import Memory, memory_from
 
@@ -63,12 +64,16 @@ class DurableQueue:
         """Close the file; everything stored is on disk already."""
         self._db.close()
 
-    # --- storing -----------------------------------------------------------------------------------
+    # --- storing
+    # -----------------------------------------------------------------------------------
 
-    def store(self, batches: Iterable[tuple[bytes, int, Sequence[Action]]]) -> list[tuple[bytes, bytes]]:
-        """Store (hotspot key, current epoch, actions) in one transaction; return (record id, wire) of new records.
+    def store(
+        self, batches: Iterable[tuple[bytes, int, Sequence[Action]]]
+    ) -> list[tuple[bytes, bytes]]:
+        """Store (key, epoch, actions) in one transaction; return (record id, wire) of new ones.
 
-        When it returns, everything is on disk. On failure nothing of it is, and a UserError says why.
+        When it returns, everything is on disk. On failure nothing of it is, and a UserError says
+        why.
         """
         fresh: list[tuple[bytes, bytes]] = []
         try:
@@ -77,7 +82,9 @@ class DurableQueue:
                 for action in actions:
                     if isinstance(action, KeepReceptions):
                         rows = [(key, action.epoch, entry) for entry in action.receptions]
-                        self._db.executemany("INSERT OR IGNORE INTO receptions VALUES (?, ?, ?)", rows)
+                        self._db.executemany(
+                            "INSERT OR IGNORE INTO receptions VALUES (?, ?, ?)", rows
+                        )
                     elif isinstance(action, SubmitRecord):
                         fresh.append(self._store_record(key, epoch, action.wire))
             self._db.execute("COMMIT")
@@ -88,7 +95,7 @@ class DurableQueue:
         return fresh
 
     def _store_record(self, key: bytes, epoch: int, wire: bytes) -> tuple[bytes, bytes]:
-        identifier = record_id(wire)
+        identifier = record_id_of(wire)
         self._db.execute(
             "INSERT OR IGNORE INTO records(id, hotspot, epoch, wire) VALUES (?, ?, ?, ?)",
             (identifier, key, epoch, wire),
@@ -130,9 +137,12 @@ class DurableQueue:
             excess -= length
             dropped += 1
         total = int(self.note("dropped") or b"0") + dropped
-        self._db.execute("INSERT OR REPLACE INTO notes VALUES ('dropped', ?)", (str(total).encode(),))
+        self._db.execute(
+            "INSERT OR REPLACE INTO notes VALUES ('dropped', ?)", (str(total).encode(),)
+        )
 
-    # --- finding again -----------------------------------------------------------------------------
+    # --- finding again
+    # -----------------------------------------------------------------------------
 
     def undelivered(self) -> list[tuple[bytes, bytes]]:
         """(record id, wire) that the ledger hasn't answered yet, oldest first."""
@@ -145,7 +155,9 @@ class DurableQueue:
         query = "SELECT epoch, entry FROM receptions WHERE hotspot = ?"
         for epoch, entry in self._db.execute(query, (key,)):
             rows.setdefault(epoch, []).append(bytes(entry))
-        last = self._db.execute("SELECT max(epoch) FROM records WHERE hotspot = ?", (key,)).fetchone()[0]
+        last = self._db.execute(
+            "SELECT max(epoch) FROM records WHERE hotspot = ?", (key,)
+        ).fetchone()[0]
         return memory_from(rows, -1 if last is None else last)
 
     def note(self, name: str) -> bytes | None:
@@ -159,7 +171,9 @@ class DurableQueue:
 
     def counts(self) -> QueueCounts:
         """How much of what is in the file."""
-        by_state = dict(self._db.execute("SELECT state, count(*) FROM records GROUP BY state").fetchall())
+        by_state = dict(
+            self._db.execute("SELECT state, count(*) FROM records GROUP BY state").fetchall()
+        )
         receptions = self._db.execute("SELECT count(*) FROM receptions").fetchone()[0]
         return QueueCounts(
             new=by_state.get(NEW, 0),
@@ -171,5 +185,9 @@ class DurableQueue:
 
 
 def _queue_error(path: Path, error: Exception) -> UserError:
-    remedy = "free some space or name another path" if "full" in str(error) else "check that the folder is writable"
+    remedy = (
+        "free some space or name another path"
+        if "full" in str(error)
+        else "check that the folder is writable"
+    )
     return UserError("queue", f"{path}: {error}", remedy, exit_code=EXIT_FAILED)

@@ -1,8 +1,8 @@
-"""The way to the ledger: one background thread that delivers records and fetches what nodes need to know.
+"""The way to the ledger: one thread that delivers records and fetches what nodes need.
 
-The main loop never waits for the network. It hands over work, and drains events that the thread has ready;
-`wake` is called when there are some. While the ledger is away the thread retries with a growing pause, and
-says so once, and once more when the ledger is back.
+The main loop never waits for the network. It hands over work, and drains events that the thread
+has ready; `wake` is called when there are some. While the ledger is away the thread retries with
+a growing pause, and says so once, and once more when the ledger is back.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from chain.io_client import LedgerClient
+
 from chain.records import SubmitResult
 
 BATCH = 64
@@ -74,7 +75,8 @@ class Uplink(threading.Thread):
         self._away = False
         self._refresh_at = 0.0
 
-    # --- from the main loop ------------------------------------------------------------------------
+    # --- from the main loop
+    # ------------------------------------------------------------------------
 
     def submit(self, records: Iterable[tuple[bytes, bytes]]) -> None:
         """Deliver (record id, wire) until the ledger answers."""
@@ -106,7 +108,8 @@ class Uplink(threading.Thread):
             self._lock.notify()
         self.join(timeout=5)
 
-    # --- the thread --------------------------------------------------------------------------------
+    # --- the thread
+    # --------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Work until stopped."""
@@ -129,7 +132,9 @@ class Uplink(threading.Thread):
         self._deliver()
         waiting = self._ask_mixes()
         if time.monotonic() >= self._refresh_at:
-            entries = tuple((row.index, row.key, row.bound_epoch) for row in self._client.hotspots())
+            entries = tuple(
+                (row.index, row.key, row.bound_epoch) for row in self._client.hotspots()
+            )
             self._refresh_at = time.monotonic() + REFRESH_S
             self._emit(DirectoryKnown(entries))
         return 0.1 if waiting else REFRESH_S

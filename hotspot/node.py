@@ -10,10 +10,11 @@ An epoch of a node, in milliseconds from its start (lead = `params.message_lead_
     LISTEN   | fetch R_e, plan beacons when it came | kept as receptions | message time
     REPORTED | flush, freeze, seal and submit       | too late, counted  | next epoch
 
-The report of an epoch is what was kept until its commit was made, never more: the commit binds it. Both
-actions leave in one batch, [KeepReceptions, SubmitRecord], and a driver stores a batch in one transaction, so
-that a process that dies at any moment finds either both or neither. A node that was restored never signs a
-second message for an epoch that has one: two would prove a cloned key.
+The report of an epoch is what was kept until its commit was made, never more: the commit binds
+it. Both actions leave in one batch, [KeepReceptions, SubmitRecord], and a driver stores a batch
+in one transaction, so that a process that dies at any moment finds either both or neither. A node
+that was restored never signs a second message for an epoch that has one: two would prove a cloned
+key.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Identity:
 
 @dataclass(slots=True)
 class Memory:
-    """What a node must find again after a crash: receptions by epoch, and the last epoch it signed."""
+    """What must survive a crash: receptions by epoch, and the last epoch that was signed."""
 
     receptions: dict[int, set[bytes]] = field(default_factory=dict)
     last_message_epoch: int = -1
@@ -79,7 +80,9 @@ def beacon_verifier(network_id: bytes) -> Verifier:
         if known is None:
             if len(seen) > 16_384:
                 seen.clear()
-            known = verify(key, "beacon", network_id, payload[:SIGNED_BYTES], payload[SIGNED_BYTES:])
+            known = verify(
+                key, "beacon", network_id, payload[:SIGNED_BYTES], payload[SIGNED_BYTES:]
+            )
             seen[payload] = known
         return known
 
@@ -119,7 +122,8 @@ class HotspotNode:
         self._index = -1
         self._bound_epoch = 0
 
-    # --- what the world tells it -------------------------------------------------------------------
+    # --- what the world tells it
+    # -------------------------------------------------------------------
 
     def receive_registration(self, index: int, bound_epoch: int, now_ns: int) -> None:
         """The ledger knows this hotspot as `index`; its secrets bind from `bound_epoch` on."""
@@ -159,7 +163,8 @@ class HotspotNode:
         self._seen.add((index, sequence))
         self._note(index, sequence, heard.rssi_dbm, heard.frequency_mhz, payload[42:46], now_ns)
 
-    # --- time --------------------------------------------------------------------------------------
+    # --- time
+    # --------------------------------------------------------------------------------------
 
     def next_deadline(self) -> int | None:
         """Soonest time in ns at which something is due; None before registration."""
@@ -168,9 +173,8 @@ class HotspotNode:
         candidates = [self._epoch_start_ns(self.epoch + 1)]
         if self._planned:
             candidates.append(self._planned[-1][0])
-        for due in (self._plan_by_ns, self._message_ns, self._flush_ns):
-            if due is not None:
-                candidates.append(due)
+        timers = (self._plan_by_ns, self._message_ns, self._flush_ns)
+        candidates.extend(due for due in timers if due is not None)
         return min(candidates)
 
     def handle_deadline(self, now_ns: int) -> None:
@@ -194,7 +198,8 @@ class HotspotNode:
         actions, self._actions = self._actions, []
         return actions
 
-    # --- views -------------------------------------------------------------------------------------
+    # --- views
+    # -------------------------------------------------------------------------------------
 
     @property
     def index(self) -> int:
@@ -205,15 +210,18 @@ class HotspotNode:
         """How many receptions of an epoch are held."""
         return len(self._memory.receptions.get(epoch, ()))
 
-    # --- inside ------------------------------------------------------------------------------------
+    # --- inside
+    # ------------------------------------------------------------------------------------
 
     def _epoch_of(self, now_ns: int) -> int:
-        return (now_ns // MS - self.identity.start_ms) // self.identity.params.epoch_ms
+        return self.identity.params.epoch_at(self.identity.start_ms, now_ns // MS)
 
     def _epoch_start_ns(self, epoch: int) -> int:
         return (self.identity.start_ms + epoch * self.identity.params.epoch_ms) * MS
 
-    def _reason_to_ignore(self, index: int | None, epoch: int, sequence: int, now_ns: int) -> str | None:
+    def _reason_to_ignore(
+        self, index: int | None, epoch: int, sequence: int, now_ns: int
+    ) -> str | None:
         if index is None:
             return "unknown_key"
         if epoch != self.epoch or epoch != self._epoch_of(now_ns):
@@ -225,7 +233,13 @@ class HotspotNode:
         return "repeat" if (index, sequence) in self._seen else None
 
     def _note(
-        self, index: int, sequence: int, rssi_dbm: int | None, frequency_mhz: int | None, tag: bytes, now_ns: int
+        self,
+        index: int,
+        sequence: int,
+        rssi_dbm: int | None,
+        frequency_mhz: int | None,
+        tag: bytes,
+        now_ns: int,
     ) -> None:
         reception = Reception(
             heard=index,
@@ -271,17 +285,21 @@ class HotspotNode:
             self._actions.append(FetchMix(epoch))
 
     def _is_active(self, epoch: int) -> bool:
-        return epoch >= self._bound_epoch and self.secrets.covers(epoch) and self.secrets.covers(epoch - 1)
+        return (
+            epoch >= self._bound_epoch
+            and self.secrets.covers(epoch)
+            and self.secrets.covers(epoch - 1)
+        )
 
     def _message_time_ns(self, epoch: int) -> int:
-        """A drawn time in the first three fifths of the last part, so that the ledger isn't stormed."""
+        """A drawn time in the first 3/5 of the last part: the ledger isn't stormed."""
         params = self.identity.params
         draw = int.from_bytes(digest("message-time", self.key, u32(epoch))[:4], "big")
         jitter_ns = (draw * params.message_lead_ms * MS * 3 // 5) >> 32
         return self._epoch_start_ns(epoch + 1) - params.message_lead_ms * MS + jitter_ns
 
     def _plan_beacons(self, now_ns: int) -> None:
-        """Fix the times of this epoch's beacons; one whose time has passed meanwhile leaves at once."""
+        """Fix this epoch's beacon times; one whose time has passed meanwhile leaves at once."""
         self._plan_by_ns = None
         params, secret = self.identity.params, self.secrets.link(self.epoch)
         mix = self._mixes.get(self.epoch, NO_MIX)
@@ -333,7 +351,9 @@ class HotspotNode:
         self._memory.last_message_epoch = epoch
         self.counts["messages"] += 1
         self._actions.append(SubmitRecord(signed.wire))
-        self._actions.append(Log("debug", f"epoch {epoch}: {len(message.report) // 14} receptions reported"))
+        self._actions.append(
+            Log("debug", f"epoch {epoch}: {len(message.report) // 14} receptions reported")
+        )
 
     def _report_of(self, epoch: int) -> bytes:
         rows = sorted(self._memory.receptions.get(epoch, ()))
@@ -346,6 +366,5 @@ def _pairs(rows: Iterable[bytes]) -> list[tuple[int, int]]:
 
 
 def memory_from(rows: Mapping[int, Iterable[bytes]], last_message_epoch: int) -> Memory:
-    """Memory as a driver stored it: packed receptions by epoch and the last epoch with a message."""
+    """Memory as stored: packed receptions by epoch, and the last epoch with a message."""
     return Memory({epoch: set(packed) for epoch, packed in rows.items()}, last_message_epoch)
-

@@ -1,7 +1,8 @@
-"""A hotspot's per-epoch secrets: a hash chain whose anchor is registered and which is revealed link by link.
+"""Per-epoch secrets: a hash chain whose anchor is registered, revealed link by link.
 
-x_(e-1) = H(x_e), so that anyone can check a revealed link against the anchor, and nobody can foresee the next.
-Links are kept at every `STRIDE`-th epoch; between two kept links at most `STRIDE` hashes are made.
+x_(e-1) = H(x_e), so that anyone can check a revealed link against the anchor, and nobody can
+foresee the next. Links are kept at every `STRIDE`-th epoch; between two kept links at most
+`STRIDE` hashes are made.
 """
 
 from __future__ import annotations
