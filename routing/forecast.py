@@ -1,0 +1,67 @@
+"""The forecast in live use: a moment's history in, one calibrated Forecast per link out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chain.records import Refusal
+from routing.features import WINDOW, Array, Rows, Series, build_rows, series_of
+from routing.history import History
+from routing.model import TARGETS, Model, load_booster, predict_ratio
+from routing.types import Forecast, Link
+
+
+class Forecaster:
+    """A model ready for live use: history in, one Forecast per link out."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._boosters = {key: load_booster(text) for key, text in model.boosters.items()}
+
+    def predict(self, history: History) -> dict[Link, Forecast] | Refusal:
+        """Forecast every link whose newest samples fill the window; the others are left out.
+
+        Refuses as a whole when a result isn't finite: a broken model is not to be half-trusted.
+        """
+        tails = [tail for link in history.links() if (tail := self._tail(history, link))]
+        if not tails:
+            return {}
+        rows = [build_rows(tail) for tail in tails]
+        table = Rows(
+            np.concatenate([row.matrix for row in rows]),
+            np.concatenate([row.load_scale for row in rows]),
+            np.concatenate([row.rate_scale for row in rows]),
+            np.concatenate([row.steps for row in rows]),
+        )
+        values = {key: self._values(key, table, tails) for key in sorted(self._boosters)}
+        if not all(bool(np.isfinite(array).all()) for array in values.values()):
+            return Refusal("forecast-not-finite", "the model's output is not a number; retrain it")
+        return {tail.link: self._forecast(tail, j, values) for j, tail in enumerate(tails)}
+
+    def _tail(self, history: History, link: Link) -> Series | None:
+        series = series_of(history.of(link), self.model.step_ms)
+        if not series or series[-1].length < WINDOW:
+            return None
+        return series[-1].part(series[-1].length - WINDOW, series[-1].length)
+
+    def _values(self, key: tuple[str, int], table: Rows, tails: list[Series]) -> Array:
+        field = next(target.field for target in TARGETS if target.name == key[0])
+        scale = table.load_scale if field == "load" else table.rate_scale
+        offsets = self.model.offsets[key]
+        shift = np.array([offsets.own.get(tail.link, offsets.pooled) for tail in tails])
+        ratio = predict_ratio(self._boosters[key], table.matrix) + shift
+        return np.asarray(np.maximum(ratio, 0.0) * scale)
+
+    def _forecast(self, tail: Series, row: int, values: dict[tuple[str, int], Array]) -> Forecast:
+        def column(name: str) -> tuple[float, ...]:
+            return tuple(float(values[(name, h)][row]) for h in self.model.horizons)
+
+        median = column("load_p50")
+        high = column("load_p90")
+        return Forecast(
+            tail.start_ms + (tail.length - 1) * tail.step_ms,
+            tuple(h * tail.step_ms for h in self.model.horizons),
+            median,
+            tuple(max(pair) for pair in zip(median, high, strict=True)),
+            column("rate_p10"),
+        )

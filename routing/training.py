@@ -1,0 +1,185 @@
+"""Training: fit on the past, calibrate on the near past, score on what came after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import lightgbm
+import numpy as np
+
+from chain.errors import UserError
+from routing.evaluation import baseline_score, link_offsets, score, spread_offsets
+from routing.features import FEATURES, Array, Series
+from routing.model import TARGETS, Model, Offsets, Target, load_booster, predict_ratio
+from routing.tables import Split, Table, build_table, common_step_ms, cut_times, data_hash, split
+
+BASELINES = ("persistence", "ewma", "seasonal")
+MIN_FIT_ROWS = 200
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """Horizons in steps and the size of the boosters; shares are of the samples, newest last."""
+
+    horizons: tuple[int, ...] = (1, 6)
+    rounds: int = 200
+    leaves: int = 31
+    learning_rate: float = 0.05
+    min_leaf_rows: int = 40
+    calibration_share: float = 0.1
+    test_share: float = 0.3
+    seed: int = 1
+
+
+def _parameters(options: TrainOptions, level: float) -> dict[str, Any]:
+    return {
+        "objective": "quantile",
+        "alpha": level,
+        "num_leaves": options.leaves,
+        "learning_rate": options.learning_rate,
+        "min_data_in_leaf": options.min_leaf_rows,
+        "feature_fraction": 0.8,
+        "bagging_fraction": 0.8,
+        "bagging_freq": 1,
+        "seed": options.seed,
+        "num_threads": 1,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+    }
+
+
+def _scale(table: Table, target: Target) -> Array:
+    return table.load_scale if target.field == "load" else table.rate_scale
+
+
+def _label(table: Table, target: Target) -> Array:
+    return (table.load if target.field == "load" else table.rate) / _scale(table, target)
+
+
+def fit_booster(table: Table, target: Target, options: TrainOptions) -> str:
+    """Train one quantile booster and return LightGBM's text of it."""
+    weight = _scale(table, target)
+    data = lightgbm.Dataset(
+        table.matrix,
+        label=_label(table, target),
+        weight=weight / np.mean(weight),
+        feature_name=list(FEATURES),
+        free_raw_data=True,
+    )
+    booster = lightgbm.train(_parameters(options, target.level), data, options.rounds)
+    return str(booster.model_to_string())
+
+
+def calibrate(text: str, table: Table, target: Target) -> Offsets:
+    """Compute a booster's conformal offsets; the median is left as it is."""
+    if target.level == 0.5 or table.length == 0:
+        return Offsets({}, 0.0)
+    predicted = predict_ratio(load_booster(text), table.matrix)
+    sign = 1.0 if target.level > 0.5 else -1.0
+    scores = sign * (_label(table, target) - predicted)
+    own, pooled = link_offsets(scores, table.link, max(target.level, 1.0 - target.level))
+    return Offsets({table.links[index]: sign * x for index, x in own.items()}, sign * pooled)
+
+
+def apply_model(model: Model, target: Target, table: Table) -> Array:
+    """Return the calibrated prediction for every row of a table, in kbps [m]."""
+    key = (target.name, table.horizon)
+    offsets = model.offsets[key]
+    ratio = predict_ratio(load_booster(model.boosters[key]), table.matrix)
+    by_index = {i: offsets.own[k] for i, k in enumerate(table.links) if k in offsets.own}
+    shift = spread_offsets(by_index, offsets.pooled, table.link)
+    return np.maximum(ratio + shift, 0.0) * _scale(table, target)
+
+
+def evaluate(model: Model, parts: Split) -> dict[str, Any]:
+    """Score the model's load forecast beside the baselines on the test part of one split."""
+    test = parts.test
+    median = apply_model(model, TARGETS[0], test)
+    high = np.maximum(apply_model(model, TARGETS[1], test), median)
+    result: dict[str, Any] = {"model": score(test.load, median, high).as_json()}
+    for name in BASELINES:
+        line = baseline_score(parts, name)
+        result[name] = None if line is None else line.as_json()
+    low = apply_model(model, TARGETS[2], test)
+    result["rate_p10_coverage"] = round(float(np.mean(test.rate >= low)), 6)
+    return result
+
+
+def fit_split(parts: Split, options: TrainOptions, step: Callable[[str], None]) -> dict[str, Any]:
+    """Train and calibrate the boosters of one horizon: {target name: (text, offsets)}."""
+    result: dict[str, Any] = {}
+    for target in TARGETS:
+        text = fit_booster(parts.fit, target, options)
+        result[target.name] = (text, calibrate(text, parts.calibrate, target))
+        step(target.name)
+    return result
+
+
+def assemble(
+    series: Sequence[Series],
+    name: str,
+    options: TrainOptions,
+    fitted: dict[int, dict[str, Any]],
+    metrics: dict[str, Any],
+) -> Model:
+    """Put the boosters of all horizons into a model."""
+    pairs = {(target, h): pair for h, by in fitted.items() for target, pair in by.items()}
+    data = {
+        "name": name,
+        "sha256": data_hash(series),
+        "links": len({one.link for one in series}),
+        "samples": sum(one.length for one in series),
+    }
+    return Model(
+        common_step_ms(series),
+        options.horizons,
+        data,
+        asdict(options),
+        metrics,
+        {key: pair[0] for key, pair in pairs.items()},
+        {key: pair[1] for key, pair in pairs.items()},
+    )
+
+
+def train(
+    series: Sequence[Series], name: str, options: TrainOptions, progress: Progress | None = None
+) -> Model:
+    """Train on the past, calibrate on the near past, and score on the rest of the same data.
+
+    UserError if the data is too short to say anything.
+    """
+    cuts = cut_times(series, options.test_share, options.calibration_share)
+    total = len(options.horizons) * len(TARGETS)
+    fitted: dict[int, dict[str, Any]] = {}
+    splits: dict[int, Split] = {}
+    done = 0
+
+    def step(label: str) -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total, label)
+
+    for horizon in options.horizons:
+        parts = splits[horizon] = split(build_table(series, horizon), *cuts)
+        if min(parts.fit.length, parts.test.length) < MIN_FIT_ROWS:
+            raise UserError("data", "too short to train and test on", "give a longer trace")
+        fitted[horizon] = fit_split(parts, options, step)
+    model = assemble(series, name, options, fitted, {})
+    metrics = {str(h): evaluate(model, parts) for h, parts in splits.items()}
+    return assemble(series, name, options, fitted, metrics)
+
+
+def explain(model: Model) -> list[tuple[str, float]]:
+    """Return each feature's share of the boosters' total gain, largest first."""
+    gain = np.zeros(len(FEATURES))
+    for key in sorted(model.boosters):
+        booster = load_booster(model.boosters[key])
+        part = np.asarray(booster.feature_importance("gain"), dtype=np.float64)
+        gain += part / max(float(part.sum()), 1e-12)
+    shares = gain / max(float(gain.sum()), 1e-12)
+    return sorted(zip(FEATURES, shares.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
