@@ -1,6 +1,6 @@
 """The beacon on the air: an 802.11 Public Action frame that carries one vendor element.
 
-    radiotap | MAC header 24 | 04 09 OUI | dd length OUI type payload | FCS (if the driver leaves it)
+    radiotap | MAC header 24 | 04 09 OUI | dd length OUI type payload | FCS (if the driver keeps it)
 
 Category 4 (public) action 9 (vendor specific) also leaves an ordinary access point through nl80211,
 with no monitor mode; the vendor element makes analysers show no malformed field. Layout of the
@@ -25,9 +25,9 @@ from hotspot.radiotap import (
     locate,
 )
 
-# An administratively assigned identifier (IEEE 802c: low nibble 2 is never handed out to a vendor).
-# A network that has bought a CID passes it as `oui` to `build_frame` and `parse_frame`. The OUI only
-# sorts frames; the signature decides.
+# An administratively assigned identifier (IEEE 802c: low nibble 2 is never handed out to a
+# vendor). A network that has bought a CID passes it as `oui` to `build_frame` and `parse_frame`.
+# The OUI only sorts frames; the signature decides.
 OUI = b"\x52\x57\x43"
 ELEMENT_TYPE = 1  # of our vendor elements: a signed payload
 VENDOR_ELEMENT = 221
@@ -51,8 +51,8 @@ _TX_RADIOTAP = struct.Struct("<BBHIBxH")
 _TX_PRESENT = 1 << 2 | 1 << 15
 _TX_NO_ACK = 0x0008
 _ACTION_FRAME = 0xD0
-# Of the second frame control byte an action frame of ours may carry retry, power management and more
-# data. Any other (DS bits, fragments, protected, +HTC) moves or hides the body.
+# Of the second frame control byte an action frame of ours may carry retry, power management and
+# more data. Any other (DS bits, fragments, protected, +HTC) moves or hides the body.
 _FORBIDDEN_CONTROL = 0xC7
 
 NOT_ACTION = Refusal("not_action", "frame: not a public vendor action frame; nothing to do")

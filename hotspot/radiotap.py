@@ -1,12 +1,12 @@
 """The radiotap header that drivers put before a received frame (radiotap.org).
 
-A header is `version u8, pad u8, length u16, present u32...` and then the fields whose bits are set in
-the present words, in bit order, each aligned to its natural size from the start of the header. Three
-things make it more than a struct: bit 31 of a present word announces another word (drivers use this
-for one signal figure per antenna); bit 29 starts the numbering of fields again; bit 30 opens a
-vendor's own namespace, whose length stands in the data. A field that comes several times counts the
-first time: drivers put the combined figure first. An unknown field ends the walk, because its size is
-unknown; all that we want has low numbers.
+A header is `version u8, pad u8, length u16, present u32...` and then the fields whose bits are
+set in the present words, in bit order, each aligned to its natural size from the start of the
+header. Three things make it more than a struct: bit 31 of a present word announces another word
+(drivers use this for one signal figure per antenna); bit 29 starts the numbering of fields again;
+bit 30 opens a vendor's own namespace, whose length stands in the data. A field that comes several
+times counts the first time: drivers put the combined figure first. An unknown field ends the
+walk, because its size is unknown; all that we want has low numbers.
 
 Without vendor namespaces the offsets depend on the present words alone. A driver uses a handful of
 them for years, so `locate` remembers the layout of each (bounded: the words come from outside).
@@ -55,7 +55,7 @@ class Field(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Offsets of the fields that a witness uses (-1 = absent) and the end of the last of them."""
+    """Offsets of the fields that a witness uses (-1 = absent) and the end of the last field."""
 
     tsft: int
     flags: int
@@ -123,14 +123,13 @@ def walk(words: bytes, header: bytes = b"") -> Iterator[Field]:
 
 
 def _layout(words: bytes, header: bytes = b"") -> Layout:
-    first: dict[int, Field] = {}
+    first: dict[int, int] = {}
+    end = HEADER_BYTES
     for field in walk(words, header):
-        first.setdefault(field.bit, field)
-    absent = Field(-1, -1, 0)
-    wanted = [first.get(bit, absent) for bit in (TSFT, FLAGS, CHANNEL, DBM_SIGNAL, DBM_NOISE)]
-    tsft, flags, channel, signal, noise = (field.offset for field in wanted)
-    end = max(field.offset + field.size for field in wanted)
-    return Layout(tsft, flags, channel, signal, noise, end)
+        first.setdefault(field.bit, field.offset)
+        end = field.offset + field.size
+    tsft, flags, channel = first.get(TSFT, -1), first.get(FLAGS, -1), first.get(CHANNEL, -1)
+    return Layout(tsft, flags, channel, first.get(DBM_SIGNAL, -1), first.get(DBM_NOISE, -1), end)
 
 
 _cached_layout = lru_cache(maxsize=256)(_layout)
