@@ -1,0 +1,211 @@
+"""Compare our parser with scapy on every 802.11 capture under a folder: python -m bench.captures DIR.
+
+Of each radiotap frame: signal, noise, TSFT, flags, frequency, and what `parse_frame` makes of it; of
+each 802.11 frame: transmitter address and elements. `equal` counts frames where both agree on all of
+it, or both call the frame malformed. Other link types are counted as skipped. Exit code 1 if anything
+differs or raises.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import logging
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+logging.getLogger("scapy").setLevel(logging.CRITICAL)
+
+from scapy.layers.dot11 import Dot11, Dot11Elt, Dot11FCS, RadioTap
+from scapy.packet import NoPayload, Raw
+
+from chain.errors import EXIT_FAILED, EXIT_OK, UserError
+from chain.io_terminal import Progress, print_json, run_command
+from chain.records import Refusal
+from hotspot import dot11, pcap, radiotap
+from hotspot.frame import parse_frame
+from hotspot.layer import PlainElement, dissect_frame
+
+LINKS = (pcap.LINK_IEEE802_11, pcap.LINK_RADIOTAP)
+SCAPY_ERRORS = (struct.error, IndexError, ValueError, TypeError, AttributeError)
+
+
+def read_packets(path: Path) -> Iterator[pcap.Packet | Refusal]:
+    """Read a capture, gzipped or not. Raises OSError, and EOFError for a gzip cut short."""
+    data = path.read_bytes()
+    return pcap.read_capture(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+
+
+def ours_of_header(data: bytes) -> tuple[Any, ...] | None:
+    """(length, flags, TSFT, frequency, signal, noise) by our walk; None for a malformed header."""
+    head = radiotap.parse_radiotap(data)
+    if isinstance(head, Refusal):
+        return None
+    fields = (head.tsft_us, head.frequency_mhz, head.signal_dbm, head.noise_dbm)
+    return (head.length, head.flags, *fields)
+
+
+def scapys_of_header(data: bytes) -> tuple[Any, ...] | None:
+    """Return the same by scapy, which is given the header alone so that it can't read past it."""
+    length = int.from_bytes(data[2:4], "little")
+    if len(data) < max(8, length) or data[0] != 0 or length < 8:
+        return None
+    try:
+        head = RadioTap(data[:length])
+    except SCAPY_ERRORS:
+        return None
+    fields = (head.mac_timestamp, head.ChannelFrequency, head.dBm_AntSignal, head.dBm_AntNoise)
+    return (head.len, int(head.Flags or 0), *fields)
+
+
+def ours_of_mac(data: bytes, start: int, end: int) -> tuple[Any, ...] | None:
+    """(transmitter, elements) by our reader; None for a MAC header cut short."""
+    header = dot11.read_mac(data, start, end)
+    if isinstance(header, Refusal):
+        return None
+    offset = dot11.element_start(header)
+    elements = [] if offset is None else list(dot11.read_elements(data, offset, end))
+    return header.transmitter, elements
+
+
+def scapys_of_mac(data: bytes, with_fcs: bool) -> tuple[Any, ...] | None:
+    """Return the same by scapy, from the MPDU (and its FCS)."""
+    try:
+        frame = (Dot11FCS if with_fcs else Dot11)(data)
+    except SCAPY_ERRORS:
+        return None
+    address = getattr(frame, "addr2", None)
+    transmitter = None if address is None else bytes.fromhex(address.replace(":", ""))
+    return transmitter, scapys_elements(frame)
+
+
+def scapys_elements(frame: Any) -> list[tuple[int, bytes]]:
+    """List the whole elements; where scapy stumbles over one's contents, by its plain element."""
+    elements, layer = [], frame
+    while not isinstance(layer, NoPayload):
+        if isinstance(layer, Dot11Elt) or (isinstance(layer, Raw) and takes_elements(layer)):
+            return plain_elements(bytes(layer.original))
+        layer = layer.payload
+    return elements
+
+
+def takes_elements(layer: Any) -> bool:
+    """Tell whether scapy meant elements where it left raw bytes: it could not read the first."""
+    parent = layer.underlayer
+    return parent is not None and (Dot11Elt in [kind for _, kind in parent.payload_guess])
+
+
+def plain_elements(data: bytes) -> list[tuple[int, bytes]]:
+    """Split bytes into (id, contents) with scapy's definition of an element."""
+    elements = []
+    while len(data) >= 2:
+        element = PlainElement(data)
+        if len(element.info) < element.len:
+            break
+        elements.append((element.ID, bytes(element.info)))
+        data = bytes(element.payload)
+    return elements
+
+
+def compare_packet(packet: pcap.Packet) -> list[str]:
+    """Name what differs between us and scapy on one packet; empty where all is equal."""
+    data, start, end = packet.data, 0, len(packet.data)
+    differences = []
+    with_fcs = False
+    if packet.link_type == pcap.LINK_RADIOTAP:
+        ours = ours_of_header(data)
+        if ours != scapys_of_header(data):
+            differences.append("radiotap")
+        fast, reference = parse_frame(data), dissect_frame(data)
+        both_refuse = isinstance(fast, Refusal) and isinstance(reference, Refusal)
+        if fast != reference and not both_refuse:
+            differences.append("beacon")
+        if ours is None:
+            return differences
+        start, with_fcs = ours[0], bool(ours[1] & radiotap.FLAG_FCS_AT_END)
+        end -= 4 if with_fcs else 0
+    if ours_of_mac(data, start, end) != scapys_of_mac(data[start:], with_fcs):
+        differences.append("mac")
+    return differences
+
+
+def compare_all(paths: Sequence[Path], *, quiet: bool) -> tuple[Counter[str], list[pcap.Packet]]:
+    """Compare every packet of the files; returns the tally and the packets that were compared."""
+    tally: Counter[str] = Counter(frames=0, equal=0, exceptions=0, skipped=0, damaged_files=0)
+    packets = []
+    progress = Progress("captures", len(paths), quiet=quiet)
+    for done, path in enumerate(paths):
+        progress.update(done, path.name)
+        for number, packet in enumerate(read_packets(path)):
+            if isinstance(packet, Refusal):
+                tally["damaged_files"] += 1
+            elif packet.link_type not in LINKS:
+                tally["skipped"] += 1
+            else:
+                packets.append(packet)
+                tally["frames"] += 1
+                tally[judge(packet, f"{path.name}:{number}")] += 1
+    progress.close()
+    return tally, packets
+
+
+def judge(packet: pcap.Packet, label: str) -> str:
+    """Say `equal`, `different` or `exceptions`, and print what is wrong."""
+    try:
+        differences = compare_packet(packet)
+    except Exception as error:  # whatever it is, a parser that raises is the finding
+        sys.stderr.write(f"{label}: raised {error!r}\n")
+        return "exceptions"
+    if differences:
+        sys.stderr.write(f"{label}: differs in {', '.join(differences)}\n")
+    return "different" if differences else "equal"
+
+
+def frames_per_second(parse: Any, packets: Sequence[pcap.Packet], seconds: float) -> int:
+    """Measure a parser on these packets, over and over for about `seconds`."""
+    started, parsed = time.perf_counter(), 0
+    while packets and time.perf_counter() - started < seconds:
+        for packet in packets:
+            parse(packet.data)
+        parsed += len(packets)
+    return int(parsed / (time.perf_counter() - started))
+
+
+def find_captures(folder: Path) -> list[Path]:
+    """List the captures under a folder, by name."""
+    suffixes = (".pcap", ".pcapng", ".cap", ".pcap.gz", ".pcapng.gz", ".cap.gz")
+    return sorted(path for path in folder.rglob("*") if path.name.endswith(suffixes))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the comparison; the last line with --json is the tally."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.captures",
+        description="Compare the frame parser with scapy on every capture in a folder.",
+        epilog="example: python -m bench.captures ../shared/ground-truth/hotspot --json",
+    )
+    parser.add_argument("folder", type=Path, help="folder with pcap, pcapng or cap files (.gz too)")
+    parser.add_argument("--json", action="store_true", help="print one JSON line at the end")
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long to time each parser")
+    options = parser.parse_args(argv)
+    if not options.folder.is_dir():
+        raise UserError("folder", f"{options.folder} is not a folder", "name one with captures")
+    tally, packets = compare_all(find_captures(options.folder), quiet=options.json)
+    heads = [packet for packet in packets if packet.link_type == pcap.LINK_RADIOTAP]
+    result: dict[str, int] = dict(tally)
+    result["parser_frames_per_s"] = frames_per_second(parse_frame, heads, options.seconds)
+    result["scapy_frames_per_s"] = frames_per_second(dissect_frame, heads, options.seconds)
+    if options.json:
+        print_json(result)
+    else:
+        print("\n".join(f"{name:<20} {value:>12,}" for name, value in result.items()))
+    return EXIT_OK if tally["equal"] == tally["frames"] else EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, sys.argv[1:]))

@@ -1,0 +1,66 @@
+"""The same seed on every Python from 3.11 to 3.13 that this machine has: `python -m bench.pythons [--json]`.
+
+Makes one environment per version beside `.venv` (named `.venv-3.x`), runs the world bench with the same seed in
+each, and compares trace digests. Exit code 1 when they differ.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VERSIONS = ("3.11", "3.12", "3.13")
+WORLD = ["-m", "bench.world", "--hotspots", "200", "--minutes", "5", "--json"]
+
+
+def find_python(version: str) -> str | None:
+    """A program that really is this version of Python, or None."""
+    candidates = [shutil.which(f"python{version}")]
+    candidates += [str(p) for p in sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))]
+    for program in candidates:
+        if program is None:
+            continue
+        code = "import sys; print('%d.%d' % sys.version_info[:2])"
+        done = subprocess.run([program, "-c", code], capture_output=True, text=True, check=False)
+        if done.returncode == 0 and done.stdout.strip() == version:
+            return program
+    return None
+
+
+def environment(version: str, program: str) -> Path:
+    """An environment of this Python with what the simulator needs; made once."""
+    folder = ROOT / f".venv-{version}"
+    python = folder / "bin" / "python"
+    if not (folder / ".ready").exists():
+        subprocess.run([program, "-m", "venv", str(folder)], check=True)
+        install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        subprocess.run([*install, "-c", "constraints.txt", "-e", ".[sim]"], cwd=ROOT, check=True)
+        (folder / ".ready").touch()
+    return python
+
+
+def digest_of(python: Path) -> str:
+    """Trace digest of the world bench under this Python."""
+    done = subprocess.run([str(python), *WORLD], cwd=ROOT, capture_output=True, text=True, check=True)
+    return str(json.loads(done.stdout.strip().splitlines()[-1])["digest"])
+
+
+def main() -> int:
+    """Compare digests over all Pythons found."""
+    digests = {}
+    for version in VERSIONS:
+        program = find_python(version)
+        if program is not None:
+            digests[version] = digest_of(environment(version, program))
+            sys.stderr.write(f"Python {version}: {digests[version]}\n")
+    same = len(set(digests.values())) == 1
+    print(json.dumps({"digests": digests, "same": same}))
+    return 0 if same else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
