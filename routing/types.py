@@ -109,3 +109,21 @@ class JobPromise:
     finish_ms: int
     rate_kbps: int
     path: Path
+
+
+Link = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a link is expected to do, one entry per horizon of the model, nearest horizon first.
+
+    Means over (time_ms, time_ms + horizon]: the median and the 90th percentile of the load, and the
+    10th percentile of the rate. Floats, so that a broken model's NaN reaches the guard and is seen.
+    """
+
+    time_ms: int
+    horizons_ms: tuple[int, ...]
+    load_p50_kbps: tuple[float, ...]
+    load_p90_kbps: tuple[float, ...]
+    rate_p10_kbps: tuple[float, ...]
