@@ -1,9 +1,9 @@
-"""Compare our parser with scapy on every 802.11 capture under a folder: python -m bench.captures DIR.
+"""Compare our parser with scapy on every 802.11 capture in a folder: python -m bench.captures DIR.
 
-Of each radiotap frame: signal, noise, TSFT, flags, frequency, and what `parse_frame` makes of it; of
-each 802.11 frame: transmitter address and elements. `equal` counts frames where both agree on all of
-it, or both call the frame malformed. Other link types are counted as skipped. Exit code 1 if anything
-differs or raises.
+Of each radiotap frame: signal, noise, TSFT, flags, frequency, and what `parse_frame` makes of it;
+of each 802.11 frame: transmitter address and elements. `equal` counts frames where both agree on
+all of it, or both call the frame malformed. Packets of other link types are `skipped`. Exit code
+1 if anything differs or raises.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-logging.getLogger("scapy").setLevel(logging.CRITICAL)
-
-from scapy.layers.dot11 import Dot11, Dot11Elt, Dot11FCS, RadioTap
+from scapy.layers.dot11 import Dot11, Dot11Action, Dot11Elt, Dot11FCS, RadioTap
 from scapy.packet import NoPayload, Raw
 
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
@@ -31,7 +29,7 @@ from hotspot import dot11, pcap, radiotap
 from hotspot.frame import parse_frame
 from hotspot.layer import PlainElement, dissect_frame
 
-LINKS = (pcap.LINK_IEEE802_11, pcap.LINK_RADIOTAP)
+LINKS = (pcap.LINK_IEEE802_11, pcap.LINK_RADIOTAP, pcap.LINK_PRISM, pcap.LINK_PPI)
 SCAPY_ERRORS = (struct.error, IndexError, ValueError, TypeError, AttributeError)
 
 
@@ -86,10 +84,18 @@ def scapys_of_mac(data: bytes, with_fcs: bool) -> tuple[Any, ...] | None:
 
 def scapys_elements(frame: Any) -> list[tuple[int, bytes]]:
     """List the whole elements; where scapy stumbles over one's contents, by its plain element."""
-    elements, layer = [], frame
+    elements: list[tuple[int, bytes]] = []
+    first, layer = b"", frame
     while not isinstance(layer, NoPayload):
-        if isinstance(layer, Dot11Elt) or (isinstance(layer, Raw) and takes_elements(layer)):
-            return plain_elements(bytes(layer.original))
+        raw = bytes(layer.original)
+        if isinstance(layer, Dot11Elt):
+            first = first or raw
+            if len(raw) >= 2 + raw[1]:
+                elements.append((raw[0], raw[2 : 2 + raw[1]]))
+        elif isinstance(layer, Raw) and takes_elements(layer):
+            return plain_elements(first or raw)
+        if isinstance(layer, Dot11Action):  # each vendor's own; `beacon` compares ours
+            break
         layer = layer.payload
     return elements
 
@@ -102,7 +108,7 @@ def takes_elements(layer: Any) -> bool:
 
 def plain_elements(data: bytes) -> list[tuple[int, bytes]]:
     """Split bytes into (id, contents) with scapy's definition of an element."""
-    elements = []
+    elements: list[tuple[int, bytes]] = []
     while len(data) >= 2:
         element = PlainElement(data)
         if len(element.info) < element.len:
@@ -112,9 +118,19 @@ def plain_elements(data: bytes) -> list[tuple[int, bytes]]:
     return elements
 
 
+def mac_start(packet: pcap.Packet) -> int:
+    """Say where the 802.11 frame begins behind a Prism or PPI header; 0 for others."""
+    if packet.link_type == pcap.LINK_PRISM:
+        return int.from_bytes(packet.data[4:8], "little")
+    if packet.link_type == pcap.LINK_PPI:
+        return int.from_bytes(packet.data[2:4], "little")
+    return 0
+
+
 def compare_packet(packet: pcap.Packet) -> list[str]:
     """Name what differs between us and scapy on one packet; empty where all is equal."""
-    data, start, end = packet.data, 0, len(packet.data)
+    data, end = packet.data, len(packet.data)
+    start = mac_start(packet)
     differences = []
     with_fcs = False
     if packet.link_type == pcap.LINK_RADIOTAP:
@@ -136,7 +152,9 @@ def compare_packet(packet: pcap.Packet) -> list[str]:
 
 def compare_all(paths: Sequence[Path], *, quiet: bool) -> tuple[Counter[str], list[pcap.Packet]]:
     """Compare every packet of the files; returns the tally and the packets that were compared."""
-    tally: Counter[str] = Counter(frames=0, equal=0, exceptions=0, skipped=0, damaged_files=0)
+    tally: Counter[str] = Counter(
+        frames=0, equal=0, different=0, exceptions=0, skipped=0, damaged_files=0
+    )
     packets = []
     progress = Progress("captures", len(paths), quiet=quiet)
     for done, path in enumerate(paths):
@@ -193,6 +211,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON line at the end")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long to time each parser")
     options = parser.parse_args(argv)
+    logging.getLogger("scapy").setLevel(logging.CRITICAL)  # it warns about every odd frame
     if not options.folder.is_dir():
         raise UserError("folder", f"{options.folder} is not a folder", "name one with captures")
     tally, packets = compare_all(find_captures(options.folder), quiet=options.json)

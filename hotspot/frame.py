@@ -46,9 +46,10 @@ PUBLIC_VENDOR_ACTION = b"\x04\x09"
 
 _DOMAIN = b"wavecomb:beacon:v1\n"
 _PAYLOAD = struct.Struct(">BB32sII16sQHBQ64s")
-# Transmit radiotap: RATE and TX_FLAGS present; TX_FLAGS = no acknowledgement expected.
-_TX_RADIOTAP = struct.Struct("<BBHIBxH")
-_TX_PRESENT = 1 << 2 | 1 << 15
+# Transmit radiotap: FLAGS (none: no FCS behind, and analysers learn that the preamble is long),
+# RATE, TX_FLAGS (no acknowledgement expected).
+_TX_RADIOTAP = struct.Struct("<BBHIBBH")
+_TX_PRESENT = 1 << 1 | 1 << 2 | 1 << 15
 _TX_NO_ACK = 0x0008
 _ACTION_FRAME = 0xD0
 # Of the second frame control byte an action frame of ours may carry retry, power management and
@@ -150,7 +151,7 @@ def build_frame(
         raise ValueError("frame: source has 6 bytes, oui 3, payload at most 251")
     return b"".join(
         (
-            _TX_RADIOTAP.pack(0, 0, _TX_RADIOTAP.size, _TX_PRESENT, rate_500kbps, _TX_NO_ACK),
+            _TX_RADIOTAP.pack(0, 0, _TX_RADIOTAP.size, _TX_PRESENT, 0, rate_500kbps, _TX_NO_ACK),
             bytes((_ACTION_FRAME, 0, 0, 0)),
             BROADCAST,
             source,

@@ -129,7 +129,7 @@ def beacon_layer(payload: bytes) -> WavecombBeacon:
 def craft_frame(payload: bytes, source: bytes, mac_sequence: int, rate_500kbps: int = 2) -> bytes:
     """Do with scapy what `frame.build_frame` does: transmit radiotap header and MPDU."""
     frame = (
-        RadioTap(present="Rate+TXFlags", Rate=rate_500kbps / 2, TXFlags="NOACK")
+        RadioTap(present="Flags+Rate+TXFlags", Flags=0, Rate=rate_500kbps / 2, TXFlags="NOACK")
         / Dot11(
             type=0,
             subtype=13,

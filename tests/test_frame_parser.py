@@ -28,7 +28,7 @@ VECTOR = frame.Beacon(
     signature=bytes(range(64)),
 )
 VECTOR_HEX = (
-    "00000c00048000000200080"  # radiotap: rate 1 Mb/s, no acknowledgement
+    "00000c00068000000002080"  # radiotap: no flags, rate 1 Mb/s, no acknowledgement
     "0d0000000ffffffffffff021122334455ffffffffffff3012"
     "0409525743dd9152574301"
     "0101" + bytes(range(32)).hex() + "0102030405060708" + bytes(range(16, 32)).hex() + ""
