@@ -209,3 +209,20 @@ def _heard(header: Packet, mac: Packet, payload: bytes) -> Heard:
         header.mac_timestamp,
         header.ChannelFrequency,
     )
+
+
+def dissect_line(data: bytes) -> dict[str, str | int | None] | None:
+    """Say in one row what a received beacon is, as scapy reads it; None for any other frame."""
+    heard = dissect_frame(data)
+    if isinstance(heard, Refusal):
+        return None
+    beacon = beacon_layer(heard.payload)
+    return {
+        "key": beacon.key.hex(),
+        "epoch": beacon.epoch,
+        "sequence": beacon.sequence,
+        "cell": f"{beacon.cell:x}",
+        "rssi_dbm": heard.rssi_dbm,
+        "frequency_mhz": heard.frequency_mhz,
+        "source": heard.source.hex(":"),
+    }
