@@ -1,0 +1,265 @@
+"""The map's memory of the ledger: records, mixes and verdicts in, observations and news out.
+
+A report of epoch e is held until the ledger has judged e: until then its receptions are news
+("pending"), not measurements. A late report is never judged and enters at once, marked late. The
+feed never asks for anything: the shell brings what the ledger has and asks `awaiting_verdicts` what
+to fetch next.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from chain.draws import chain_link, power_step_db
+from chain.params import MIB, PRESETS
+from chain.records import (
+    EpochMessage,
+    Genesis,
+    Receipt,
+    Registration,
+    SessionClaim,
+    SessionOpen,
+    Signed,
+)
+from coverage_map.links import LinkTable
+from coverage_map.observations import Observation, Site, observations_of, site_of
+
+LATE = "late"
+PENDING = "pending"
+UNJUDGED = "unjudged"
+MIXES_KEPT = 2_048
+TOKENS_PER_PRICE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One accepted record as the ledger lists it: sequence, epoch of its block, index, reason."""
+
+    sequence: int
+    signed: Signed
+    epoch: int
+    index: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Something that just became known, for people who watch."""
+
+    kind: str
+    data: dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Session:
+    terms: SessionOpen
+    paid_ucr: int = 0
+    ai_tokens: int = 0
+    ai_requests: int = 0
+    relayed_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Report:
+    ledger_sequence: int
+    message: EpochMessage
+    observations_pending: int = 0
+
+
+@dataclass(slots=True)
+class Totals:
+    """What the map has counted on its own, from the records alone."""
+
+    records: int = 0
+    receptions: int = 0
+    late_reports: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+
+
+class Feed:
+    """Folds the ledger into sites and links; one instance per network."""
+
+    def __init__(self, genesis: Genesis, network_id: bytes) -> None:
+        self.genesis = genesis
+        self.network_id = network_id
+        self.params = PRESETS[genesis.preset]
+        self.sites: dict[int, Site] = {}
+        self.links = LinkTable()
+        self.sessions: dict[int, _Session] = {}
+        self.totals = Totals()
+        self.settled_to = -1
+        self.changed_sites = False
+        self.next_sequence = 0
+        self._secrets: dict[int, tuple[int, bytes]] = {}
+        self._older: dict[tuple[int, int], bytes] = {}
+        self._mixes: dict[int, bytes] = {}
+        self._reports: dict[int, dict[int, _Report]] = {}
+        self._late: list[tuple[int, EpochMessage]] = []
+
+    def epoch_end_ms(self, epoch: int) -> int:
+        """When an epoch ends, in ms since 1970."""
+        return self.genesis.start_ms + (epoch + 1) * self.params.epoch_ms
+
+    def receive(self, entry: Entry) -> list[News]:
+        """Take the next record of the log; records must come in their order."""
+        self.next_sequence = entry.sequence + 1
+        self.totals.records += 1
+        record = entry.signed.record
+        if isinstance(record, Registration) and entry.index is not None:
+            return self._register(entry.index, record)
+        if isinstance(record, EpochMessage):
+            return self._hear(entry, record)
+        if isinstance(record, SessionOpen) and entry.index is not None:
+            self.sessions[entry.index] = _Session(record)
+        if isinstance(record, SessionClaim):
+            return [news for receipt in record.receipts for news in self._pay(receipt)]
+        return []
+
+    def receive_mix(self, epoch: int, mix: bytes) -> None:
+        """Learn R_epoch, which says with the secrets how strong each beacon was."""
+        self._mixes[epoch] = mix
+        self._mixes.pop(epoch - MIXES_KEPT, None)
+
+    def needs_mix(self, epoch: int) -> bool:
+        """Whether R_epoch is still unknown."""
+        return epoch not in self._mixes
+
+    def awaiting_verdicts(self, open_epoch: int) -> list[int]:
+        """Epochs that the ledger has judged by now but whose verdicts the map hasn't seen."""
+        return [e for e in sorted(self._reports) if e <= open_epoch - 2]
+
+    def receive_verdicts(
+        self, epoch: int, reasons: Mapping[tuple[int, int, int], str]
+    ) -> list[Observation]:
+        """Verdicts on an epoch's receptions, by (witness, beaconer, number): they may count now."""
+        found: list[Observation] = []
+        for _, report in sorted(self._reports.pop(epoch, {}).items()):
+            found += self._observe(report.ledger_sequence, report.message, reasons, UNJUDGED)
+        found += self._flush_late()
+        self.totals.verdicts.update(x.reason for x in found)
+        self.links.add(found)
+        return found
+
+    def pending(self) -> Counter[int]:
+        """Receptions per cell of the witness that no verdict has reached yet."""
+        waiting: Counter[int] = Counter()
+        for reports in self._reports.values():
+            for witness, report in reports.items():
+                if witness in self.sites:
+                    waiting[self.sites[witness].cell] += report.observations_pending
+        return waiting
+
+    def _register(self, index: int, assertion: Registration) -> list[News]:
+        site = site_of(index, assertion)
+        known = index in self.sites
+        self.sites[index] = site
+        self.changed_sites = True
+        if known:
+            self.links.move(site)
+        return [News("hotspot", {"hotspot": index, "cell": f"{site.cell:x}", "moved": known})]
+
+    def _hear(self, entry: Entry, message: EpochMessage) -> list[News]:
+        self._learn_secret(message)
+        heard = len(message.report) // 14
+        self.totals.receptions += heard
+        if entry.reason == LATE or message.epoch < entry.epoch:
+            self.totals.late_reports += 1
+            self._late.append((entry.sequence, message))
+        elif heard:
+            report = _Report(entry.sequence, message, heard)
+            self._reports.setdefault(message.epoch - 1, {})[message.hotspot] = report
+        site = self.sites.get(message.hotspot)
+        return [
+            News(
+                "report",
+                {
+                    "hotspot": message.hotspot,
+                    "epoch": message.epoch,
+                    "heard": sorted(_heard(message)),
+                    "cell": f"{site.cell:x}" if site else None,
+                    "record": entry.signed.record_id.hex(),
+                },
+            )
+        ]
+
+    def _learn_secret(self, message: EpochMessage) -> None:
+        newest = self._secrets.get(message.hotspot, (-1, b""))
+        if message.epoch - 1 > newest[0]:
+            self._secrets[message.hotspot] = (message.epoch - 1, message.reveal)
+
+    def _secret(self, hotspot: int, epoch: int) -> bytes | None:
+        """x_epoch: links of the chain lead backwards, so the newest one yields all before it."""
+        newest, link = self._secrets.get(hotspot, (-1, b""))
+        if epoch > newest or newest - epoch > self.params.chain_gap_max:
+            return None
+        if newest - epoch <= 2:
+            for _ in range(newest - epoch):
+                link = chain_link(link)
+            return link
+        if (hotspot, epoch) not in self._older:
+            for _ in range(newest - epoch):
+                link = chain_link(link)
+            self._older[hotspot, epoch] = link
+        return self._older[hotspot, epoch]
+
+    def _power_step_db(self, hotspot: int, epoch: int, sequence: int) -> int | None:
+        secret, mix = self._secret(hotspot, epoch), self._mixes.get(epoch)
+        return None if secret is None or mix is None else power_step_db(secret, mix, sequence)
+
+    def _observe(
+        self,
+        ledger_sequence: int,
+        message: EpochMessage,
+        reasons: Mapping[tuple[int, int, int], str],
+        default: str,
+    ) -> list[Observation]:
+        site = self.sites.get(message.hotspot)
+        if site is None:
+            return []
+        time_ms = self.epoch_end_ms(message.epoch - 1)
+        return observations_of(
+            message, ledger_sequence, site, time_ms, reasons, default, self._power_step_db
+        )
+
+    def _flush_late(self) -> list[Observation]:
+        late, self._late = self._late, []
+        found = [
+            x for sequence, message in late for x in self._observe(sequence, message, {}, LATE)
+        ]
+        self._older.clear()
+        return found
+
+    def _pay(self, receipt: Receipt) -> list[News]:
+        session = self.sessions.get(receipt.session)
+        if session is None:
+            return []
+        terms = session.terms
+        ai_ucr = receipt.ai_tokens * terms.ai_price_ucr // TOKENS_PER_PRICE
+        owed_ucr = ai_ucr + receipt.relayed_bytes * terms.relay_price_ucr // MIB
+        paid_ucr = min(owed_ucr, terms.cap_ucr) - session.paid_ucr
+        if paid_ucr <= 0:
+            return []
+        news = News(
+            "payment",
+            {
+                "payer": terms.payer,
+                "payee": terms.payee,
+                "kind": "ai" if receipt.ai_tokens > session.ai_tokens else "relay",
+                "amount_ucr": paid_ucr,
+                "ai_requests": receipt.ai_requests - session.ai_requests,
+                "ai_tokens": receipt.ai_tokens - session.ai_tokens,
+                "relayed_bytes": receipt.relayed_bytes - session.relayed_bytes,
+            },
+        )
+        session.paid_ucr += paid_ucr
+        session.ai_tokens, session.ai_requests = receipt.ai_tokens, receipt.ai_requests
+        session.relayed_bytes = receipt.relayed_bytes
+        return [news]
+
+
+def _heard(message: EpochMessage) -> set[int]:
+    report = message.report
+    return {int.from_bytes(report[i : i + 4]) for i in range(0, len(report), 14)}

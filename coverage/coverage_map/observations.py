@@ -1,0 +1,138 @@
+"""Observations: what a hotspot's signed report says about the signal in the cell where it stands.
+
+A report of epoch e holds raw receptions. An observation takes out what is not the place: the secret
+power step of the beaconer (known once its secret is revealed) and the gain of the witness's own
+antenna, so that a value is what an isotropic antenna in that cell would get from a beacon at full
+power. The cell is the one that the witness's owner published; nothing finer is known or guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from chain.records import EpochMessage, Registration
+from chain.wire import iter_receptions
+
+FINEST_RESOLUTION = 10
+FLAG_NO_RSSI = 1
+CDB = 100
+KIND_WITNESS = "witness"
+
+
+class Standing(IntEnum):
+    """What an observation may be used for."""
+
+    REFUSED = 0  # a rule speaks against it: evidence only
+    PENDING = 1  # no verdict yet: shown as news, never as a measurement
+    HINT = 2  # plausible, but nobody else confirms it
+    LATE = 3  # arrived after its epoch: unpaid, but it measures
+    MEASURED = 4  # every check on the signal passed
+
+
+# Rules that come before the draw speak about the signal; the draw only decides who is paid.
+STANDING_OF_REASON: Mapping[str, Standing] = {
+    "counted": Standing.MEASURED,
+    "not_drawn": Standing.MEASURED,
+    "late": Standing.LATE,
+    "not_mutual": Standing.HINT,
+    "untrusted_witness": Standing.HINT,
+    "pending": Standing.PENDING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a hotspot stands and what it radiates, as its owner published it."""
+
+    index: int
+    key: bytes
+    owner: bytes
+    cell: int
+    latitude_deg: float
+    longitude_deg: float
+    height_m: int
+    gain_cdb: int
+    eirp_cdbm: int
+    frequency_mhz: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One reception; `rssi_cdbm` is None while the driver or the secret is silent."""
+
+    cell: int
+    beaconer: int
+    witness: int
+    epoch: int
+    sequence: int
+    rssi_cdbm: int | None
+    time_ms: int
+    ledger_sequence: int
+    reason: str
+    standing: Standing
+    kind: str = KIND_WITNESS
+
+
+# (beaconer, epoch, beacon number) -> dB below full power, or None while the secret is out of reach
+PowerStep = Callable[[int, int, int], int | None]
+# (witness, beaconer, beacon number) -> reason of the verdict
+Reasons = Mapping[tuple[int, int, int], str]
+
+
+def site_of(index: int, assertion: Registration) -> Site:
+    """The site that a registration asserts."""
+    return Site(
+        index=index,
+        key=assertion.key,
+        owner=assertion.owner,
+        cell=assertion.cell,
+        latitude_deg=assertion.latitude_udeg / 1e6,
+        longitude_deg=assertion.longitude_udeg / 1e6,
+        height_m=assertion.height_m,
+        gain_cdb=assertion.gain_cdb,
+        eirp_cdbm=assertion.eirp_cdbm,
+        frequency_mhz=assertion.frequency_mhz,
+    )
+
+
+def standing_of(reason: str) -> Standing:
+    """What a verdict's reason lets the map do; a reason that is not known here refuses."""
+    return STANDING_OF_REASON.get(reason, Standing.REFUSED)
+
+
+def observations_of(
+    message: EpochMessage,
+    ledger_sequence: int,
+    witness: Site,
+    time_ms: int,
+    reasons: Reasons,
+    default_reason: str,
+    power_step_db: PowerStep,
+) -> list[Observation]:
+    """Observations in the report of `message`, which speaks of the epoch before its own.
+
+    `default_reason` stands for receptions without a verdict, as in a late report.
+    """
+    heard_in = message.epoch - 1
+    found = []
+    for heard, sequence, flags, rssi_cdbm, _, _ in iter_receptions(message.report):
+        reason = reasons.get((message.hotspot, heard, sequence), default_reason)
+        step_db = None if flags & FLAG_NO_RSSI else power_step_db(heard, heard_in, sequence)
+        full_cdbm = None if step_db is None else rssi_cdbm + step_db * CDB - witness.gain_cdb
+        found.append(
+            Observation(
+                cell=witness.cell,
+                beaconer=heard,
+                witness=message.hotspot,
+                epoch=heard_in,
+                sequence=sequence,
+                rssi_cdbm=full_cdbm,
+                time_ms=time_ms,
+                ledger_sequence=ledger_sequence,
+                reason=reason,
+                standing=standing_of(reason),
+            )
+        )
+    return found
