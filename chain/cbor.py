@@ -1,4 +1,4 @@
-"""Deterministic CBOR (RFC 8949, 4.2.1), the part that records use: integers, byte and text strings, arrays.
+"""Deterministic CBOR (RFC 8949, 4.2.1), the part that records use: integers, strings, arrays.
 
 A record has one encoding. The decoder therefore refuses every other form of the same value (longer
 integers, indefinite lengths, tags, maps, floats), so that a hash of bytes is a hash of meaning.
@@ -7,9 +7,8 @@ integers, indefinite lengths, tags, maps, floats), so that a hash of bytes is a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Union
 
-Value = Union[int, bytes, str, Sequence["Value"]]
+Value = int | bytes | str | Sequence["Value"]
 
 MAX_DEPTH = 8
 _UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _ARRAY = 0x00, 0x20, 0x40, 0x60, 0x80
@@ -35,7 +34,7 @@ def _head(major: int, argument: int) -> bytes:
 
 
 def encode(value: Value) -> bytes:
-    """The canonical bytes of a value; raises CborError for a type or width that records don't use."""
+    """The canonical bytes of a value; CborError for a type or width that records don't use."""
     parts: list[bytes] = []
     _append(value, parts)
     return b"".join(parts)

@@ -36,7 +36,7 @@ def chain_link(link: bytes) -> bytes:
 
 
 def answer(secret: bytes, epoch: int, sequence: int) -> bytes:
-    """The 16 bytes that beacon `sequence` of `epoch` carries; only the owner of x_e can make them."""
+    """The 16 bytes that beacon `sequence` of `epoch` carries; only who knows x_e can make them."""
     return digest("answer", secret, u32(epoch), u32(sequence))[:ANSWER_BYTES]
 
 
@@ -56,7 +56,7 @@ def genesis_mix(network_id: bytes) -> bytes:
 
 
 def mix(previous: bytes, epoch: int, secrets: Iterable[bytes]) -> bytes:
-    """R_epoch from R_(epoch-1) and the secrets x_(epoch-2) revealed in epoch-1, by ascending index."""
+    """R_epoch from R_(epoch-1) and the x_(epoch-2) revealed in epoch-1, by ascending index."""
     return digest("mix", previous, u32(epoch), *secrets)
 
 
@@ -67,12 +67,13 @@ def _slot(secret: bytes, mix_of_epoch: bytes, sequence: int) -> bytes:
 def slot_ms(params: Params, secret: bytes, mix_of_epoch: bytes, sequence: int) -> int:
     """Offset in ms, from the start of the epoch, at which beacon `sequence` is due.
 
-    The epoch less its last `message_lead_ms` is cut into `beacons_per_epoch` equal parts; the beacon
-    falls somewhere in its own part.
+    The epoch without its first `mix_lead_ms` and its last `message_lead_ms` is cut into
+    `beacons_per_epoch` equal parts; the beacon falls somewhere in its own part.
     """
-    part = (params.epoch_ms - params.message_lead_ms) // params.beacons_per_epoch
+    usable = params.epoch_ms - params.mix_lead_ms - params.message_lead_ms
+    part = usable // params.beacons_per_epoch
     draw_u64 = int.from_bytes(_slot(secret, mix_of_epoch, sequence)[:8], "big")
-    return sequence * part + (draw_u64 * part >> 64)
+    return params.mix_lead_ms + sequence * part + (draw_u64 * part >> 64)
 
 
 def power_step_db(secret: bytes, mix_of_epoch: bytes, sequence: int) -> int:

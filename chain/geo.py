@@ -1,7 +1,8 @@
 """Where things are, in integers: metres between micro-degrees, and H3 cells by their bits.
 
-Distance is equirectangular at the mean latitude, on the sphere that H3 uses. Up to 50 km and latitude
-70 it differs from the great circle by less than 0.1 % + 1 m; farther apart it only has to be far.
+Distance is equirectangular at the mean latitude, on the sphere that H3 uses. Up to 50 km and
+latitude 70 it differs from the great circle by less than 0.1 % + 1 m; farther apart it only has to
+be far.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _PENTAGONS = frozenset((4, 14, 24, 38, 49, 58, 63, 72, 83, 97, 107, 117))
 
 
 def _cosine(degrees: int) -> int:
-    """cos of 0 to 90 degrees, times 2^40, by its Taylor series."""
+    """Cosine of 0 to 90 degrees, times 2^40, by its Taylor series."""
     angle = _PI * degrees // 180
     square = angle * angle >> _SCALE_BITS
     total = term = 1 << _SCALE_BITS
@@ -30,11 +31,11 @@ def _cosine(degrees: int) -> int:
     return max(0, total)
 
 
-_COSINES = tuple(_cosine(degrees) for degrees in range(91)) + (0,)
+_COSINES = (*(_cosine(degrees) for degrees in range(91)), 0)
 
 
 def _cosine_at(latitude_udeg: int) -> int:
-    """cos, times 2^40, between two whole degrees by a straight line: 4e-5 too small at most."""
+    """Cosine, times 2^40, between two whole degrees by a straight line: 4e-5 too small at most."""
     degree, part = divmod(abs(latitude_udeg), 1_000_000)
     low, high = _COSINES[degree], _COSINES[degree + 1]
     return low + (high - low) * part // 1_000_000
@@ -48,7 +49,8 @@ def distance_m(
     east = min(east, _FULL_CIRCLE_UDEG - east)
     cosine = _cosine_at((latitude1_udeg + latitude2_udeg) // 2)
     north = abs(latitude1_udeg - latitude2_udeg)
-    return isqrt(north * north + (east * cosine >> _SCALE_BITS) ** 2) * _METRES_PER_100_DEGREES // 10**8
+    apart_udeg = isqrt(north * north + (east * cosine >> _SCALE_BITS) ** 2)
+    return apart_udeg * _METRES_PER_100_DEGREES // 10**8
 
 
 def cell_resolution(cell: int) -> int:
@@ -61,7 +63,7 @@ def _digit(cell: int, resolution: int) -> int:
 
 
 def is_cell(cell: int) -> bool:
-    """Whether the bits are a valid H3 cell index (mode 1, base cell, digits, no deleted pentagon part)."""
+    """Whether the bits are a valid H3 cell: mode 1, base cell, digits, no deleted pentagon part."""
     base = cell >> _BASE_CELL_SHIFT & 0x7F
     if not 0 <= cell < 1 << 64 or cell >> 56 != 0x08 or base > 121:
         return False

@@ -53,7 +53,7 @@ def load_or_create_seed(path: str | os.PathLike[str]) -> bytes:
 
 
 def _create(file: Path, seed: bytes) -> None:
-    """Write a new key file whole or not at all: a link never replaces a key that appeared meanwhile."""
+    """Write a key file whole or not at all: a link never replaces a key that appeared meanwhile."""
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

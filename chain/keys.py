@@ -1,6 +1,6 @@
-"""Ed25519 as PyNaCl accepts it, over the network's domain-tagged messages (docs/records.md, Envelope).
+"""Ed25519 as PyNaCl accepts it, over domain-tagged messages (docs/records.md, Envelope).
 
-Libraries disagree on edge cases of RFC 8032; the accept set of PyNaCl is the rule, no other decides.
+Libraries disagree on edge cases of RFC 8032: the accept set of PyNaCl is the rule.
 """
 
 from __future__ import annotations

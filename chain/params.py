@@ -1,4 +1,4 @@
-"""The constants of a network, each with its derivation; a genesis names one preset and never changes it."""
+"""The constants of a network, each with its derivation; a genesis names one preset for good."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """Rules of one network as numbers: times in ms, money in micro-credits (ucr), shares in basis points."""
+    """Rules of one network as numbers: ms, micro-credits (ucr), basis points (bp)."""
 
     name: str
 
@@ -18,10 +18,12 @@ class Params:
     epoch_ms: int
     # A beacon costs 1.6 ms of air at 1 Mb/s; four in ten minutes is under 0.002 % per neighbour.
     beacons_per_epoch: int
-    # Mainnet settles daily. Shorter presets settle within a minute or ten, so that a person sees it.
+    # Mainnet settles daily, shorter presets within a minute or ten, so that a person sees it.
     settlement_epochs: int
     # Beacons end this long before the epoch does, so that the message about them arrives inside it.
     message_lead_ms: int
+    # Nor does a beacon come before this: R_e is known when e-1 closes, and hotspots must fetch it.
+    mix_lead_ms: int
     # A late message is kept for the map this long, and no longer: fork evidence is held as long.
     late_epochs: int
     # Longest silence that a reveal may bridge; each epoch costs one hash, 1,008 of them under 1 ms.
@@ -34,8 +36,8 @@ class Params:
 
     # An assertion binds two epochs ahead: R of that epoch isn't known yet, so no key can be ground.
     bind_epochs: int = 2
-    # Of a beacon's candidates this many count. Five lots leave a 20 % liar share under 1 % a majority
-    # of each beacon (binomial: P[X >= 4 of 5] = 0.7 %).
+    # Of a beacon's candidates this many count. With 20 % liars, four or more of five lots fall to
+    # them for 0.7 % of the beacons (binomial).
     witnesses_drawn: int = 5
     # Res-10 neighbours stand 130 m apart; nearer than 50 m two keys are one site.
     min_distance_m: int = 50
@@ -72,7 +74,7 @@ class Params:
     trust_edge_cap: int = 4
     # Before the first settlement: mutual hearing within this many hops of a seed.
     trust_hops: int = 16
-    # A witness counts from 2^-10 of the mean trust on: far honest hotspots do, unlinked rings have 0.
+    # A witness counts from 2^-10 of the mean trust on: far hotspots do, unlinked rings have 0.
     trust_floor_shift: int = 10
     # A network without seeds trusts everybody: for trials on one machine only.
     may_lack_seeds: bool = True
@@ -90,6 +92,7 @@ PRESETS = {
         beacons_per_epoch=4,
         settlement_epochs=144,
         message_lead_ms=60_000,
+        mix_lead_ms=10_000,
         late_epochs=144,
         chain_gap_max=1_008,
         bond_ucr=10 * CREDIT_UCR,
@@ -104,6 +107,7 @@ PRESETS = {
         beacons_per_epoch=6,
         settlement_epochs=10,
         message_lead_ms=10_000,
+        mix_lead_ms=2_000,
         late_epochs=60,
         chain_gap_max=1_440,
         bond_ucr=CREDIT_UCR,
@@ -117,6 +121,7 @@ PRESETS = {
         beacons_per_epoch=1,
         settlement_epochs=6,
         message_lead_ms=2_000,
+        mix_lead_ms=1_000,
         late_epochs=60,
         chain_gap_max=8_640,
         bond_ucr=0,

@@ -1,12 +1,13 @@
-"""The envelope: records to signed bytes and back. Decoding checks shape, width and range, and never raises."""
+"""The envelope: records to signed bytes and back. Decoding checks every field and never raises."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from hashlib import sha256
+from itertools import pairwise
 from struct import Struct
-from typing import Any, Union, cast
+from typing import Any, cast
 
 from chain import cbor
 from chain.geo import cell_resolution, is_cell
@@ -105,7 +106,7 @@ class Many:
         for item in value:
             if problem := self.of.problem(item):
                 return f"each item {problem}"
-        rising = all(a < b for a, b in zip(value, value[1:], strict=False))
+        rising = all(a < b for a, b in pairwise(value))
         return "" if rising or not self.ascending else "must be strictly ascending"
 
 
@@ -118,7 +119,7 @@ class ReceiptFields:
         return "is a receipt whose " + bad if (bad := _first_problem(RECEIPT, value)) else ""
 
 
-Field = Union[Integer, Octets, Text, Cell, Many, ReceiptFields]
+Field = Integer | Octets | Text | Cell | Many | ReceiptFields
 
 U8, U16, U32, U64 = (Integer(0, (1 << bits) - 1) for bits in (8, 16, 32, 64))
 I16 = Integer(-(1 << 15), (1 << 15) - 1)
@@ -151,7 +152,9 @@ NAMES = {kind: tuple(f.name for f in fields(cls)) for kind, (cls, _) in LAYOUT.i
 RECEIPT_NAMES = tuple(field.name for field in fields(Receipt))
 
 
-def _first_problem(layout: Sequence[Field], values: object, names: Sequence[str] = RECEIPT_NAMES) -> str:
+def _first_problem(
+    layout: Sequence[Field], values: object, names: Sequence[str] = RECEIPT_NAMES
+) -> str:
     """The first field that doesn't fit its layout, in words; empty if all do."""
     if not isinstance(values, tuple) or len(values) != len(layout):
         return f"fields: must be an array of {len(layout)}"
@@ -197,7 +200,7 @@ def unpack_receptions(report: bytes) -> list[Reception]:
 
 
 def iter_receptions(report: bytes) -> Iterable[tuple[int, int, int, int, int, bytes]]:
-    """Receptions as bare tuples (heard, sequence, flags, rssi_cdbm, frequency_mhz, tag), for hot loops."""
+    """Receptions as bare tuples, in the order of Reception's fields, for hot loops."""
     return cast("Iterable[tuple[int, int, int, int, int, bytes]]", _RECEPTION.iter_unpack(report))
 
 
@@ -219,7 +222,7 @@ def record_id_of(wire: bytes) -> bytes:
 def seal(record: Record, network_id: bytes, seeds: Sequence[bytes]) -> Signed:
     """Sign a record with these seeds, in the order of docs/records.md, column "signed by".
 
-    A genesis takes network_id=b"" and no seeds. Raises ValueError for a record that no ledger takes.
+    A genesis takes network_id=b"" and no seeds. ValueError for a record that no ledger takes.
     """
     body = body_of(record)
     signatures = tuple(sign(seed, record.NAME, network_id, body) for seed in seeds)
@@ -238,12 +241,14 @@ def decode(wire: bytes) -> Signed | Refusal:
         envelope = cbor.decode(wire)
         if problem := _first_problem(ENVELOPE, envelope, ENVELOPE_NAMES):
             return _bad(f"envelope {problem}")
-        kind, version, body, signatures = cast("tuple[int, int, bytes, tuple[bytes, ...]]", envelope)
+        kind, version, body, signatures = cast(
+            "tuple[int, int, bytes, tuple[bytes, ...]]", envelope
+        )
         values = cbor.decode(body)
     except cbor.CborError as error:
         return _bad(f"wire: no canonical CBOR ({error}); encode it as docs/records.md says")
     if kind not in LAYOUT or version != VERSION:
-        return _bad(f"type {kind} version {version}: unknown; this ledger knows types 1 to 6, version 1")
+        return _bad(f"type {kind} version {version}: unknown; known are types 1 to 6, version 1")
     cls, layout = LAYOUT[kind]
     if problem := _first_problem(layout, values, NAMES[kind]) or _beyond_fields(kind, values):
         return _bad(f"{cls.NAME} {problem}")

@@ -1,0 +1,182 @@
+"""The state transition: apply(block, state) -> state'.
+
+A block is a time and the wires that were accepted at that time. Before its records are processed, every
+epoch that ended since is closed, in order: mix, verdicts, links, and every so often a settlement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chain import draws, wire
+from chain.keys import verify as verify_signature
+from chain.records import (
+    Deposit,
+    EpochMessage,
+    Genesis,
+    Refusal,
+    Registration,
+    SessionClaim,
+    SessionOpen,
+    Signed,
+    SubmitResult,
+)
+from chain.rules.epoch_message import process_epoch_message
+from chain.rules.outcome import ALREADY, Effects, Verdict, Verify, result_of
+from chain.rules.pairs import PairCache
+from chain.rules.registration import process_registration
+from chain.rules.rewards import process_counted, process_settlement
+from chain.rules.sessions import process_session_claim, process_session_open
+from chain.rules.treasury import process_deposit
+from chain.rules.trust import get_trusted
+from chain.rules.verdicts import (
+    get_judgement,
+    get_mutual_links,
+    get_reason_counts,
+    process_links,
+    process_signals,
+)
+from chain.state import State, get_genesis_state
+
+MIXES_KEPT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Accepted wires and when they were accepted; block 0 holds the genesis alone."""
+
+    height: int
+    epoch: int
+    time_ms: int
+    wires: tuple[bytes, ...]
+
+
+class BlockError(ValueError):
+    """The block can't follow the state: a record in it would be refused, or its time is wrong."""
+
+
+def apply(block: Block, state: State | None, verify: Verify = verify_signature) -> State:
+    """The state after a block; the one given stays as it is. BlockError if the block can't follow.
+
+    `state` is None for block 0.
+    """
+    following = get_state_of_genesis_block(block) if state is None else state.copy()
+    if state is not None:
+        process_block(following, block, verify, PairCache())
+    return following
+
+
+def get_state_of_genesis_block(block: Block) -> State:
+    """The state after block 0; BlockError if it isn't one genesis that this software can run."""
+    decoded = wire.decode(block.wires[0]) if len(block.wires) == 1 else Refusal("bad_shape", "")
+    if isinstance(decoded, Refusal) or not isinstance(decoded.record, Genesis):
+        raise BlockError("block 0 must hold one genesis record")
+    return get_first_state(decoded)
+
+
+def get_first_state(signed: Signed) -> State:
+    """The state after a genesis; BlockError for a preset that this software doesn't know."""
+    genesis = signed.record
+    if not isinstance(genesis, Genesis):
+        raise BlockError(f"leaf 0 must be a genesis, not a {genesis.NAME}")
+    try:
+        state = get_genesis_state(genesis, signed.record_id)
+    except KeyError as error:
+        raise BlockError(f"preset: {genesis.preset} is unknown") from error
+    if not genesis.seeds and not state.params.may_lack_seeds:
+        raise BlockError(f"seeds: preset {genesis.preset} needs at least one")
+    state.mixes[0] = draws.genesis_mix(signed.record_id)
+    state.mixes[1] = draws.mix(state.mixes[0], 1, ())
+    return state
+
+
+def process_block(
+    state: State, block: Block, verify: Verify, pairs: PairCache
+) -> tuple[Effects, list[SubmitResult]]:
+    """Apply a block in place; what it brings forth, and the answer to each of its records."""
+    effects = process_time(state, block.time_ms, pairs)
+    if block.epoch != state.epoch or block.time_ms != state.time_ms:
+        raise BlockError(f"block {block.height}: its epoch or time can't follow")
+    results = [process_wire(state, raw, verify, effects) for raw in block.wires]
+    for number, result in enumerate(results):
+        if not result.accepted or result.reason == ALREADY:
+            raise BlockError(f"record {number} is refused: {result.reason}: {result.detail}")
+    return effects, results
+
+
+def process_time(state: State, time_ms: int, pairs: PairCache) -> Effects:
+    """Move to a time, never backwards, and close every epoch that ended until then."""
+    effects = Effects()
+    state.time_ms = max(state.time_ms, time_ms)
+    now = state.params.epoch_at(state.genesis.start_ms, state.time_ms)
+    while state.epoch < now:
+        process_epoch_close(state, effects, pairs)
+    return effects
+
+
+def process_wire(
+    state: State, raw: bytes, verify: Verify, effects: Effects
+) -> SubmitResult:
+    """Decode and process one wire; the state is as before if it is refused."""
+    signed = wire.decode(raw)
+    if isinstance(signed, Refusal):
+        record_id = wire.record_id_of(raw)
+        return SubmitResult(record_id, False, None, signed.reason, signed.detail)
+    return result_of(signed, process_record(state, signed, verify, effects))
+
+
+def process_record(state: State, signed: Signed, verify: Verify, effects: Effects) -> Verdict:
+    """Hand a record to the rules of its type."""
+    match signed.record:
+        case EpochMessage() as message:
+            return process_epoch_message(state, signed, message, verify, effects)
+        case Registration() as registration:
+            return process_registration(state, signed, registration, verify)
+        case SessionClaim() as claim:
+            return process_session_claim(state, signed, claim, verify, effects)
+        case SessionOpen() as opening:
+            return process_session_open(state, signed, opening, verify)
+        case Deposit() as deposit:
+            return process_deposit(state, signed, deposit, verify)
+        case Genesis():
+            return Refusal("duplicate", "genesis: this network has one; start another ledger")
+
+
+def process_epoch_close(state: State, effects: Effects, pairs: PairCache) -> None:
+    """Close the current epoch E: R_(E+1), verdicts on E-1, links, and a settlement if one is due."""
+    process_mix(state)
+    if state.epoch >= 1:
+        process_verdicts(state, effects, pairs)
+    state.epoch += 1
+    for epoch in [epoch for epoch in state.inbox if epoch < state.epoch - 1]:
+        del state.inbox[epoch]
+    for epoch in [epoch for epoch in state.mixes if epoch <= state.epoch - MIXES_KEPT]:
+        del state.mixes[epoch]
+    if state.epoch % state.params.settlement_epochs == 0:
+        process_settlement(state, effects)
+
+
+def process_mix(state: State) -> None:
+    """R_(E+1) from R_E and the secrets that were revealed in E."""
+    following = state.epoch + 1
+    revealed = state.inbox.get(state.epoch, {})
+    secrets = [revealed[index].reveal for index in sorted(revealed)]
+    state.mixes[following] = draws.mix(state.mixes[state.epoch], following, secrets)
+
+
+def process_verdicts(state: State, effects: Effects, pairs: PairCache) -> None:
+    """Judge epoch E-1, whose reports and secrets came in E."""
+    judgement = get_judgement(state, state.epoch - 1, pairs)
+    if not judgement.reports:
+        return
+    process_signals(judgement)
+    for link in get_mutual_links(judgement):
+        state.links[link] = state.links.get(link, 0) + 1
+    state.touch("links")
+    process_links(judgement, get_trusted(state))
+    process_counted(state, judgement)
+    for reason, count in get_reason_counts(judgement).items():
+        state.stats[f"verdict_{reason}"] += count
+    beacons = len(judgement.beaconers) * state.params.beacons_per_epoch
+    state.stats["beacons_judged"] += beacons
+    effects.verdicts.append(judgement)

@@ -1,0 +1,115 @@
+"""The one signed message per hotspot and epoch: commit of e, report of e-1, reveal of x_(e-1)."""
+
+from __future__ import annotations
+
+from chain.draws import chain_link, digest
+from chain.records import RECEPTION_BYTES, EpochMessage, Refusal, Signed
+from chain.rules.outcome import ALREADY, LATE, Accepted, Effects, LateReport, Verdict, Verify
+from chain.state import Chain, Hotspot, OnTime, State
+
+
+def process_epoch_message(
+    state: State, signed: Signed, message: EpochMessage, verify: Verify, effects: Effects
+) -> Verdict:
+    """Take a hotspot's message for an epoch; one that comes after its epoch is only for the map."""
+    if message.hotspot >= len(state.hotspots):
+        return Refusal("unknown_hotspot", f"hotspot: {message.hotspot} is not registered; register")
+    hotspot = state.hotspots[message.hotspot]
+    if hotspot.seen.get(message.epoch) == signed.record_id:
+        return Accepted(reason=ALREADY)
+    refusal = get_message_refusal(state, signed, message, hotspot, verify)
+    if refusal is not None:
+        return refusal
+    process_reveal(get_revealed_chain(hotspot, message.epoch), message)
+    process_seen(state, hotspot, signed, message)
+    if message.epoch < state.epoch:
+        effects.late.append(LateReport(message.epoch - 1, hotspot.index, message.report))
+        return Accepted(reason=LATE, detail=f"epoch: {message.epoch} is closed; used for the map")
+    state.inbox.setdefault(message.epoch, {})[hotspot.index] = OnTime(
+        signed.record_id, message.commit, message.report, message.reveal
+    )
+    return Accepted()
+
+
+def get_message_refusal(
+    state: State, signed: Signed, message: EpochMessage, hotspot: Hotspot, verify: Verify
+) -> Refusal | None:
+    """Why a message can't be taken, if so; cheap checks first, the hash chain last."""
+    params = state.params
+    if not state.epoch - params.late_epochs <= message.epoch <= state.epoch:
+        return Refusal(
+            "wrong_epoch",
+            f"epoch: {message.epoch} is outside {state.epoch - params.late_epochs} to {state.epoch};"
+            " check the clock",
+        )
+    if len(message.report) > params.max_receptions * RECEPTION_BYTES:
+        return Refusal("over_cap", f"report: at most {params.max_receptions} receptions; drop some")
+    if hotspot.assertion_at(message.epoch) is None:
+        binds = hotspot.assertions[0].bind_epoch
+        return Refusal("not_bound_yet", f"epoch: registration binds in {binds}; wait until then")
+    if not is_signed_by(state, signed, hotspot, verify):
+        return Refusal("bad_signature", "signatures: the hotspot's key must sign, once")
+    if first := hotspot.seen.get(message.epoch):
+        return Refusal(
+            "fork",
+            f"epoch: {message.epoch} has another message, record {first.hex()}; never sign two",
+        )
+    return get_reveal_refusal(state, message, get_revealed_chain(hotspot, message.epoch))
+
+
+def is_signed_by(state: State, signed: Signed, hotspot: Hotspot, verify: Verify) -> bool:
+    """Whether the one signature is the hotspot's."""
+    return len(signed.signatures) == 1 and verify(
+        hotspot.key, signed.record.NAME, state.network_id, signed.body, signed.signatures[0]
+    )
+
+
+def get_revealed_chain(hotspot: Hotspot, epoch: int) -> Chain:
+    """The chain that holds x_(epoch-1): of the assertion that bound then, or of the first one."""
+    assertion = hotspot.assertion_at(epoch - 1) or hotspot.assertions[0]
+    return assertion.chain
+
+
+def get_reveal_refusal(state: State, message: EpochMessage, chain: Chain) -> Refusal | None:
+    """Why the revealed link doesn't belong to the hotspot's chain, if so."""
+    epoch = message.epoch - 1
+    last = chain.first_epoch + chain.length - 1
+    if epoch > last:
+        return Refusal(
+            "bad_reveal", f"reveal: the chain ended in epoch {last}; register a new anchor"
+        )
+    gap = epoch - chain.tip_epoch
+    if gap > state.params.chain_gap_max:
+        return Refusal(
+            "bad_reveal",
+            f"reveal: {gap} epochs after the last link, at most {state.params.chain_gap_max};"
+            " register a new anchor",
+        )
+    newer, older = (message.reveal, chain.tip) if gap >= 0 else (chain.tip, message.reveal)
+    if compute_link_back(newer, abs(gap)) != older:
+        return Refusal("bad_reveal", f"reveal: does not lead to the link of epoch {chain.tip_epoch}")
+    return None
+
+
+def compute_link_back(link: bytes, epochs: int) -> bytes:
+    """The link this many epochs earlier."""
+    for _ in range(epochs):
+        link = chain_link(link)
+    return link
+
+
+def process_reveal(chain: Chain, message: EpochMessage) -> None:
+    """Move the tip forwards; an older link proves nothing new."""
+    if message.epoch - 1 > chain.tip_epoch:
+        chain.tip_epoch = message.epoch - 1
+        chain.tip = message.reveal
+
+
+def process_seen(state: State, hotspot: Hotspot, signed: Signed, message: EpochMessage) -> None:
+    """Remember the message as long as another one for its epoch could come, and in the history."""
+    forget_before = state.epoch - state.params.late_epochs
+    for epoch in [epoch for epoch in hotspot.seen if epoch < forget_before]:
+        del hotspot.seen[epoch]
+    hotspot.seen[message.epoch] = signed.record_id
+    hotspot.history = digest("history", hotspot.history, signed.record_id)
+    state.touch("hotspot", hotspot.index)

@@ -1,0 +1,67 @@
+"""What rules give back: an acceptance or a refusal, and what closing epochs brings forth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from chain.records import Refusal, Signed, SubmitResult
+from chain.rules.verdicts import EpochVerdicts
+
+# (key, domain name, network id, body, signature) -> whether it holds; see chain.keys.verify.
+Verify = Callable[[bytes, str, bytes, bytes, bytes], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A record that changed the state, or had changed it before (`already`)."""
+
+    index: int | None = None
+    reason: str = "ok"
+    detail: str = ""
+
+
+Verdict = Accepted | Refusal
+ALREADY = "already"
+LATE = "late"
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """Credits that moved at a claim or a settlement: to whom, for what, and whose burn paid for it.
+
+    `source` is the owner whose burn it is (empty for the bootstrap); `cell` 0 where none is concerned.
+    """
+
+    epoch: int
+    kind: str
+    account: bytes
+    hotspot: int
+    cell: int
+    amount_ucr: int
+    source: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LateReport:
+    """A report that came after its epoch message was due: for the map, never paid."""
+
+    epoch: int
+    witness: int
+    report: bytes
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a block brings forth beside the state: for explanations, tables and the map."""
+
+    verdicts: list[EpochVerdicts] = field(default_factory=list)
+    payments: list[Payment] = field(default_factory=list)
+    late: list[LateReport] = field(default_factory=list)
+
+
+def result_of(signed: Signed, verdict: Verdict) -> SubmitResult:
+    """The ledger's answer to one record."""
+    if isinstance(verdict, Refusal):
+        return SubmitResult(signed.record_id, False, None, verdict.reason, verdict.detail)
+    return SubmitResult(signed.record_id, True, verdict.index, verdict.reason, verdict.detail)

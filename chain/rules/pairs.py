@@ -1,0 +1,61 @@
+"""What is true of a witness and a beaconer as long as neither moves: distance, and how strong is plausible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chain.envelope import band_of, loss_bounds_cdb
+from chain.geo import cell_resolution, distance_m
+from chain.records import Registration
+from chain.state import Assertion
+
+# The farthest that a point of an H3 cell lies from its centre, in m, by resolution: a hexagon's edge
+# (h3geo.org, average edge lengths 1,406 / 531 / 201 / 76 m) and a fifth more for the distorted ones.
+CELL_RADIUS_M = {7: 1_690, 8: 640, 9: 242, 10: 92}
+MAX_PAIRS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Facts about a link; RSSI bounds are for full power, in centi-dBm."""
+
+    distance_m: int
+    nearest_m: int
+    farthest_m: int
+    rssi_low_cdbm: int
+    rssi_high_cdbm: int
+    same_owner: bool
+
+
+def compute_pair(witness: Registration, beaconer: Registration) -> Pair:
+    """The facts about a witness hearing a beaconer."""
+    apart = distance_m(
+        *(witness.latitude_udeg, witness.longitude_udeg),
+        *(beaconer.latitude_udeg, beaconer.longitude_udeg),
+    )
+    blur = sum(CELL_RADIUS_M[cell_resolution(end.cell)] for end in (witness, beaconer))
+    nearest, farthest = max(1, apart - blur), apart + blur
+    loudest = beaconer.eirp_cdbm + witness.gain_cdb
+    # Without a band there is no plausible strength: bounds that nothing meets.
+    low, high = 1, 0
+    if (band := band_of(beaconer.frequency_mhz)) is not None:
+        least, most = loss_bounds_cdb(band, nearest, farthest)
+        low, high = loudest - most, loudest - least
+    return Pair(apart, nearest, farthest, low, high, witness.owner == beaconer.owner)
+
+
+class PairCache:
+    """Pairs by the records that asserted them; forgets everything rather than grow without bound."""
+
+    def __init__(self) -> None:
+        self._pairs: dict[tuple[bytes, bytes], Pair] = {}
+
+    def get(self, witness: Assertion, beaconer: Assertion) -> Pair:
+        """The facts about a pair, computed once."""
+        key = (witness.record_id, beaconer.record_id)
+        pair = self._pairs.get(key)
+        if pair is None:
+            if len(self._pairs) >= MAX_PAIRS:
+                self._pairs.clear()
+            pair = self._pairs[key] = compute_pair(witness.registration, beaconer.registration)
+        return pair

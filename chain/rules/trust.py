@@ -1,0 +1,108 @@
+"""Trust: flows from the seeds of the genesis along links of mutual hearing, in fixed point.
+
+A link's weight is the number of epochs with mutual hearing, capped, so that no single edge carries
+much: whoever invents a thousand hotspots behind one friend shares what that one edge lets through.
+"""
+
+from __future__ import annotations
+
+from chain.params import Params
+from chain.state import State
+
+TOTAL = 1 << 40  # the trust that all hotspots share
+FULL_PERMILLE = 1_000
+
+Links = dict[tuple[int, int], int]
+Neighbours = dict[int, list[tuple[int, int]]]
+
+
+def get_neighbours(links: Links, params: Params) -> Neighbours:
+    """Who is linked to whom, with capped weights, in a fixed order."""
+    neighbours: Neighbours = {}
+    for (low, high), count in sorted(links.items()):
+        weight = min(count, params.trust_edge_cap)
+        neighbours.setdefault(low, []).append((high, weight))
+        neighbours.setdefault(high, []).append((low, weight))
+    return neighbours
+
+
+def get_seed_indexes(state: State) -> list[int]:
+    """Where trust starts: the registered seeds; everybody in a trial network without seeds."""
+    if not state.genesis.seeds:
+        return [hotspot.index for hotspot in state.hotspots]
+    return sorted(state.index_of[key] for key in state.genesis.seeds if key in state.index_of)
+
+
+def compute_trust(links: Links, seeds: list[int], count: int, params: Params) -> list[int]:
+    """Trust per hotspot index, out of TOTAL: `trust_rounds` power iterations from the seeds.
+
+    t' = (1 - d) s + d * sum over neighbours j of t_j * w_ij / sum of j's weights, rounded down.
+    """
+    source = [0] * count
+    for seed in seeds:
+        source[seed] = TOTAL // len(seeds)
+    neighbours = get_neighbours(links, params)
+    outflow = {index: sum(weight for _, weight in edges) for index, edges in neighbours.items()}
+    trust = source
+    for _ in range(params.trust_rounds):
+        trust = compute_round(trust, source, neighbours, outflow, params.trust_damping_permille)
+    return trust
+
+
+def compute_round(
+    trust: list[int],
+    source: list[int],
+    neighbours: Neighbours,
+    outflow: dict[int, int],
+    damping_permille: int,
+) -> list[int]:
+    """One power iteration."""
+    rest = FULL_PERMILLE - damping_permille
+    following = [share * rest // FULL_PERMILLE for share in source]
+    for index, edges in neighbours.items():
+        passed = trust[index] * damping_permille // FULL_PERMILLE
+        for other, weight in edges:
+            following[other] += passed * weight // outflow[index]
+    return following
+
+
+def process_trust(state: State) -> None:
+    """Give every hotspot the trust that the links since the last settlement carry to it."""
+    trust = compute_trust(state.links, get_seed_indexes(state), len(state.hotspots), state.params)
+    for hotspot, value in zip(state.hotspots, trust, strict=True):
+        if hotspot.trust != value:
+            hotspot.trust = value
+            state.touch("hotspot", hotspot.index)
+
+
+def compute_trust_permille(state: State) -> list[int]:
+    """Weight in rewards per hotspot index: trust against the mean of those who have any, at most 1000."""
+    reached = sum(1 for hotspot in state.hotspots if hotspot.trust)
+    return [
+        min(FULL_PERMILLE, FULL_PERMILLE * reached * hotspot.trust // TOTAL)
+        for hotspot in state.hotspots
+    ]
+
+
+def get_trusted(state: State) -> frozenset[int]:
+    """Whose receptions count now."""
+    seeds = get_seed_indexes(state)
+    if state.settlement == 0 or not state.genesis.seeds:
+        return get_reachable(state.links, seeds, state.params.trust_hops)
+    reached = sum(1 for hotspot in state.hotspots if hotspot.trust)
+    floor = TOTAL // max(1, reached) >> state.params.trust_floor_shift
+    above = (h.index for h in state.hotspots if h.trust > floor)
+    return frozenset([*seeds, *above])
+
+
+def get_reachable(links: Links, seeds: list[int], hops: int) -> frozenset[int]:
+    """Everybody within this many links of a seed."""
+    neighbours: dict[int, list[int]] = {}
+    for low, high in links:
+        neighbours.setdefault(low, []).append(high)
+        neighbours.setdefault(high, []).append(low)
+    reached, edge = set(seeds), set(seeds)
+    for _ in range(hops):
+        edge = {other for index in edge for other in neighbours.get(index, ())} - reached
+        reached |= edge
+    return frozenset(reached)

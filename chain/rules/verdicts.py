@@ -1,0 +1,468 @@
+"""Which receptions count: the named rules of proof of coverage.
+
+When epoch e+1 closes, the ledger holds for every hotspot the commit to what it heard in e, the report
+itself, the secret x_e that its own beacons were made of, and R_(e+2), which nobody could foresee when
+the reports were committed. Every reception passes the rules below in order; the first that fails is
+its verdict, and a reception that fails none of them counts.
+
+| group | when | rules |
+|---|---|---|
+| report | once per report | late, no_commit, commit_mismatch |
+| signal | per reception | unknown_beaconer, self, no_reveal, wrong_tag, ..., rssi_too_low |
+| link | once every report is read | not_mutual, untrusted_witness, not_drawn |
+
+A rule is one small predicate over a `Case`. The same table decides and explains, so an explanation
+can't drift from what was decided; `chain/explain.py` adds the numbers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from chain.draws import answer, commit, draw, power_step_db, tag_of
+from chain.geo import cell_resolution
+from chain.params import Params
+from chain.records import RECEPTION_BYTES, Reception
+from chain.rules.pairs import Pair, PairCache
+from chain.state import Assertion, OnTime, State
+from chain.wire import iter_receptions, unpack_receptions
+
+NO_RSSI = 1
+CAN_SET_POWER = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Beaconer:
+    """What a hotspot's revealed secret says that it sent in an epoch, per beacon number."""
+
+    assertion: Assertion
+    secret: bytes
+    tags: tuple[bytes, ...]
+    steps_cdb: tuple[int, ...]
+
+
+class Case:
+    """One reception under judgement, and all that the rules may look at."""
+
+    __slots__ = (
+        *("beaconer", "drawn", "flags", "frequency_mhz", "heard", "judgement", "last", "pair"),
+        *("registered", "rssi_cdbm", "sequence", "tag", "witness"),
+    )
+    judgement: Judgement
+    witness: int
+    heard: int
+    sequence: int
+    flags: int
+    rssi_cdbm: int
+    frequency_mhz: int
+    tag: bytes
+    registered: Assertion | None  # the beaconer's assertion in the epoch
+    beaconer: Beaconer | None  # None as long as it hasn't revealed
+    pair: Pair
+    last: tuple[int, int]  # the (beaconer, number) accepted before in this report
+    drawn: bool
+
+    def full_power_rssi_cdbm(self) -> int:
+        """RSSI with the secret power step taken out."""
+        return self.rssi_cdbm + (self.beaconer.steps_cdb[self.sequence] if self.beaconer else 0)
+
+
+def is_unknown_beaconer(case: Case) -> bool:
+    """Nobody with a binding registration has this index."""
+    return case.registered is None
+
+
+def is_self(case: Case) -> bool:
+    """A hotspot can't witness itself."""
+    return case.heard == case.witness
+
+
+def is_unrevealed(case: Case) -> bool:
+    """Without the beaconer's secret nobody can tell what it sent."""
+    return case.beaconer is None
+
+
+def is_wrong_tag(case: Case) -> bool:
+    """The entropy answer isn't the one that this beacon carried."""
+    tags = case.beaconer.tags if case.beaconer else ()
+    return case.sequence >= len(tags) or tags[case.sequence] != case.tag
+
+
+def is_wrong_frequency(case: Case) -> bool:
+    """It was heard on another channel than the one registered."""
+    registered = case.registered
+    return registered is None or registered.registration.frequency_mhz != case.frequency_mhz
+
+
+def is_duplicate(case: Case) -> bool:
+    """A beacon counts once per report."""
+    return case.last == (case.heard, case.sequence)
+
+
+def is_too_close(case: Case) -> bool:
+    """Nearer than two sites can be."""
+    return case.pair.distance_m < case.judgement.params.min_distance_m
+
+
+def is_too_far(case: Case) -> bool:
+    """Farther than any honest link."""
+    return case.pair.distance_m > case.judgement.params.max_distance_m
+
+
+def is_same_owner(case: Case) -> bool:
+    """Only strangers witness."""
+    return case.pair.same_owner
+
+
+def is_too_strong(case: Case) -> bool:
+    """Stronger than free space allows."""
+    return not case.flags & NO_RSSI and case.full_power_rssi_cdbm() > case.pair.rssi_high_cdbm
+
+
+def is_too_weak(case: Case) -> bool:
+    """Weaker than the worst street allows."""
+    return not case.flags & NO_RSSI and case.full_power_rssi_cdbm() < case.pair.rssi_low_cdbm
+
+
+def is_not_mutual(case: Case) -> bool:
+    """The beaconer reports nothing plausible back: a hint, not evidence."""
+    return (case.heard, case.witness) not in case.judgement.plausible
+
+
+def is_untrusted(case: Case) -> bool:
+    """Trust has not reached the witness."""
+    return case.witness not in case.judgement.trusted
+
+
+def is_not_drawn(case: Case) -> bool:
+    """Other witnesses drew the smaller lots."""
+    return not case.drawn
+
+
+Rule = tuple[str, Callable[[Case], bool]]
+SIGNAL_RULES: Final[tuple[Rule, ...]] = (
+    ("unknown_beaconer", is_unknown_beaconer),
+    ("self", is_self),
+    ("no_reveal", is_unrevealed),
+    ("wrong_tag", is_wrong_tag),
+    ("wrong_frequency", is_wrong_frequency),
+    ("duplicate", is_duplicate),
+    ("too_close", is_too_close),
+    ("too_far", is_too_far),
+    ("same_owner", is_same_owner),
+    ("rssi_too_high", is_too_strong),
+    ("rssi_too_low", is_too_weak),
+)
+LINK_RULES: Final[tuple[Rule, ...]] = (
+    ("not_mutual", is_not_mutual),
+    ("untrusted_witness", is_untrusted),
+    ("not_drawn", is_not_drawn),
+)
+REPORT_REASONS: Final = ("late", "no_commit", "commit_mismatch")
+REASONS: Final = (
+    "counted",
+    *REPORT_REASONS,
+    *(name for name, _ in SIGNAL_RULES),
+    *(name for name, _ in LINK_RULES),
+)
+CODES: Final = {reason: code for code, reason in enumerate(REASONS)}
+COUNTED: Final = CODES["counted"]
+# Receptions that were physically plausible: what an honest map may show beside the counted ones.
+PLAUSIBLE: Final = frozenset({"counted", "not_mutual", "untrusted_witness", "not_drawn"})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one reception."""
+
+    epoch: int
+    witness: int
+    reception: Reception
+    reason: str
+    full_power_rssi_cdbm: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BeaconVerdict:
+    """What became of one beacon: paid, aired (heard, not counted), unheard, or unrevealed."""
+
+    epoch: int
+    beaconer: int
+    sequence: int
+    verdict: str
+    counts: tuple[tuple[str, int], ...]
+
+
+@dataclass(slots=True)
+class Judgement:
+    """One epoch under judgement: what went in, and the verdict codes that came out.
+
+    `codes[w][i]` indexes REASONS for the i-th reception of witness w's report.
+    """
+
+    params: Params
+    epoch: int
+    mix: bytes
+    mix_after: bytes
+    assertions: dict[int, Assertion]
+    commits: dict[int, OnTime]
+    reports: dict[int, OnTime]
+    beaconers: dict[int, Beaconer]
+    pairs: PairCache
+    trusted: frozenset[int] = frozenset()
+    plausible: set[tuple[int, int]] = field(default_factory=set)
+    codes: dict[int, bytearray] = field(default_factory=dict)
+
+    def candidates(self) -> Iterator[tuple[int, int]]:
+        """(witness, reception number) of every reception that passed the signal rules."""
+        for witness, codes in self.codes.items():
+            yield from ((witness, i) for i, code in enumerate(codes) if code == COUNTED)
+
+
+EpochVerdicts = Judgement
+
+
+def get_judgement(state: State, epoch: int, pairs: PairCache) -> Judgement:
+    """Lay out an epoch for judgement: needs R_epoch, R_(epoch+2) and the inboxes of it and the next."""
+    reports = state.inbox.get(epoch + 1, {})
+    bound = ((h.index, h.assertion_at(epoch)) for h in state.hotspots)
+    assertions = {index: assertion for index, assertion in bound if assertion is not None}
+    judgement = Judgement(
+        params=state.params,
+        epoch=epoch,
+        mix=state.mixes[epoch],
+        mix_after=state.mixes[epoch + 2],
+        assertions=assertions,
+        commits=state.inbox.get(epoch, {}),
+        reports={index: reports[index] for index in sorted(reports)},
+        beaconers={},
+        pairs=pairs,
+    )
+    for index, message in judgement.reports.items():
+        if index in assertions:
+            judgement.beaconers[index] = compute_beaconer(judgement, assertions[index], message)
+    return judgement
+
+
+def compute_beaconer(judgement: Judgement, assertion: Assertion, message: OnTime) -> Beaconer:
+    """What a hotspot's beacons carried, from the secret it revealed."""
+    secret, numbers = message.reveal, range(judgement.params.beacons_per_epoch)
+    sets_power = bool(assertion.registration.flags & CAN_SET_POWER)
+    return Beaconer(
+        assertion,
+        secret,
+        tuple(tag_of(answer(secret, judgement.epoch, n)) for n in numbers),
+        tuple(
+            100 * power_step_db(secret, judgement.mix, n) if sets_power else 0 for n in numbers
+        ),
+    )
+
+
+def get_report_reason(judgement: Judgement, witness: int) -> str:
+    """Why a whole report can't count, or nothing."""
+    committed = judgement.commits.get(witness)
+    if committed is None:
+        return "no_commit"
+    message = judgement.reports[witness]
+    expected = commit(witness, judgement.epoch, message.reveal, message.report)
+    return "" if committed.commit == expected else "commit_mismatch"
+
+
+def iter_cases(judgement: Judgement, witness: int) -> Iterator[Case]:
+    """The receptions of a witness's report, one after another in the same reused Case."""
+    case = Case()
+    case.judgement, case.witness, case.last, case.drawn = judgement, witness, (-1, -1), False
+    own = judgement.assertions.get(witness)
+    heard_before = -1
+    for values in iter_receptions(judgement.reports[witness].report):
+        case.heard, case.sequence, case.flags = values[:3]
+        case.rssi_cdbm, case.frequency_mhz, case.tag = values[3:]
+        if case.heard != heard_before:  # reports are sorted: one look-up per beaconer
+            heard_before = case.heard
+            case.registered = judgement.assertions.get(case.heard) if own else None
+            case.beaconer = judgement.beaconers.get(case.heard)
+            if own and case.registered:
+                case.pair = judgement.pairs.get(own, case.registered)
+        yield case
+
+
+def get_signal_code(case: Case) -> int:
+    """The first signal rule that a reception fails, as a code."""
+    for name, fails in SIGNAL_RULES:
+        if fails(case):
+            return CODES[name]
+    return COUNTED
+
+
+def process_signals(judgement: Judgement) -> None:
+    """Judge every report by itself, and note who plausibly heard whom."""
+    for witness, message in judgement.reports.items():
+        if reason := get_report_reason(judgement, witness):
+            entries = len(message.report) // RECEPTION_BYTES
+            judgement.codes[witness] = bytearray([CODES[reason]]) * entries
+            continue
+        codes = bytearray()
+        for case in iter_cases(judgement, witness):
+            code = get_signal_code(case)
+            if code == COUNTED:
+                case.last = (case.heard, case.sequence)
+                judgement.plausible.add((witness, case.heard))
+            codes.append(code)
+        judgement.codes[witness] = codes
+
+
+def get_mutual_links(judgement: Judgement) -> list[tuple[int, int]]:
+    """Pairs, lower index first, that plausibly heard each other."""
+    plausible = judgement.plausible
+    return sorted((a, b) for a, b in plausible if a < b and (b, a) in plausible)
+
+
+def process_links(judgement: Judgement, trusted: frozenset[int]) -> None:
+    """Judge what only shows once every report is read: mutual hearing, trust, the draw."""
+    judgement.trusted = trusted
+    lots: dict[tuple[int, int], list[int]] = {}
+    for witness in judgement.reports:
+        codes = judgement.codes[witness]
+        for number, case in enumerate(iter_cases(judgement, witness)):
+            if codes[number] != COUNTED:
+                continue
+            if is_not_mutual(case):
+                codes[number] = CODES["not_mutual"]
+            elif is_untrusted(case):
+                codes[number] = CODES["untrusted_witness"]
+            else:
+                lots.setdefault((case.heard, case.sequence), []).append(witness)
+    process_draw(judgement, lots)
+
+
+def get_drawn(judgement: Judgement, beacon: tuple[int, int], witnesses: list[int]) -> set[int]:
+    """The witnesses of a beacon that count: those with the smallest lots."""
+    limit = judgement.params.witnesses_drawn
+    if len(witnesses) <= limit:
+        return set(witnesses)
+    beaconer, sequence = beacon
+
+    def lot(witness: int) -> bytes:
+        return draw(judgement.mix_after, beaconer, judgement.epoch, sequence, witness)
+
+    return set(sorted(witnesses, key=lot)[:limit])
+
+
+def process_draw(judgement: Judgement, lots: dict[tuple[int, int], list[int]]) -> None:
+    """Strike out the candidates that were not drawn."""
+    struck = CODES["not_drawn"]
+    drawn = {beacon: get_drawn(judgement, beacon, names) for beacon, names in lots.items()}
+    for witness, message in judgement.reports.items():
+        codes = judgement.codes[witness]
+        if COUNTED not in codes:
+            continue
+        for number, (heard, sequence, *_) in enumerate(iter_receptions(message.report)):
+            if codes[number] == COUNTED and witness not in drawn[heard, sequence]:
+                codes[number] = struck
+
+
+def get_reason_counts(judgement: Judgement) -> Counter[str]:
+    """How many receptions got each verdict."""
+    totals = [0] * len(REASONS)
+    for codes in judgement.codes.values():
+        for code in set(codes):
+            totals[code] += codes.count(code)
+    return Counter({reason: n for reason, n in zip(REASONS, totals, strict=True) if n})
+
+
+def get_verdicts(judgement: Judgement) -> Iterator[Verdict]:
+    """Every reception with its verdict, by witness and in the order of its report."""
+    for witness, message in judgement.reports.items():
+        codes = judgement.codes[witness]
+        for number, reception in enumerate(unpack_receptions(message.report)):
+            yield Verdict(
+                judgement.epoch,
+                witness,
+                reception,
+                REASONS[codes[number]],
+                get_full_power_rssi(judgement, reception),
+            )
+
+
+def get_full_power_rssi(judgement: Judgement, reception: Reception) -> int | None:
+    """RSSI in centi-dBm with the power step taken out; None where either isn't known."""
+    beaconer = judgement.beaconers.get(reception.heard)
+    if reception.flags & NO_RSSI or beaconer is None:
+        return None
+    steps = beaconer.steps_cdb
+    return reception.rssi_cdbm + steps[reception.sequence] if reception.sequence < len(steps) else None
+
+
+def get_beacon_verdicts(judgement: Judgement) -> list[BeaconVerdict]:
+    """Every beacon that was due from a revealed secret, or that somebody claims to have heard."""
+    counts: dict[tuple[int, int], Counter[str]] = {
+        (index, n): Counter()
+        for index in judgement.beaconers
+        for n in range(judgement.params.beacons_per_epoch)
+    }
+    for verdict in get_verdicts(judgement):
+        beacon = (verdict.reception.heard, verdict.reception.sequence)
+        counts.setdefault(beacon, Counter())[verdict.reason] += 1
+    return [
+        BeaconVerdict(
+            judgement.epoch,
+            *beacon,
+            get_beacon_verdict(judgement, beacon, reasons),
+            tuple(sorted(reasons.items())),
+        )
+        for beacon, reasons in sorted(counts.items())
+    ]
+
+
+def get_beacon_verdict(
+    judgement: Judgement, beacon: tuple[int, int], reasons: Counter[str]
+) -> str:
+    """One word for a beacon."""
+    if beacon[0] not in judgement.beaconers:
+        return "unrevealed"
+    if reasons["counted"]:
+        return "paid"
+    return "aired" if any(reasons[reason] for reason in PLAUSIBLE) else "unheard"
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A reception that counts, with what rewards need."""
+
+    beaconer: int
+    sequence: int
+    witness: int
+    quality: int
+
+
+# Location precision that the owner chose: coarser than a res-9 cell weighs less.
+PRECISION_WEIGHT = {7: 1, 8: 2, 9: 4, 10: 4}
+# A radio that can't set its power can't answer for free riders: a quarter of the weight.
+POWER_WEIGHT = {True: 4, False: 1}
+QUALITY_FLOOR_CDBM, QUALITY_STEP_CDB, QUALITY_STEPS = -9_500, 500, 8
+
+
+def compute_quality(case: Case) -> int:
+    """Quality units of a reception: 1 to 8 steps of 5 dB above -95 dBm, times the weights."""
+    steps = 1
+    if not case.flags & NO_RSSI:
+        above = (case.full_power_rssi_cdbm() - QUALITY_FLOOR_CDBM) // QUALITY_STEP_CDB + 1
+        steps = max(1, min(QUALITY_STEPS, above))
+    assert case.registered is not None, "a reception of an unknown beaconer never counts"
+    registration = case.registered.registration
+    sets_power = bool(registration.flags & CAN_SET_POWER)
+    return steps * PRECISION_WEIGHT[cell_resolution(registration.cell)] * POWER_WEIGHT[sets_power]
+
+
+def get_counted(judgement: Judgement) -> Iterator[Counted]:
+    """Every reception that counts."""
+    for witness in judgement.reports:
+        codes = judgement.codes[witness]
+        if COUNTED not in codes:
+            continue
+        for number, case in enumerate(iter_cases(judgement, witness)):
+            if codes[number] == COUNTED:
+                yield Counted(case.heard, case.sequence, witness, compute_quality(case))
