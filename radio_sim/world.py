@@ -1,0 +1,274 @@
+"""The world in virtual time: agents, the medium between them, backhaul, faults; one seed, one run.
+
+Everything that happens is an event on a heap of (time_ns, sequence); the sequence is the order in
+which events were made, so that ties have one order. Agents are sans-IO machines: the world calls
+them with bytes and the time, takes their actions, and turns those it knows into events. All others
+go to the `effects` callback of whoever built the world.
+
+The digest is SHA-256 over every event: time, kind, agent, and the bytes that moved. Same seed, same
+agents: same digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import struct
+from collections import Counter
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Any, Protocol
+
+from chain.records import Refusal
+from hotspot.actions import Action, Machine, SendDatagram, SendFrame
+from radio_sim.backhaul import Backhaul
+from radio_sim.medium import Medium, Transmission
+
+_TRACE = struct.Struct(">QBIi")
+_FLUSH_BYTES = 1 << 16
+
+_SPINS_MAX = 10_000
+NO_BACKHAUL = Refusal("no_backhaul", "world: built without backhaul; give it one")
+
+Effects = Callable[[int, Action, int], None]
+ExternalInbox = Callable[[bytes, int, int], None]
+
+
+class Agent(Machine, Protocol):
+    """A machine with ears: what lives at a hotspot."""
+
+    def receive_frame(self, data: bytes, now_ns: int) -> None:
+        """Take a frame with its receive radiotap header."""
+
+    def receive_datagram(self, data: bytes, peer: int, now_ns: int) -> None:
+        """Take an overlay datagram from a neighbour."""
+
+
+class Kind(IntEnum):
+    """Kinds of events; their numbers are part of the digest."""
+
+    DEADLINE = 1
+    ATTEMPT = 2
+    FINISH = 3
+    DATAGRAM = 4
+    CALL = 5
+    HEARD = 6
+    LOST = 7
+    CRASH = 8
+    RESTART = 9
+
+
+class World:
+    """Drives agents in virtual time. Index i of `agents` is hotspot i; None lives elsewhere.
+
+    `external[i]` takes the datagrams (data, peer, now_ns) of a hotspot that lives elsewhere, and
+    `external_frames[i]` the frames (data, now_ns) that it hears;
+    `effects(agent, action, now_ns)` takes the actions that the world itself doesn't carry out.
+    """
+
+    def __init__(
+        self,
+        agents: Sequence[Agent | None],
+        medium: Medium,
+        seed: int,
+        *,
+        backhaul: Backhaul | None = None,
+        effects: Effects | None = None,
+        start_ns: int = 0,
+    ) -> None:
+        self.agents = list(agents)
+        self.medium = medium
+        self.backhaul = backhaul
+        self.seed = seed
+        self.now_ns = start_ns
+        self.external: dict[int, ExternalInbox] = {}
+        self.external_frames: dict[int, Callable[[bytes, int], None]] = {}
+        self.counts: Counter[str] = Counter()
+        self._effects = effects or _ignore
+        self._heap: list[tuple[int, int, Kind, int, Any]] = []
+        self._sequence = 0
+        self._spins = 0
+        self._due: list[int | None] = [None] * len(self.agents)
+        self._life = [0] * len(self.agents)
+        self._digest = hashlib.sha256()
+        self._trace = bytearray()
+        for index in range(len(self.agents)):
+            self.settle(index)
+
+    # --- running -----------------------------------------------------------------------------
+
+    def next_event_ns(self) -> int | None:
+        """Time of the next event, or None when nothing will ever happen."""
+        return self._heap[0][0] if self._heap else None
+
+    def run_until(self, time_ns: int) -> None:
+        """Carry out every event up to and including `time_ns`; afterwards now is `time_ns`."""
+        heap = self._heap
+        while heap and heap[0][0] <= time_ns:
+            self.now_ns, _, kind, agent, load = heapq.heappop(heap)
+            self._carry_out(kind, agent, load)
+        self.now_ns = max(self.now_ns, time_ns)
+
+    def digest(self) -> str:
+        """Hex digest of everything that has happened so far."""
+        self._digest.update(self._trace)
+        self._trace.clear()
+        return self._digest.hexdigest()
+
+    # --- what the outside may do -------------------------------------------------------------
+
+    def call_at(self, time_ns: int, callback: Callable[[int], None]) -> None:
+        """Call back with the time at `time_ns`, in order with everything else."""
+        self._push(time_ns, Kind.CALL, -1, callback)
+
+    def inject_frame(
+        self, sender: int, frame: bytes, power_step_db: int, frequency_mhz: int, now_ns: int
+    ) -> None:
+        """Send a frame from a hotspot, as if its agent had asked for it."""
+        self._send_frame(sender, SendFrame(frame, power_step_db, frequency_mhz), now_ns)
+
+    def inject_datagram(self, source: int, target: int, data: bytes, now_ns: int) -> None:
+        """Send a datagram from a hotspot to its neighbour."""
+        self._send_datagram(source, SendDatagram(target, data), now_ns)
+
+    def settle(self, agent: int) -> None:
+        """Take an agent's actions and next deadline; call it after touching an agent directly."""
+        machine = self.agents[agent]
+        if machine is None:
+            return
+        for action in machine.take_actions():
+            self._act(agent, action)
+        due = machine.next_deadline()
+        if due is not None:
+            due = max(due, self.now_ns)
+        if due != self._due[agent]:
+            self._due[agent] = due
+            if due is not None:
+                self._push(due, Kind.DEADLINE, agent, None)
+
+    def crash(self, agent: int) -> None:
+        """Cut a hotspot's power now: its frame on the air is lost, and it hears nothing more."""
+        self.agents[agent] = None
+        self._due[agent] = None
+        self._life[agent] += 1
+        self._set_down(agent, True)
+        self._note(Kind.CRASH, agent, 0)
+        self.counts["crashes"] += 1
+
+    def restart(self, agent: int, machine: Agent) -> None:
+        """Give a hotspot its power back, with the machine that its storage makes of it."""
+        self.agents[agent] = machine
+        self._set_down(agent, False)
+        self._note(Kind.RESTART, agent, 0)
+        self.settle(agent)
+
+    # --- events ------------------------------------------------------------------------------
+
+    def _carry_out(self, kind: Kind, agent: int, load: Any) -> None:
+        if kind is Kind.DEADLINE:
+            self._deadline(agent)
+        elif kind is Kind.FINISH:
+            self._finish(agent, load)
+        elif kind is Kind.ATTEMPT:
+            self._attempt(agent, load)
+        elif kind is Kind.DATAGRAM:
+            self._arrive(agent, *load)
+        else:
+            self._note(Kind.CALL, -1, 0)
+            load(self.now_ns)
+
+    def _deadline(self, agent: int) -> None:
+        machine = self.agents[agent]
+        if machine is None or self._due[agent] != self.now_ns:
+            return  # it has moved since
+        self._due[agent] = None
+        self._note(Kind.DEADLINE, agent, 0)
+        machine.handle_deadline(self.now_ns)
+        self.settle(agent)
+        self._spins = self._spins + 1 if self._due[agent] == self.now_ns else 0
+        if self._spins > _SPINS_MAX:
+            raise RuntimeError(f"agent {agent} is due at {self.now_ns} ns for ever")
+
+    def _attempt(self, agent: int, load: tuple[Transmission, int]) -> None:
+        sent, life = load
+        if life != self._life[agent]:
+            return
+        if self.medium.begin(sent, self.now_ns):
+            self._note(Kind.ATTEMPT, agent, sent.power_step_db, sent.body)
+            self._push(sent.end_ns, Kind.FINISH, agent, sent)
+        else:
+            self._push(sent.next_ns, Kind.ATTEMPT, agent, load)
+
+    def _finish(self, agent: int, sent: Transmission) -> None:
+        deliveries = self.medium.finish(sent)
+        self._note(Kind.FINISH, agent, len(deliveries))
+        now_ns = self.now_ns
+        for delivery in deliveries:
+            receiver = delivery.receiver
+            machine = self.agents[receiver]
+            self._note(Kind.HEARD, receiver, delivery.rssi_dbm)
+            if machine is not None:
+                machine.receive_frame(delivery.frame, now_ns)
+                self.settle(receiver)
+            elif receiver in self.external_frames:
+                self.external_frames[receiver](delivery.frame, now_ns)
+
+    def _arrive(self, agent: int, data: bytes, peer: int, life: int) -> None:
+        self._note(Kind.DATAGRAM, agent, peer, data)
+        inbox, machine = self.external.get(agent), self.agents[agent]
+        if inbox is not None:
+            inbox(data, peer, self.now_ns)
+        elif machine is not None and life == self._life[agent]:
+            machine.receive_datagram(data, peer, self.now_ns)
+            self.settle(agent)
+
+    def _act(self, agent: int, action: Action) -> None:
+        if isinstance(action, SendFrame):
+            self._send_frame(agent, action, self.now_ns)
+        elif isinstance(action, SendDatagram):
+            self._send_datagram(agent, action, self.now_ns)
+        else:
+            self._effects(agent, action, self.now_ns)
+
+    def _send_frame(self, agent: int, action: SendFrame, now_ns: int) -> None:
+        now_ns = max(now_ns, self.now_ns)
+        sent = self.medium.queue(
+            agent, action.frame, action.power_step_db, action.frequency_mhz, now_ns
+        )
+        if isinstance(sent, Refusal):
+            self.counts[sent.reason] += 1
+            return
+        self._push(sent.next_ns, Kind.ATTEMPT, agent, (sent, self._life[agent]))
+
+    def _send_datagram(self, agent: int, action: SendDatagram, now_ns: int) -> None:
+        now_ns = max(now_ns, self.now_ns)
+        arrival: int | Refusal = NO_BACKHAUL
+        if self.backhaul is not None:
+            arrival = self.backhaul.send(agent, action.peer, len(action.data), now_ns)
+        if isinstance(arrival, Refusal):
+            self.counts[arrival.reason] += 1
+            self._note(Kind.LOST, agent, action.peer, action.data)
+            return
+        self.counts["datagrams"] += 1
+        load = (action.data, agent, self._life[action.peer])
+        self._push(arrival, Kind.DATAGRAM, action.peer, load)
+
+    def _set_down(self, agent: int, down: bool) -> None:
+        self.medium.set_down(agent, down)
+        if self.backhaul is not None:
+            self.backhaul.set_down(agent, down)
+
+    def _push(self, time_ns: int, kind: Kind, agent: int, load: Any) -> None:
+        self._sequence += 1
+        heapq.heappush(self._heap, (max(time_ns, self.now_ns), self._sequence, kind, agent, load))
+
+    def _note(self, kind: Kind, agent: int, value: int, data: bytes = b"") -> None:
+        self._trace += _TRACE.pack(self.now_ns, kind, agent & 0xFFFFFFFF, value)
+        self._trace += data
+        if len(self._trace) > _FLUSH_BYTES:
+            self._digest.update(self._trace)
+            self._trace.clear()
+
+
+def _ignore(_agent: int, _action: Action, _now_ns: int) -> None:
+    """Drop an action."""
