@@ -1,4 +1,4 @@
-"""The whole path, head-less, as figures: `python -m bench.demo [--scenario FILE] [--seconds N] --json`.
+"""The whole path as figures: `python -m bench.demo [--scenario FILE] --json`.
 
 Runs `wavecomb demo --headless` and repeats its last line, which holds first_picture_s, beacons_sent,
 witness_receipts, cells_covered, ai_requests_ok, credits_paid, audit_ok and more.
@@ -15,10 +15,14 @@ DEFAULT_SECONDS = 120
 
 def main() -> int:
     """Run the demo and pass its figures on."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--scenario", default="builtin:city")
     parser.add_argument("--seconds", type=int, default=DEFAULT_SECONDS)
-    parser.add_argument("--json", action="store_true", help="accepted for uniformity; output is JSON")
+    parser.add_argument(
+        "--json", action="store_true", help="accepted for uniformity; output is JSON"
+    )
     options = parser.parse_args()
     command = [sys.executable, "-m", "wavecomb", "demo", "--headless", "--json"]
     command += ["--scenario", options.scenario, "--seconds", str(options.seconds)]

@@ -1,7 +1,7 @@
-"""The same seed on every Python from 3.11 to 3.13 that this machine has: `python -m bench.pythons [--json]`.
+"""The same seed on every Python 3.11 to 3.13 of this machine: `python -m bench.pythons --json`.
 
-Makes one environment per version beside `.venv` (named `.venv-3.x`), runs the world bench with the same seed in
-each, and compares trace digests. Exit code 1 when they differ.
+Makes one environment per version beside `.venv` (named `.venv-3.x`), runs the world bench with the
+same seed in each, and compares trace digests. Exit code 1 when they differ.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WORLD = ["-m", "bench.world", "--hotspots", "200", "--minutes", "5", "--json"]
 def find_python(version: str) -> str | None:
     """A program that really is this version of Python, or None."""
     candidates = [shutil.which(f"python{version}")]
-    candidates += [str(p) for p in sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))]
+    candidates += map(str, sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python")))
     for program in candidates:
         if program is None:
             continue
@@ -45,7 +45,9 @@ def environment(version: str, program: str) -> Path:
 
 def digest_of(python: Path) -> str:
     """Trace digest of the world bench under this Python."""
-    done = subprocess.run([str(python), *WORLD], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [str(python), *WORLD], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     return str(json.loads(done.stdout.strip().splitlines()[-1])["digest"])
 
 

@@ -1,4 +1,4 @@
-"""What must hold across the whole house: who may import what, integers in the ledger, small pieces."""
+"""What must hold across the whole house: imports, integers in the ledger, small pieces."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import wavecomb
 from conftest import ROOT
+
+import wavecomb
 
 SOURCES = ("chain", "hotspot", "routing", "radio_sim", "coverage/coverage_map")
 IO_MODULES = {"asyncio", "socket", "time", "sqlite3", "duckdb", "aiohttp", "pyroute2", "scapy"}
@@ -79,9 +80,11 @@ def test_the_ledger_knows_integers_only() -> None:
 def test_functions_stay_small() -> None:
     lengths = []
     for path in sources():
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                lengths.append((node.end_lineno or node.lineno) - node.lineno + 1)
+        lengths.extend(
+            (node.end_lineno or node.lineno) - node.lineno + 1
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        )
     assert statistics.median(lengths) <= 11
     assert statistics.quantiles(lengths, n=20)[-1] <= 45
 

@@ -1,0 +1,133 @@
+"""Hotspots as the simulator runs them: the shipping node and relay behind one agent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import h3
+from hotspot.relay import RelayNode
+
+from chain.draws import digest
+from chain.keys import public_key
+from chain.params import Params
+from chain.records import Registration
+from hotspot.actions import Action
+from hotspot.directory import Directory
+from hotspot.node import HotspotNode, Identity, Memory, Verifier
+from hotspot.secrets import SecretChain
+from radio_sim.scenario import HotspotSite
+
+RESOLUTION = 10  # honest owners of a simulated city publish 130 m hexagons
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Seeds of one simulated hotspot and its owner, derived from the run's master seed."""
+
+    hotspot: bytes
+    owner: bytes
+
+
+def keys_of(master: bytes, name: str) -> Keys:
+    """Seeds by name, so that a hotspot keeps its keys when a scenario grows."""
+    return Keys(
+        digest("sim-hotspot", master, name.encode()), digest("sim-owner", master, name.encode())
+    )
+
+
+def published_place(spec: HotspotSite) -> tuple[int, int, int]:
+    """(cell, latitude, longitude in micro-degrees): its centre is all that others are told."""
+    cell = h3.latlng_to_cell(spec.lat, spec.lon, RESOLUTION)
+    latitude, longitude = h3.cell_to_latlng(cell)
+    return int(cell, 16), round(latitude * 1e6), round(longitude * 1e6)
+
+
+def registration_of(
+    spec: HotspotSite, keys: Keys, chain: SecretChain, frequency_mhz: int
+) -> Registration:
+    """The assertion an honest owner of this hotspot makes."""
+    cell, latitude_udeg, longitude_udeg = published_place(spec)
+    return Registration(
+        key=public_key(keys.hotspot),
+        owner=public_key(keys.owner),
+        cell=cell,
+        latitude_udeg=latitude_udeg,
+        longitude_udeg=longitude_udeg,
+        height_m=max(1, round(spec.height_m)),
+        gain_cdb=round(100 * spec.gain_dbi),
+        eirp_cdbm=round(100 * spec.eirp_dbm),
+        frequency_mhz=frequency_mhz,
+        flags=1,
+        first_epoch=chain.first_epoch,
+        chain_length=chain.length,
+        anchor=chain.anchor,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What all agents of a run share."""
+
+    network_id: bytes
+    start_ms: int
+    params: Params
+    directory: Directory
+    verifier: Verifier
+
+
+def make_node(
+    spec: HotspotSite,
+    keys: Keys,
+    chain: SecretChain,
+    network: Network,
+    frequency_mhz: int,
+    memory: Memory | None = None,
+) -> HotspotNode:
+    """The shipping node with a simulated hotspot's key and place."""
+    identity = Identity(
+        seed=keys.hotspot,
+        network_id=network.network_id,
+        start_ms=network.start_ms,
+        params=network.params,
+        cell=published_place(spec)[0],
+        frequency_mhz=frequency_mhz,
+    )
+    return HotspotNode(identity, chain, network.directory, network.verifier, memory)
+
+
+class HotspotAgent:
+    """One simulated router: a node for the air, and a relay for the overlay once it has one."""
+
+    def __init__(self, node: HotspotNode, relay: RelayNode | None = None) -> None:
+        self.node = node
+        self.relay = relay
+
+    def receive_frame(self, data: bytes, now_ns: int) -> None:
+        """A frame came from the air."""
+        self.node.receive_frame(data, now_ns)
+
+    def receive_datagram(self, data: bytes, peer: int, now_ns: int) -> None:
+        """A datagram came from a neighbour."""
+        if self.relay is not None:
+            self.relay.receive_datagram(data, peer, now_ns)
+
+    def next_deadline(self) -> int | None:
+        """Soonest deadline of both machines."""
+        first = self.node.next_deadline()
+        second = None if self.relay is None else self.relay.next_deadline()
+        if first is None or second is None:
+            return first if second is None else second
+        return min(first, second)
+
+    def handle_deadline(self, now_ns: int) -> None:
+        """Let both machines do what is due."""
+        self.node.handle_deadline(now_ns)
+        if self.relay is not None:
+            self.relay.handle_deadline(now_ns)
+
+    def take_actions(self) -> list[Action]:
+        """Actions of both machines."""
+        actions = self.node.take_actions()
+        if self.relay is not None:
+            actions += self.relay.take_actions()
+        return actions

@@ -1,0 +1,209 @@
+"""A whole network in virtual time: simulated air, shipping nodes, a ledger in memory.
+
+The world moves in short steps. After each step the records that nodes signed go to the ledger in
+one block, the ledger's clock is moved on, and mixes that nodes wait for are handed to them. Same
+scenario, preset and seed: same trace digest and same ledger root.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chain.draws import digest, u64
+from chain.keys import public_key
+from chain.ledger import Ledger
+from chain.params import PRESETS
+from chain.records import Deposit, Genesis
+from chain.wire import seal
+from hotspot.actions import Action, FetchMix, SubmitRecord
+from hotspot.directory import Directory
+from hotspot.node import beacon_verifier
+from hotspot.secrets import SecretChain
+from radio_sim.agents import HotspotAgent, Network, keys_of, make_node, registration_of
+from radio_sim.assemble import backhaul_of, links_of, medium_of
+from radio_sim.scenario import Scenario
+from radio_sim.tally import Tally
+from radio_sim.world import World
+
+MS = 1_000_000
+START_MS = 1_767_225_600_000  # 2026-01-01; a run's clock is an argument, not today
+SEED_SHARE = 20  # every 20th hotspot is a trust seed
+STEPS_PER_EPOCH = 40
+DEPOSIT_UCR = 100_000_000
+
+Progress = Callable[[int, str], None]
+
+
+def trust_seeds(count: int) -> list[int]:
+    """Which hotspots of a scenario the operators vouch for: every 20th, at least one."""
+    return list(range(0, count, SEED_SHARE))
+
+
+def genesis_of(
+    scenario: Scenario, master: bytes, preset: str, start_ms: int, operator: bytes
+) -> Genesis:
+    """The first record of a scenario's network."""
+    names = [scenario.hotspots[i].name for i in trust_seeds(len(scenario.hotspots))]
+    return Genesis(
+        network=scenario.name[:64],
+        preset=preset,
+        start_ms=start_ms,
+        operators=(public_key(operator),),
+        threshold=1,
+        seeds=tuple(public_key(keys_of(master, name).hotspot) for name in names),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A virtual run in figures."""
+
+    hotspots: int
+    seconds: int
+    beacons_sent: int
+    receptions: int
+    messages: int
+    records_refused: int
+    verdicts: dict[str, int]
+    cells_covered: int
+    credits_paid_ucr: int
+    digest: str
+    ledger_root: str
+
+
+class Fleet:
+    """A running virtual network."""
+
+    def __init__(self, scenario: Scenario, seed: int, preset: str) -> None:
+        self.scenario = scenario
+        self.params = PRESETS[preset]
+        self._master = digest("sim-master", u64(seed))
+        operator = digest("sim-operator", self._master)
+        genesis = genesis_of(scenario, self._master, preset, START_MS, operator)
+        self.tally = Tally()
+        self.ledger = Ledger(seal(genesis, b"", []), on_block=self.tally.note)
+        self.directory = Directory()
+        self.agents = self._make_agents()
+        links = links_of(scenario, seed)
+        self.world = World(
+            self.agents,
+            medium_of(scenario, links, seed),
+            seed,
+            backhaul=backhaul_of(scenario, links, seed),
+            effects=self._effect,
+            start_ns=START_MS * MS,
+        )
+        self._pending: list[bytes] = []
+        self._asked: list[tuple[int, int]] = []  # (agent, epoch)
+        self.refused: Counter[str] = Counter()
+        self._fund(operator)
+        self._register()
+
+    def _make_agents(self) -> list[HotspotAgent]:
+        network_id = self.ledger.network_id
+        network = Network(
+            network_id, START_MS, self.params, self.directory, beacon_verifier(network_id)
+        )
+        length = 2 + self.params.late_epochs + 20_000_000 // self.params.epoch_ms
+        agents = []
+        for spec in self.scenario.hotspots:
+            keys = keys_of(self._master, spec.name)
+            chain = SecretChain(keys.hotspot, 1, length)
+            node = make_node(spec, keys, chain, network, self.scenario.radio.frequency_mhz)
+            agents.append(HotspotAgent(node))
+        return agents
+
+    def _fund(self, operator: bytes) -> None:
+        wires = []
+        for spec in self.scenario.hotspots:
+            owner = public_key(keys_of(self._master, spec.name).owner)
+            deposit = Deposit(owner, DEPOSIT_UCR, digest("sim-deposit", owner), (0,))
+            wires.append(seal(deposit, self.ledger.network_id, [operator]).wire)
+        self._submit(wires, START_MS)
+
+    def _register(self) -> None:
+        wires = []
+        for spec, agent in zip(self.scenario.hotspots, self.agents, strict=True):
+            keys = keys_of(self._master, spec.name)
+            record = registration_of(
+                spec, keys, agent.node.secrets, self.scenario.radio.frequency_mhz
+            )
+            wires.append(seal(record, self.ledger.network_id, [keys.hotspot, keys.owner]).wire)
+        for number, result in enumerate(self._submit(wires, START_MS)):
+            if result is None:
+                raise ValueError(
+                    f"registration of {self.scenario.hotspots[number].name} was refused"
+                )
+            self.agents[number].node.receive_registration(
+                result, self.params.bind_epochs, START_MS * MS
+            )
+            self.world.settle(number)
+
+    def _submit(self, wires: list[bytes], time_ms: int) -> list[int | None]:
+        results = self.ledger.submit(wires, time_ms)
+        self.refused.update(r.reason for r in results if not r.accepted)
+        return [r.index for r in results]
+
+    # --- running
+    # -----------------------------------------------------------------------------------
+
+    def run(self, seconds: float, progress: Progress | None = None) -> None:
+        """Advance by simulated seconds."""
+        end_ms = self.world.now_ns // MS + round(seconds * 1000)
+        step_ms = max(50, self.params.epoch_ms // STEPS_PER_EPOCH)
+        start_ms = now_ms = self.world.now_ns // MS
+        while now_ms < end_ms:
+            now_ms = min(end_ms, now_ms + step_ms)
+            self.world.run_until(now_ms * MS)
+            self._settle(now_ms)
+            if progress is not None:
+                progress((now_ms - start_ms) // 1000, f"epoch {self.ledger.state.epoch}")
+
+    def _effect(self, agent: int, action: Action, now_ns: int) -> None:
+        del now_ns
+        if isinstance(action, SubmitRecord):
+            self._pending.append(action.wire)
+        elif isinstance(action, FetchMix):
+            self._asked.append((agent, action.epoch))
+
+    def _settle(self, now_ms: int) -> None:
+        """Give the ledger what was signed, move its clock, answer who asked for mixes."""
+        if self._pending:
+            wires, self._pending = self._pending, []
+            self._submit(wires, now_ms)
+        self.ledger.tick(now_ms)
+        asked, self._asked = self._asked, []
+        for agent, epoch in asked:
+            mix = self.ledger.mix(epoch)
+            if mix is None:
+                self._asked.append((agent, epoch))
+            else:
+                self.agents[agent].node.receive_mix(epoch, mix, now_ms * MS)
+                self.world.settle(agent)
+
+    def summary(self) -> Summary:
+        """Figures of the run so far."""
+        counts: Counter[str] = Counter()
+        for agent in self.agents:
+            counts.update(agent.node.counts)
+        head = self.ledger.head
+        return Summary(
+            hotspots=len(self.agents),
+            seconds=(self.world.now_ns // MS - START_MS) // 1000,
+            beacons_sent=counts["beacons"],
+            receptions=counts["heard"],
+            messages=counts["messages"],
+            records_refused=sum(self.refused.values()),
+            verdicts=dict(sorted(self.tally.verdicts.items())),
+            cells_covered=self.tally.cells_covered(self.ledger.state),
+            credits_paid_ucr=sum(self.tally.paid_ucr.values()),
+            digest=self.world.digest(),
+            ledger_root=head.state_root.hex() if head else "",
+        )
+
+
+def build_fleet(scenario: Scenario, seed: int, preset: str) -> Fleet:
+    """A fleet at the start of its run."""
+    return Fleet(scenario, seed, preset)
