@@ -2,8 +2,7 @@
 
 Three parts: its own transmission (with the repeats that loss costs), a fixed price per hop, and
 waiting. Waiting is the larger of the backlog that was measured and the M/M/1 mean that the
-utilisation implies, plus the queue that would build over the horizon when the load to come exceeds
-the rate to come. Utilisation is the larger of load over rate and the busy share of the air: on a
+utilisation implies. Utilisation is the larger of load over rate and the busy share of the air: on a
 shared channel a link with no load of its own still waits for its neighbours.
 """
 
@@ -57,14 +56,12 @@ def utilisation_permille(estimate: LinkEstimate) -> int:
     return max(own, estimate.busy_permille)
 
 
-def waiting_us(estimate: LinkEstimate, horizon_ms: int = 0) -> int:
+def waiting_us(estimate: LinkEstimate) -> int:
     """Return the expected wait before transmission, at most MAX_WAIT_US (text above)."""
-    used = utilisation_permille(estimate)
-    share = min(used, _FULL_PERMILLE)
+    share = min(utilisation_permille(estimate), _FULL_PERMILLE)
     mean = transmission_us(estimate.rate_kbps, 0) * share // (1_000 - share)
     backlog = estimate.queue_bytes * 8_000 // estimate.rate_kbps
-    growth = max(0, used - 1_000) * horizon_ms // 2
-    return min(MAX_WAIT_US, max(mean, backlog) + growth)
+    return min(MAX_WAIT_US, max(mean, backlog))
 
 
 def unloaded_us(estimate: LinkEstimate) -> int:
@@ -72,6 +69,6 @@ def unloaded_us(estimate: LinkEstimate) -> int:
     return HOP_US + transmission_us(estimate.rate_kbps, estimate.loss_permille)
 
 
-def loaded_us(estimate: LinkEstimate, horizon_ms: int = 0) -> int:
+def loaded_us(estimate: LinkEstimate) -> int:
     """Cost with the traffic that the estimate holds."""
-    return unloaded_us(estimate) + waiting_us(estimate, horizon_ms)
+    return unloaded_us(estimate) + waiting_us(estimate)

@@ -96,14 +96,14 @@ class LinkGraph:
         """Return the slowly smoothed state of a known link; KeyError otherwise."""
         return _scaled(self._states[link].slow, 1, _SCALE)
 
+    def is_alive(self, link: Link, now_ms: int) -> bool:
+        """Tell whether a link carries traffic at `now_ms`."""
+        sample = self.newest(link, now_ms)
+        return sample is not None and is_usable(estimate_of(sample))
+
     def alive(self, now_ms: int) -> list[Link]:
         """Links that carry traffic at `now_ms`, ascending."""
-        return sorted(
-            link
-            for link, state in self._states.items()
-            if now_ms - state.sample.time_ms <= self._max_age_ms
-            and is_usable(estimate_of(state.sample))
-        )
+        return sorted(link for link in self._states if self.is_alive(link, now_ms))
 
     def costs(self, now_ms: int, price: Callable[[Link], int]) -> dict[Link, int]:
         """Price every live link, dearer with age; all costs are at least 1."""

@@ -1,0 +1,110 @@
+"""What each expert believes a link costs; which expert to believe is the guard's business."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+
+from routing.cost import LinkEstimate, estimate_of, loaded_us, unloaded_us, utilisation_permille
+from routing.graph import LinkGraph, links_of
+from routing.guard import MODEL, NO_MODEL, SHORTEST_PATH
+from routing.history import History
+from routing.types import FlowClass, Forecast, Link
+
+HEADROOM_PERMILLE = 50
+
+
+def forecast_estimate(measured: LinkEstimate, forecast: Forecast, flow: FlowClass) -> LinkEstimate:
+    """Replace measured load and rate by what is to come.
+
+    AI requests care about bad moments: p90 of the load. Jobs live on what is surely there: p90 of
+    the load, p10 of the rate, over the far horizon. The rest takes the median. The busy share moves
+    with the link's own load, since the forecast doesn't know the neighbours' share.
+    """
+    at = -1 if flow is FlowClass.JOB else 0
+    median = flow is FlowClass.BEST_EFFORT
+    load = int(forecast.load_p50_kbps[at] if median else forecast.load_p90_kbps[at])
+    rate = measured.rate_kbps
+    if flow is FlowClass.JOB:
+        rate = max(1, min(rate, int(forecast.rate_p10_kbps[at])))
+    shift = 1_000 * (load - measured.load_kbps) // max(1, measured.rate_kbps)
+    busy = min(1_000, max(0, measured.busy_permille + shift))
+    return replace(measured, rate_kbps=rate, load_kbps=max(0, load), busy_permille=busy)
+
+
+class Beliefs:
+    """Link estimates and costs of all experts at one moment; `forecasts` hold finite numbers."""
+
+    def __init__(
+        self, graph: LinkGraph, history: History, forecasts: Mapping[Link, Forecast]
+    ) -> None:
+        self._graph = graph
+        self._history = history
+        self._forecasts = forecasts
+
+    def estimate(self, link: Link, expert: str, flow: FlowClass) -> LinkEstimate:
+        """Return what the expert believes of a link that the graph knows."""
+        if expert == SHORTEST_PATH:
+            return self._graph.slow(link)
+        quick = self._graph.quick(link)
+        forecast = self._forecasts.get(link)
+        if expert == NO_MODEL or forecast is None:
+            return quick
+        return forecast_estimate(quick, forecast, flow)
+
+    def costs(self, expert: str, flow: FlowClass, now_ms: int) -> dict[Link, int]:
+        """Return the expert's cost of every live link, us per 1,500 bytes."""
+        price = unloaded_us if expert == SHORTEST_PATH else loaded_us
+        return self._graph.costs(now_ms, lambda link: price(self._safe(link, expert, flow)))
+
+    def _safe(self, link: Link, expert: str, flow: FlowClass) -> LinkEstimate:
+        # Smoothing can lag behind a link that has just come back with a rate.
+        estimate = self.estimate(link, expert, flow)
+        return replace(
+            estimate,
+            rate_kbps=max(1, estimate.rate_kbps),
+            loss_permille=min(999, estimate.loss_permille),
+        )
+
+    def recent_costs(self, samples: int, now_ms: int) -> dict[Link, int]:
+        """Return each live link's mean measured cost over its last samples."""
+        result = {}
+        for link in self._graph.alive(now_ms):
+            usable = [s for s in self._history.of(link)[-samples:] if s.rate_kbps > 0]
+            costs = [
+                loaded_us(replace(estimate_of(s), loss_permille=min(999, s.loss_permille)))
+                for s in usable
+            ]
+            if costs:
+                result[link] = sum(costs) // len(costs)
+        return result
+
+    def available_kbps(self, hops: tuple[int, ...], expert: str, reserved: dict[Link, int]) -> int:
+        """Return what a job could surely get on a path, kbps.
+
+        Airtime, not links, is what runs out: a relay's radio receives and sends each byte, so the
+        rates of its two links add harmonically, within the smaller free share of both. The load
+        seen may already hold what is reserved, so the larger of both counts, not the sum.
+        """
+        links = links_of(hops)
+        beliefs = [self._safe(link, expert, FlowClass.JOB) for link in links]
+        free = []
+        for link, belief in zip(links, beliefs, strict=True):
+            held = 1_000 * reserved.get(link, 0) // belief.rate_kbps
+            used = max(utilisation_permille(belief), held)
+            free.append(max(0, 1_000 - HEADROOM_PERMILLE - used))
+        ends = [b.rate_kbps * f // 1_000 for b, f in zip(beliefs, free, strict=True)]
+        relays = [
+            min(free[i], free[i + 1]) * a.rate_kbps * b.rate_kbps
+            // (1_000 * (a.rate_kbps + b.rate_kbps))
+            for i, (a, b) in enumerate(pairwise(beliefs))
+        ]
+        return min([*ends, *relays], default=0)
+
+
+EXPERT_REASONS = {
+    SHORTEST_PATH: "least transmission time",
+    NO_MODEL: "least delay at the load measured",
+    MODEL: "least delay at the load forecast",
+}

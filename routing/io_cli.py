@@ -1,0 +1,167 @@
+"""`wavecomb routing`: train, evaluate and explain the congestion forecast."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from chain.errors import EXIT_OK, UserError
+from chain.io_terminal import Progress, print_json
+from routing.charts import importance_svg
+from routing.io_datasets import NAMES, TRACES, horizons_for, load_series
+from routing.model import Model, dump_model, load_model
+from routing.tables import build_table, common_step_ms, cut_times, split
+from routing.training import BASELINES, TARGETS, TrainOptions, evaluate, explain, train
+
+_EXAMPLES = """examples:
+  wavecomb routing train --data replay -o model.json
+  wavecomb routing train --data telemetry.csv -o model.json --json
+  wavecomb routing evaluate --data telemetry.csv --model model.json
+  wavecomb routing explain --model model.json --svg importance.svg
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="wavecomb routing",
+        description="Train, evaluate and explain the congestion forecast.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("train", help="train a model and write its file")
+    _add_data(one)
+    one.add_argument("-o", "--output", required=True, help="model file to write (JSON)")
+    one.add_argument("--horizons", help="steps ahead, such as 10,60; default: 10 s and 60 s")
+    one.add_argument("--rounds", type=int, default=TrainOptions.rounds, help="trees per booster")
+    two = commands.add_parser("evaluate", help="score a model beside simple forecasts")
+    _add_data(two)
+    two.add_argument("--model", required=True, help="model file")
+    two.add_argument("--all", action="store_true", help="score on all data, not on its last part")
+    three = commands.add_parser("explain", help="which features a model leans on")
+    three.add_argument("--model", required=True, help="model file")
+    three.add_argument("--top", type=int, default=15, help="features to show")
+    three.add_argument("--svg", help="also draw them into this SVG file")
+    for command in (one, two, three):
+        command.add_argument("--json", action="store_true", help="print one JSON document")
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    names = ", ".join(NAMES)
+    parser.add_argument("--data", required=True, help=f"{names}, or a CSV file of link samples")
+    parser.add_argument("--traces", type=Path, default=TRACES, help="folder of the public traces")
+
+
+def parse_horizons(text: str) -> tuple[int, ...]:
+    """Read steps such as `10,60`; UserError unless they are positive and ascending."""
+    parts = text.split(",")
+    if not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
+        raise UserError("--horizons", f"{text!r} is not a list of steps", "write for example 10,60")
+    steps = tuple(int(part) for part in parts)
+    if list(steps) != sorted(set(steps)) or steps[0] < 1:
+        raise UserError("--horizons", "steps must be positive and ascending", "write 10,60")
+    return steps
+
+
+def read_model(path: str) -> Model:
+    """Read a model file; UserError if it isn't one."""
+    try:
+        return load_model(Path(path).read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise UserError("model", f"{path} is not text", "give a model file") from None
+
+
+def _train(options: argparse.Namespace) -> int:
+    if options.rounds < 1:
+        raise UserError("--rounds", "must be at least 1", "leave it out for the default")
+    series = load_series(options.data, options.traces)
+    step_ms = common_step_ms(series)
+    horizons = (
+        parse_horizons(options.horizons) if options.horizons else horizons_for(options.data, step_ms)
+    )
+    bar = Progress(f"train {Path(options.data).name}", len(horizons) * len(TARGETS), quiet=False)
+    bar.update(0)
+    settings = TrainOptions(horizons=horizons, rounds=options.rounds)
+    name = options.data if options.data in NAMES else Path(options.data).name
+    model = train(series, name, settings, lambda done, _, note: bar.update(done, note))
+    bar.close()
+    Path(options.output).write_text(dump_model(model), encoding="utf-8")
+    report = {
+        "model": options.output,
+        "data": model.data,
+        "step_ms": model.step_ms,
+        "horizons": list(model.horizons),
+        "metrics": model.metrics,
+    }
+    if options.json:
+        print_json(report)
+    else:
+        print(table_text(model.step_ms, model.metrics))
+        print(f"wrote {options.output}")
+    return EXIT_OK
+
+
+def table_text(step_ms: int, metrics: dict[str, Any]) -> str:
+    """Lay out metrics as a table: a row per horizon and forecaster."""
+    lines = [f"{'ahead':>8}  {'forecast':<12}{'WAPE':>8}{'pinball90':>11}{'coverage90':>12}"]
+    for horizon, result in metrics.items():
+        ahead = f"{int(horizon) * step_ms / 1_000:g} s"
+        for name in ("model", *BASELINES):
+            row = result[name]
+            if row is None:
+                lines.append(f"{ahead:>8}  {name:<12}{'no day of history':>18}")
+            else:
+                figures = f"{row['wape']:8.4f}{row['pinball90']:11.4f}{row['coverage90']:12.3f}"
+                lines.append(f"{ahead:>8}  {name:<12}{figures}")
+    return "\n".join(lines)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    model = read_model(options.model)
+    series = load_series(options.data, options.traces)
+    step_ms = common_step_ms(series)
+    if step_ms != model.step_ms:
+        problem = f"sampled every {step_ms} ms, the model every {model.step_ms} ms"
+        raise UserError("--data", problem, "train a model on data like this")
+    # The start of the data always calibrates the baselines; a foreign trace needs no more.
+    shares = (0.9, 0.1) if options.all else (TrainOptions.test_share, TrainOptions.calibration_share)
+    cuts = cut_times(series, *shares)
+    metrics = {}
+    for horizon in model.horizons:
+        parts = split(build_table(series, horizon), *cuts)
+        if parts.test.length == 0 or parts.calibrate.length == 0:
+            raise UserError("--data", "too short to score on", "give a longer trace")
+        metrics[str(horizon)] = evaluate(model, parts)
+    if options.json:
+        print_json({"data": options.data, "step_ms": step_ms, "metrics": metrics})
+    else:
+        print(table_text(step_ms, metrics))
+    return EXIT_OK
+
+
+def _explain(options: argparse.Namespace) -> int:
+    model = read_model(options.model)
+    shares = explain(model)[: max(1, options.top)]
+    if options.svg:
+        Path(options.svg).write_text(importance_svg(shares), encoding="utf-8")
+    if options.json:
+        features = [{"feature": name, "gain": round(share, 6)} for name, share in shares]
+        print_json({"data": model.data, "horizons": list(model.horizons), "features": features})
+        return EXIT_OK
+    data = model.data
+    print(f"trained on {data['name']}: {data['links']} links, {data['samples']} samples,")
+    print(f"data sha256 {data['sha256']}")
+    for name, share in shares:
+        print(f"{name:<16}{100 * share:6.1f} %  {'#' * round(100 * share)}")
+    return EXIT_OK
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `wavecomb routing` and return the exit code."""
+    options = build_parser().parse_args(argv)
+    commands = {"train": _train, "evaluate": _evaluate, "explain": _explain}
+    return commands[options.command](options)

@@ -1,0 +1,341 @@
+"""The router: telemetry in; paths, placements and job promises out. Standard library only.
+
+A round (`round_ms`) settles what the last round's plans really cost, takes new forecasts, lets the
+guard name the expert in use, and plans for every pair that asked lately. Between rounds answers
+come from the round's costs. Every answer is a simple path over live links, and never one that cost
+more than shortest path on the recent samples; a flow leaves its path only for a clear gain.
+
+The forecaster is anything with `predict(history)`: routing.forecast.Forecaster where LightGBM is
+installed, None on a small router.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from chain.records import Refusal
+from routing.cost import MAX_WAIT_US, estimate_of, is_usable
+from routing.experts import EXPERT_REASONS, Beliefs
+from routing.graph import Costs, LinkGraph, alternatives, links_of, path_cost, shortest_path
+from routing.guard import EXPERTS, MODEL, NO_MODEL, SHORTEST_PATH, Guard, GuardParams
+from routing.health import ForecastHealth, HealthParams, fault_in
+from routing.history import History
+from routing.jobs import JobBook, JobParams, JobStatus
+from routing.placement import PlacementParams, candidate, decide
+from routing.types import (
+    AiRequest,
+    FlowClass,
+    Forecast,
+    Job,
+    JobPromise,
+    Link,
+    LinkSample,
+    Path,
+    Placement,
+    ProviderState,
+)
+
+Hops = tuple[int, ...]
+Pair = tuple[int, int]
+
+
+class Predictor(Protocol):
+    """What the router needs of a forecast."""
+
+    def predict(self, history: History) -> dict[Link, Forecast] | Refusal:
+        """Forecast every link that has enough history."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouterParams:
+    """Times in ms, shares in permille; `switch_permille`: the gain that a change of path needs."""
+
+    round_ms: int = 5_000
+    max_age_ms: int = 90_000
+    busy_ms: int = 60_000
+    max_pairs: int = 32
+    recent_samples: int = 6
+    switch_permille: int = 100
+    path_options: int = 4
+    history: int = 64
+    max_links: int = 4_096
+    guard: GuardParams = field(default_factory=GuardParams)
+    health: HealthParams = field(default_factory=HealthParams)
+    jobs: JobParams = field(default_factory=JobParams)
+    placement: PlacementParams = field(default_factory=PlacementParams)
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """One round's plans for the pairs that were busy: per expert, and what was in use."""
+
+    time_ms: int
+    expert: str
+    plans: dict[str, dict[Pair, Hops]]
+    used: dict[Pair, Hops]
+
+
+class Router:
+    """Chooses paths, places AI requests and admits jobs; see the module's text."""
+
+    def __init__(self, forecaster: Predictor | None = None, params: RouterParams | None = None):
+        self.params = params or RouterParams()
+        self._forecaster = forecaster
+        self._history = History(self.params.history, self.params.max_links)
+        self._graph = LinkGraph(self.params.max_age_ms)
+        self._guard = Guard(self.params.guard)
+        self._health = ForecastHealth(self.params.health)
+        self._jobs = JobBook(self.params.jobs)
+        self._beliefs = Beliefs(self._graph, self._history, {})
+        self._costs: dict[tuple[str, FlowClass], dict[Link, int]] = {}
+        self._recent: dict[Link, int] | None = None
+        self._round: _Round | None = None
+        self._next_round_ms: int | None = None
+        self._asked_ms: dict[Pair, int] = {}
+        self._held: dict[tuple[int, int, FlowClass], Path] = {}
+        self._sent: dict[int, list[int]] = {}
+        self._draws = 0
+
+    # Telemetry and rounds.
+
+    def observe(self, samples: Iterable[LinkSample], now_ms: int) -> None:
+        """Take link samples, and start a round if one is due."""
+        for sample in samples:
+            if self._history.add(sample):
+                # A link that comes or dies is news at once; a load that moves waits for the round.
+                before = self._graph.is_alive((sample.source, sample.target), now_ms)
+                self._graph.observe(sample)
+                if before != is_usable(estimate_of(sample)):
+                    self._costs.clear()
+                    self._recent = None
+        self._start_round_if_due(now_ms)
+
+    def _start_round_if_due(self, now_ms: int) -> None:
+        if self._next_round_ms is not None and now_ms < self._next_round_ms:
+            return
+        self._next_round_ms = now_ms + self.params.round_ms
+        self._forget(now_ms)
+        self._costs.clear()
+        self._recent = None
+        self._settle_round(now_ms)
+        self._health.settle(self._history, now_ms)
+        self._take_forecasts()
+        self._guard.choose(self._health.problem(now_ms))
+        self._plan_round(now_ms)
+
+    def _forget(self, now_ms: int) -> None:
+        oldest = now_ms - 4 * self.params.max_age_ms
+        self._history.forget_before(oldest)
+        self._graph.forget_before(oldest)
+        quiet = now_ms - self.params.busy_ms
+        self._asked_ms = {pair: at for pair, at in self._asked_ms.items() if at >= quiet}
+        self._held = {key: path for key, path in self._held.items() if key[:2] in self._asked_ms}
+
+    def _take_forecasts(self) -> None:
+        if self._forecaster is None:
+            return
+        forecasts = self._forecaster.predict(self._history)
+        self._health.take(forecasts, self._history)
+        if isinstance(forecasts, Refusal) or fault_in(forecasts) is not None:
+            forecasts = {}
+        self._beliefs = Beliefs(self._graph, self._history, forecasts)
+
+    def _settle_round(self, now_ms: int) -> None:
+        """Charge the last round's plans with what their links cost since, by the samples."""
+        if self._round is None or not self._round.used:
+            return
+        before = self._round
+        samples = max(1, self.params.recent_samples // 2)
+        realised = self._beliefs.recent_costs(samples, now_ms)
+        planned = {
+            name: sum(self._realised(hops, realised) for hops in plan.values())
+            for name, plan in before.plans.items()
+        }
+        used = sum(self._realised(hops, realised) for hops in before.used.values())
+        self._guard.settle(planned, before.expert, used)
+
+    def _realised(self, hops: Hops, costs: Costs) -> int:
+        # A link that died under a plan costs what a full queue costs: more than any that works.
+        return sum(costs.get(link, MAX_WAIT_US) for link in links_of(hops))
+
+    def _plan_round(self, now_ms: int) -> None:
+        latest = sorted(self._asked_ms, key=lambda pair: (-self._asked_ms[pair], pair))
+        pairs = sorted(latest[: self.params.max_pairs])
+        plans: dict[str, dict[Pair, Hops]] = {name: {} for name in EXPERTS}
+        used: dict[Pair, Hops] = {}
+        for pair in pairs:
+            options = {
+                name: self._best(name, FlowClass.BEST_EFFORT, pair, now_ms) for name in EXPERTS
+            }
+            answer = self._answer(*pair, FlowClass.BEST_EFFORT, now_ms)
+            if isinstance(answer, Refusal):
+                continue
+            used[pair] = answer.hops
+            floor = options[SHORTEST_PATH] or answer.hops
+            for name, hops in options.items():
+                plans[name][pair] = self._guarded(hops, floor, now_ms) or floor
+        self._round = _Round(now_ms, self._guard.in_use, plans, used)
+
+    # Paths.
+
+    def path(self, source: int, target: int, flow: FlowClass, now_ms: int) -> Path | Refusal:
+        """Return a loop-free source route, or why there is none."""
+        self._start_round_if_due(now_ms)
+        self._asked_ms[source, target] = now_ms
+        return self._answer(source, target, flow, now_ms)
+
+    def _answer(self, source: int, target: int, flow: FlowClass, now_ms: int) -> Path | Refusal:
+        if source == target:
+            return Path((source,), 0, SHORTEST_PATH, "source is target")
+        pair = (source, target)
+        floor = self._best(SHORTEST_PATH, flow, pair, now_ms)
+        if floor is None:
+            detail = f"target {target}: no live links lead there from {source}"
+            return Refusal("no-route", f"{detail}; wait for link states or bring up a relay")
+        expert = self._guard.in_use
+        wanted = self._best(expert, flow, pair, now_ms) or floor
+        path = self._make_path(wanted, floor, expert, flow, now_ms)
+        kept = self._keep_held(path, floor, flow, now_ms)
+        self._held[source, target, flow] = kept
+        return kept
+
+    def _make_path(
+        self, wanted: Hops, floor: Hops, expert: str, flow: FlowClass, now_ms: int
+    ) -> Path:
+        hops = self._guarded(wanted, floor, now_ms) or floor
+        if hops != wanted:
+            reason = f"{expert} refused: worse than shortest path on recent samples"
+            expert = SHORTEST_PATH
+        else:
+            reason = EXPERT_REASONS[expert]
+        cost = path_cost(self._costs_of(self._guard.in_use, flow, now_ms), hops)
+        return Path(hops, cost or 0, expert, reason)
+
+    def _guarded(self, wanted: Hops | None, floor: Hops | None, now_ms: int) -> Hops | None:
+        """Return the plan, or None if recent samples say that shortest path was better."""
+        if wanted is None or floor is None or wanted == floor:
+            return wanted
+        if self._recent is None:
+            self._recent = self._beliefs.recent_costs(self.params.recent_samples, now_ms)
+        mine = path_cost(self._recent, wanted)
+        theirs = path_cost(self._recent, floor)
+        return wanted if mine is not None and theirs is not None and mine <= theirs else None
+
+    def _keep_held(self, path: Path, floor: Hops, flow: FlowClass, now_ms: int) -> Path:
+        """Stay on the path of before unless the new one is clearly better: no oscillation."""
+        held = self._held.get((path.hops[0], path.hops[-1], flow))
+        if held is None or held.hops == path.hops or self._guard.in_use == SHORTEST_PATH:
+            return path
+        cost = path_cost(self._costs_of(self._guard.in_use, flow, now_ms), held.hops)
+        if cost is None or self._guarded(held.hops, floor, now_ms) is None:
+            return path
+        if path.cost_us * 1_000 < cost * (1_000 - self.params.switch_permille):
+            return path
+        return replace(held, cost_us=cost, reason="held: no clear gain elsewhere")
+
+    def _costs_of(self, expert: str, flow: FlowClass, now_ms: int) -> dict[Link, int]:
+        key = (expert, flow)
+        if key not in self._costs:
+            self._costs[key] = self._beliefs.costs(expert, flow, now_ms)
+        return self._costs[key]
+
+    def _best(self, expert: str, flow: FlowClass, pair: Pair, now_ms: int) -> Hops | None:
+        return shortest_path(self._costs_of(expert, flow, now_ms), *pair)
+
+    # AI requests.
+
+    def place(
+        self, request: AiRequest, providers: Sequence[ProviderState], now_ms: int
+    ) -> Placement | Refusal:
+        """Choose who answers a request, or say why nobody can."""
+        self._draws += 1
+        params = self.params.placement
+        options = []
+        for state in providers:
+            if request.model not in state.models or state.age_ms > params.max_age_ms:
+                continue
+            path = self.path(request.source, state.hotspot, FlowClass.AI, now_ms)
+            if isinstance(path, Path):
+                sent = self._sent_since(state.hotspot, now_ms - state.age_ms)
+                options.append(candidate(request, state, path, sent, params))
+        placement = decide(request, options, self._draws, now_ms, params)
+        if isinstance(placement, Placement):
+            self._sent.setdefault(placement.provider, []).append(now_ms)
+        return placement
+
+    def _sent_since(self, provider: int, time_ms: int) -> int:
+        fresh = [at for at in self._sent.get(provider, ()) if at > time_ms]
+        self._sent[provider] = fresh
+        return len(fresh)
+
+    # Bandwidth jobs.
+
+    def admit(self, job: Job, now_ms: int) -> JobPromise | Refusal:
+        """Promise a job its bytes by its deadline, or say what is in the way."""
+        self._start_round_if_due(now_ms)
+        self._jobs.expire(now_ms)
+        options = self._job_options(job, now_ms, "")
+        if not options or job.source == job.target:
+            return Refusal("no-route", f"target {job.target}: no live links lead there")
+        return self._jobs.admit(job, now_ms, options)
+
+    def _capacity_expert(self) -> str:
+        # Shortest path ignores load, which no promise may do.
+        return MODEL if self._guard.in_use == MODEL else NO_MODEL
+
+    def job_rate(self, job_id: str, now_ms: int) -> int:
+        """Return how fast (kbps) to send an admitted job's bytes now; 0 when it has ended."""
+        self._start_round_if_due(now_ms)
+        status = self._jobs.status(job_id)
+        if isinstance(status, Refusal):
+            return 0
+        costs = self._costs_of(self._guard.in_use, FlowClass.JOB, now_ms)
+        path = status.promise.path
+        if path_cost(costs, path.hops) is None:
+            options = self._job_options(status.job, now_ms, job_id)
+            if not options:
+                return 0
+            path = max(options, key=lambda option: option[1])[0]
+            self._jobs.reroute(job_id, path)
+        return self._jobs.rate_kbps(job_id, now_ms, self._available(path.hops, job_id))
+
+    def _available(self, hops: Hops, without: str) -> int:
+        reserved = self._jobs.reserved(without)
+        return self._beliefs.available_kbps(hops, self._capacity_expert(), reserved)
+
+    def _job_options(self, job: Job, now_ms: int, without: str) -> list[tuple[Path, int]]:
+        """Return paths for a job with the kbps that each surely has."""
+        expert = self._guard.in_use
+        costs = self._costs_of(expert, FlowClass.JOB, now_ms)
+        found = alternatives(costs, job.source, job.target, self.params.path_options)
+        reason = "capacity by the deadline"
+        paths = [Path(hops, path_cost(costs, hops) or 0, expert, reason) for hops in found]
+        return [(path, self._available(path.hops, without)) for path in paths]
+
+    def job_delivered(self, job_id: str, size_bytes: int, now_ms: int) -> JobStatus | Refusal:
+        """Count bytes of a job that arrived."""
+        return self._jobs.deliver(job_id, size_bytes, now_ms)
+
+    def job_status(self, job_id: str) -> JobStatus | Refusal:
+        """Return where a job stands."""
+        return self._jobs.status(job_id)
+
+    def cancel(self, job_id: str) -> JobStatus | Refusal:
+        """Stop a job; what was delivered stays delivered and owed."""
+        return self._jobs.cancel(job_id)
+
+    # For status pages.
+
+    def summary(self, now_ms: int) -> dict[str, object]:
+        """Return the router's state for people: expert in use, why, scores, forecast's health."""
+        return {
+            "expert": self._guard.in_use,
+            "reason": self._guard.reason,
+            "scores_us": {name: self._guard.score_us(name) for name in EXPERTS},
+            "forecast_problem": self._health.problem(now_ms),
+            "coverage90": self._health.coverage(),
+            "links": len(self._graph.alive(now_ms)),
+            "busy_pairs": len(self._asked_ms),
+        }
