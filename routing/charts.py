@@ -9,7 +9,7 @@ _ROW, _LABEL, _BAR, _WIDTH = 22, 150, 380, 620
 
 
 def importance_svg(shares: Sequence[tuple[str, float]]) -> str:
-    """Draw feature importance, largest first: shares of the total gain as bars with their figures."""
+    """Draw feature importance, largest first, as bars with their figures."""
     largest = max((share for _, share in shares), default=1.0) or 1.0
     height = _ROW * len(shares) + 44
     parts = [

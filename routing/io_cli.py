@@ -11,10 +11,11 @@ from chain.errors import EXIT_OK, UserError
 from chain.io_terminal import Progress, print_json
 from routing.charts import importance_svg
 from routing.io_datasets import NAMES, TRACES, horizons_for, load_series
-from routing.model import Model, dump_model, load_model
+from routing.model import TARGETS, Model, dump_model, load_model
 from routing.tables import build_table, common_step_ms, cut_times, split
-from routing.training import BASELINES, TARGETS, TrainOptions, evaluate, explain, train
+from routing.training import BASELINES, TrainOptions, evaluate, explain, train
 
+_DEFAULTS = TrainOptions()
 _EXAMPLES = """examples:
   wavecomb routing train --data replay -o model.json
   wavecomb routing train --data telemetry.csv -o model.json --json
@@ -36,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data(one)
     one.add_argument("-o", "--output", required=True, help="model file to write (JSON)")
     one.add_argument("--horizons", help="steps ahead, such as 10,60; default: 10 s and 60 s")
-    one.add_argument("--rounds", type=int, default=TrainOptions.rounds, help="trees per booster")
+    one.add_argument("--rounds", type=int, default=_DEFAULTS.rounds, help="trees per booster")
     two = commands.add_parser("evaluate", help="score a model beside simple forecasts")
     _add_data(two)
     two.add_argument("--model", required=True, help="model file")
@@ -78,11 +79,12 @@ def read_model(path: str) -> Model:
 def _train(options: argparse.Namespace) -> int:
     if options.rounds < 1:
         raise UserError("--rounds", "must be at least 1", "leave it out for the default")
+    if not Path(options.output).resolve().parent.is_dir():
+        raise UserError("--output", f"{options.output}: no such folder", "make the folder first")
     series = load_series(options.data, options.traces)
     step_ms = common_step_ms(series)
-    horizons = (
-        parse_horizons(options.horizons) if options.horizons else horizons_for(options.data, step_ms)
-    )
+    steps = options.horizons
+    horizons = parse_horizons(steps) if steps else horizons_for(options.data, step_ms)
     bar = Progress(f"train {Path(options.data).name}", len(horizons) * len(TARGETS), quiet=False)
     bar.update(0)
     settings = TrainOptions(horizons=horizons, rounds=options.rounds)
@@ -128,7 +130,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         problem = f"sampled every {step_ms} ms, the model every {model.step_ms} ms"
         raise UserError("--data", problem, "train a model on data like this")
     # The start of the data always calibrates the baselines; a foreign trace needs no more.
-    shares = (0.9, 0.1) if options.all else (TrainOptions.test_share, TrainOptions.calibration_share)
+    shares = (0.9, 0.1) if options.all else (_DEFAULTS.test_share, _DEFAULTS.calibration_share)
     cuts = cut_times(series, *shares)
     metrics = {}
     for horizon in model.horizons:

@@ -1,9 +1,9 @@
 """A small fluid world for experiments: congestion that comes and goes, and flows that must choose.
 
 Every second, background traffic (a triangle wave and surges drawn by counter hash) and the flows'
-own traffic share each link; what exceeds the rate queues, up to half a second. Delays follow cost.py.
-The same seed gives the same run to the byte. With weightless flows the background is a replay: what
-a plan would have cost doesn't depend on the plan, so experts can be compared exactly.
+own traffic share each link; what exceeds the rate queues, up to half a second. Delays follow
+cost.py. The same seed gives the same run to the byte. With weightless flows the background is a
+replay: what a plan would have cost doesn't depend on the plan, so experts compare exactly.
 """
 
 from __future__ import annotations
