@@ -44,6 +44,10 @@ MAC_HEADER_BYTES = 24
 FCS_BYTES = 4
 PUBLIC_VENDOR_ACTION = b"\x04\x09"
 
+# Head of our element as it nearly always comes: first, and holding one payload.
+_OUR_ELEMENT = bytes((VENDOR_ELEMENT, PAYLOAD_BYTES + 4)) + OUI + bytes((ELEMENT_TYPE,))
+_ELEMENT_SPAN = len(_OUR_ELEMENT) + PAYLOAD_BYTES
+
 _DOMAIN = b"wavecomb:beacon:v1\n"
 _PAYLOAD = struct.Struct(">BB32sII16sQHBQ64s")
 # Transmit radiotap: FLAGS (none: no FCS behind, and analysers learn that the preamble is long),
@@ -193,9 +197,14 @@ def parse_frame(data: bytes, *, oui: bytes = OUI) -> Heard | Refusal:
     if flags & FLAG_BAD_FCS:
         return BAD_FCS
     end = size - FCS_BYTES if flags & FLAG_FCS_AT_END else size
-    payload = find_payload(data, body + 5, end, oui)
-    if isinstance(payload, Refusal):
-        return payload
+    first = body + 5
+    payload: bytes | Refusal
+    if data[first : first + 6] == _OUR_ELEMENT and oui == OUI and first + _ELEMENT_SPAN <= end:
+        payload = data[first + 6 : first + _ELEMENT_SPAN]
+    else:
+        payload = find_payload(data, first, end, oui)
+        if isinstance(payload, Refusal):
+            return payload
     return _heard(data, layout, payload, data[start + 10 : start + 16])
 
 
