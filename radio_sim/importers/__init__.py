@@ -1,0 +1,1 @@
+"""Readers of what community networks publish about themselves."""
