@@ -152,7 +152,7 @@ class Daemon:
             signal.signal(number, self._stop)
         self._selector.register(self._radio, selectors.EVENT_READ, "radio")
         self._selector.register(self._wake_r, selectors.EVENT_READ, "wake")
-        self._uplink.submit(self._queue.undelivered())
+        self._uplink.submit(record.wire for record in self._queue.undelivered())
         self._uplink.start()
         self._log("info", f"hotspot {self._node.key.hex()[:16]} on {self._radio.description}")
         status_at = 0.0
@@ -219,12 +219,13 @@ class Daemon:
             record = assertion(self._config, self._node.key, owner, self._node.secrets)
             signed = seal(record, self._network.network_id, [self._seed, self._owner_seed])
             self._registration_id = signed.record_id
-            self._uplink.submit([(signed.record_id, signed.wire)])
+            self._uplink.submit([signed.wire])
 
     def _carry_out(self, actions: Sequence[Action]) -> None:
         if not actions:
             return
-        self._uplink.submit(self._queue.store([(self._node.key, self._node.epoch, actions)]))
+        stored = self._queue.store([(self._node.key, self._node.epoch, actions)])
+        self._uplink.submit(record.wire for record in stored)
         for action in actions:
             if isinstance(action, SendFrame):
                 self._radio.send(action.frame, action.power_step_db)

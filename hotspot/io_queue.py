@@ -12,11 +12,12 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from chain.errors import EXIT_FAILED, UserError
 from chain.records import SubmitResult
 from chain.wire import record_id_of
-from hotspot.actions import Action, KeepReceptions, SubmitRecord
+from hotspot.actions import Action, KeepReceipt, KeepReceptions, SubmitRecord
 from hotspot.node import Memory, memory_from
 
 SCHEMA = """
@@ -27,6 +28,9 @@ CREATE TABLE IF NOT EXISTS records(
     id BLOB PRIMARY KEY, hotspot BLOB NOT NULL, epoch INTEGER NOT NULL, wire BLOB NOT NULL,
     state INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS undelivered ON records(state) WHERE state = 0;
+CREATE TABLE IF NOT EXISTS receipts(
+    hotspot BLOB NOT NULL, session INTEGER NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (hotspot, session)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 NEW, DELIVERED, REFUSED = 0, 1, 2
@@ -43,6 +47,14 @@ class QueueCounts:
     refused: int
     receptions: int
     dropped: int
+
+
+class Outgoing(NamedTuple):
+    """A stored record that the ledger has not answered, and whose it is."""
+
+    record_id: bytes
+    wire: bytes
+    hotspot: bytes
 
 
 class DurableQueue:
@@ -67,26 +79,17 @@ class DurableQueue:
     # --- storing
     # -----------------------------------------------------------------------------------
 
-    def store(
-        self, batches: Iterable[tuple[bytes, int, Sequence[Action]]]
-    ) -> list[tuple[bytes, bytes]]:
-        """Store (key, epoch, actions) in one transaction; return (record id, wire) of new ones.
+    def store(self, batches: Iterable[tuple[bytes, int, Sequence[Action]]]) -> list[Outgoing]:
+        """Store (key, epoch, actions) in one transaction; return its records in order.
 
-        When it returns, everything is on disk. On failure nothing of it is, and a UserError says
-        why.
+        When it returns, everything is on disk. On failure nothing is, and a UserError says why.
         """
-        fresh: list[tuple[bytes, bytes]] = []
+        fresh: list[Outgoing] = []
         try:
             self._db.execute("BEGIN IMMEDIATE")
             for key, epoch, actions in batches:
                 for action in actions:
-                    if isinstance(action, KeepReceptions):
-                        rows = [(key, action.epoch, entry) for entry in action.receptions]
-                        self._db.executemany(
-                            "INSERT OR IGNORE INTO receptions VALUES (?, ?, ?)", rows
-                        )
-                    elif isinstance(action, SubmitRecord):
-                        fresh.append(self._store_record(key, epoch, action.wire))
+                    self._store_action(key, epoch, action, fresh)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             if self._db.in_transaction:
@@ -94,13 +97,20 @@ class DurableQueue:
             raise _queue_error(self.path, error) from error
         return fresh
 
-    def _store_record(self, key: bytes, epoch: int, wire: bytes) -> tuple[bytes, bytes]:
-        identifier = record_id_of(wire)
-        self._db.execute(
-            "INSERT OR IGNORE INTO records(id, hotspot, epoch, wire) VALUES (?, ?, ?, ?)",
-            (identifier, key, epoch, wire),
-        )
-        return identifier, wire
+    def _store_action(self, key: bytes, epoch: int, action: Action, fresh: list[Outgoing]) -> None:
+        if isinstance(action, KeepReceptions):
+            rows = [(key, action.epoch, entry) for entry in action.receptions]
+            self._db.executemany("INSERT OR IGNORE INTO receptions VALUES (?, ?, ?)", rows)
+        elif isinstance(action, KeepReceipt):
+            row = (key, action.session, action.data)
+            self._db.execute("INSERT OR REPLACE INTO receipts VALUES (?, ?, ?)", row)
+        elif isinstance(action, SubmitRecord):
+            record = Outgoing(record_id_of(action.wire), action.wire, key)
+            self._db.execute(
+                "INSERT OR IGNORE INTO records(id, hotspot, epoch, wire) VALUES (?, ?, ?, ?)",
+                (record.record_id, key, epoch, record.wire),
+            )
+            fresh.append(record)
 
     def settle(self, results: Iterable[SubmitResult]) -> None:
         """Note the ledger's answers, then drop what is old enough or over the limit."""
@@ -144,10 +154,15 @@ class DurableQueue:
     # --- finding again
     # -----------------------------------------------------------------------------
 
-    def undelivered(self) -> list[tuple[bytes, bytes]]:
-        """(record id, wire) that the ledger hasn't answered yet, oldest first."""
-        query = "SELECT id, wire FROM records WHERE state = 0 ORDER BY epoch, rowid"
-        return [(bytes(i), bytes(w)) for i, w in self._db.execute(query)]
+    def undelivered(self) -> list[Outgoing]:
+        """Records that the ledger hasn't answered yet, oldest first."""
+        query = "SELECT id, wire, hotspot FROM records WHERE state = 0 ORDER BY epoch, rowid"
+        return [Outgoing(*map(bytes, row)) for row in self._db.execute(query)]
+
+    def receipts(self, key: bytes) -> list[bytes]:
+        """What `KeepReceipt` stored for a hotspot, by session."""
+        query = "SELECT data FROM receipts WHERE hotspot = ? ORDER BY session"
+        return [bytes(data) for (data,) in self._db.execute(query, (key,))]
 
     def memory(self, key: bytes) -> Memory:
         """What a node with this key must find again after a restart."""

@@ -69,7 +69,7 @@ class Uplink(threading.Thread):
         self._wake = wake
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._lock = threading.Condition()
-        self._records: deque[tuple[bytes, bytes]] = deque()
+        self._wires: deque[bytes] = deque()
         self._mixes: set[int] = set()
         self._stopping = False
         self._away = False
@@ -78,10 +78,10 @@ class Uplink(threading.Thread):
     # --- from the main loop
     # ------------------------------------------------------------------------
 
-    def submit(self, records: Iterable[tuple[bytes, bytes]]) -> None:
-        """Deliver (record id, wire) until the ledger answers."""
+    def submit(self, wires: Iterable[bytes]) -> None:
+        """Deliver signed records, in order, until the ledger answers."""
         with self._lock:
-            self._records.extend(records)
+            self._wires.extend(wires)
             self._lock.notify()
 
     def fetch_mix(self, epoch: int) -> None:
@@ -99,7 +99,7 @@ class Uplink(threading.Thread):
 
     def backlog(self) -> int:
         """Records that wait for an answer."""
-        return len(self._records)
+        return len(self._wires)
 
     def stop(self) -> None:
         """End the thread; what is undelivered stays in the durable queue."""
@@ -124,7 +124,7 @@ class Uplink(threading.Thread):
                 failures += 1
                 self._note_away(str(error))
             with self._lock:
-                if not self._stopping and (failures or not self._records):
+                if not self._stopping and (failures or not self._wires):
                     self._lock.wait(timeout=idle)
 
     def _work(self) -> float:
@@ -140,12 +140,12 @@ class Uplink(threading.Thread):
         return 0.1 if waiting else REFRESH_S
 
     def _deliver(self) -> None:
-        while self._records and not self._stopping:
-            batch = [self._records[i] for i in range(min(BATCH, len(self._records)))]
-            results = self._client.submit([wire for _, wire in batch])
+        while self._wires and not self._stopping:
+            batch = [self._wires[i] for i in range(min(BATCH, len(self._wires)))]
+            results = self._client.submit(batch)
             with self._lock:
                 for _ in batch:
-                    self._records.popleft()
+                    self._wires.popleft()
             self._emit(Submitted(tuple(results)))
 
     def _ask_mixes(self) -> bool:

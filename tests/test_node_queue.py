@@ -28,7 +28,7 @@ def test_a_batch_is_found_again_after_reopening(tmp_path: Path) -> None:
     queue.store([(KEY, 5, [KeepReceptions(5, (b"r" * 14,)), SubmitRecord(b"wire")])])
     queue.close()
     again = DurableQueue(tmp_path / "q.db")
-    assert again.undelivered() == [(record_id_of(b"wire"), b"wire")]
+    assert again.undelivered() == [(record_id_of(b"wire"), b"wire", KEY)]
     assert again.memory(KEY).receptions == {5: {b"r" * 14}}
     assert again.memory(KEY).last_message_epoch == 5
 
@@ -37,7 +37,7 @@ def test_an_answered_record_is_not_sent_again(tmp_path: Path) -> None:
     queue = DurableQueue(tmp_path / "q.db")
     queue.store([(KEY, 1, [SubmitRecord(b"one"), SubmitRecord(b"two")])])
     queue.settle([accepted(b"one")])
-    assert [wire for _, wire in queue.undelivered()] == [b"two"]
+    assert [record.wire for record in queue.undelivered()] == [b"two"]
 
 
 def test_the_ring_drops_delivered_before_undelivered_and_counts(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_the_ring_drops_delivered_before_undelivered_and_counts(tmp_path: Path) 
     wires = [bytes([n]) * 1_000 for n in range(4)]
     queue.store([(KEY, 1, [SubmitRecord(w) for w in wires])])
     queue.settle([accepted(wires[3])])
-    assert [w for _, w in queue.undelivered()] == wires[1:3]
+    assert [record.wire for record in queue.undelivered()] == wires[1:3]
     assert queue.counts().dropped == 2
 
 
@@ -61,7 +61,7 @@ def test_a_full_disk_loses_nothing_that_was_stored(tmp_path: Path) -> None:
     queue._db.execute("PRAGMA max_page_count = 8")
     with pytest.raises(UserError, match="free some space"):
         queue.store([(KEY, 2, [SubmitRecord(os.urandom(60_000))])])
-    assert [w for _, w in queue.undelivered()] == [b"first"]
+    assert [record.wire for record in queue.undelivered()] == [b"first"]
 
 
 WRITER = """
@@ -95,7 +95,7 @@ def test_twenty_kills_lose_no_acknowledged_batch(tmp_path: Path) -> None:
         child.wait()
         last = int(rest[-1]) if rest else last
         queue = DurableQueue(tmp_path / "q.db")
-        stored = [int.from_bytes(wire[:4], "big") for _, wire in queue.undelivered()]
+        stored = [int.from_bytes(wire[:4], "big") for _, wire, _ in queue.undelivered()]
         queue.close()
         assert stored[: last + 1] == list(range(last + 1))
         last = stored[-1]
