@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from chain.errors import EXIT_FAILED, UserError
-from chain.records import SubmitResult
+from chain.records import EpochMessage, SubmitResult
 from chain.wire import record_id_of
 from hotspot.actions import Action, KeepReceipt, KeepReceptions, SubmitRecord
 from hotspot.node import Memory, memory_from
@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS receptions(
     hotspot BLOB NOT NULL, epoch INTEGER NOT NULL, entry BLOB NOT NULL,
     PRIMARY KEY (hotspot, epoch, entry)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS records(
-    id BLOB PRIMARY KEY, hotspot BLOB NOT NULL, epoch INTEGER NOT NULL, wire BLOB NOT NULL,
+    id BLOB PRIMARY KEY, hotspot BLOB NOT NULL, type INTEGER NOT NULL, epoch INTEGER NOT NULL,
+    wire BLOB NOT NULL,
     state INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS undelivered ON records(state) WHERE state = 0;
 CREATE TABLE IF NOT EXISTS receipts(
@@ -35,6 +36,7 @@ CREATE TABLE IF NOT EXISTS notes(name TEXT PRIMARY KEY, value BLOB NOT NULL) WIT
 """
 NEW, DELIVERED, REFUSED = 0, 1, 2
 KEEP_EPOCHS = 3
+TYPE_BYTE = 1  # a wire is a CBOR array of four; its first item is the type, one byte
 DEFAULT_LIMIT_BYTES = 40 * 1024 * 1024
 
 
@@ -107,8 +109,8 @@ class DurableQueue:
         elif isinstance(action, SubmitRecord):
             record = Outgoing(record_id_of(action.wire), action.wire, key)
             self._db.execute(
-                "INSERT OR IGNORE INTO records(id, hotspot, epoch, wire) VALUES (?, ?, ?, ?)",
-                (record.record_id, key, epoch, record.wire),
+                "INSERT OR IGNORE INTO records(id, hotspot, type, epoch, wire) VALUES (?,?,?,?,?)",
+                (record.record_id, key, record.wire[TYPE_BYTE], epoch, record.wire),
             )
             fresh.append(record)
 
@@ -171,7 +173,8 @@ class DurableQueue:
         for epoch, entry in self._db.execute(query, (key,)):
             rows.setdefault(epoch, []).append(bytes(entry))
         last = self._db.execute(
-            "SELECT max(epoch) FROM records WHERE hotspot = ?", (key,)
+            "SELECT max(epoch) FROM records WHERE hotspot = ? AND type = ?",
+            (key, EpochMessage.TYPE),
         ).fetchone()[0]
         return memory_from(rows, -1 if last is None else last)
 

@@ -17,6 +17,7 @@ from hotspot.actions import KeepReceptions, SubmitRecord
 from hotspot.io_queue import DurableQueue
 
 KEY = b"k" * 32
+EPOCH_WIRE, CLAIM_WIRE = b"\x84\x04message", b"\x84\x06claim"
 
 
 def accepted(wire: bytes) -> SubmitResult:
@@ -25,10 +26,14 @@ def accepted(wire: bytes) -> SubmitResult:
 
 def test_a_batch_is_found_again_after_reopening(tmp_path: Path) -> None:
     queue = DurableQueue(tmp_path / "q.db")
-    queue.store([(KEY, 5, [KeepReceptions(5, (b"r" * 14,)), SubmitRecord(b"wire")])])
+    queue.store([(KEY, 5, [KeepReceptions(5, (b"r" * 14,)), SubmitRecord(EPOCH_WIRE)])])
+    queue.store([(KEY, 6, [SubmitRecord(CLAIM_WIRE)])])
     queue.close()
     again = DurableQueue(tmp_path / "q.db")
-    assert again.undelivered() == [(record_id_of(b"wire"), b"wire", KEY)]
+    assert again.undelivered() == [
+        (record_id_of(EPOCH_WIRE), EPOCH_WIRE, KEY),
+        (record_id_of(CLAIM_WIRE), CLAIM_WIRE, KEY),
+    ]
     assert again.memory(KEY).receptions == {5: {b"r" * 14}}
     assert again.memory(KEY).last_message_epoch == 5
 
