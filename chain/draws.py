@@ -81,6 +81,11 @@ def power_step_db(secret: bytes, mix_of_epoch: bytes, sequence: int) -> int:
     return POWER_STEPS_DB[_slot(secret, mix_of_epoch, sequence)[8] & 3]
 
 
+def draw_prefix(mix_after: bytes, beaconer: int, epoch: int, sequence: int) -> bytes:
+    """What all lots of one beacon have in common; see `draw`."""
+    return b"wavecomb:draw:v1\n" + mix_after + u32(beaconer) + u32(epoch) + u32(sequence)
+
+
 def draw(mix_after: bytes, beaconer: int, epoch: int, sequence: int, witness: int) -> bytes:
     """A witness's lot for one beacon under R_(epoch+2); the smallest `witnesses_drawn` count."""
-    return digest("draw", mix_after, u32(beaconer), u32(epoch), u32(sequence), u32(witness))
+    return sha256(draw_prefix(mix_after, beaconer, epoch, sequence) + u32(witness)).digest()

@@ -67,15 +67,16 @@ class Params:
     # Escrow of a session is locked at most this long, so that a lost payee can't hold it for years.
     session_epochs_max: int = 1_008
 
-    # 16 rounds carry trust 16 hops from a seed; what would come after is below 0.85^16 = 7 %.
+    # Each settlement carries trust 16 hops farther, from where the one before left it; of a walk
+    # that restarts at the seeds, 0.85^16 = 7 % would still be under way.
     trust_rounds: int = 16
     trust_damping_permille: int = 850
     # One neighbour carries at most as much weight as this many epochs of mutual hearing.
     trust_edge_cap: int = 4
     # Before the first settlement: mutual hearing within this many hops of a seed.
     trust_hops: int = 16
-    # A witness counts from 2^-10 of the mean trust on: far hotspots do, unlinked rings have 0.
-    trust_floor_shift: int = 10
+    # A witness counts from a millionth of the mean trust on: far hotspots have that, unlinked rings 0.
+    trust_floor_ppm: int = 1
     # A network without seeds trusts everybody: for trials on one machine only.
     may_lack_seeds: bool = True
 

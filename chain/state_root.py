@@ -1,4 +1,4 @@
-"""The state root: one Merkle tree per large table with a slot per entry, and one digest per small table.
+"""The state root: a Merkle tree per large table with a slot per entry, a digest per small table.
 
 Slots are handed out in order of first appearance and never reused, so a changed entry costs one leaf
 and log2(n) nodes. Hashing is that of RFC 6962; missing leaves of the padded tree are 32 zero bytes.
@@ -6,14 +6,16 @@ and log2(n) nodes. Hashing is that of RFC 6962; missing leaves of the padded tre
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
+from struct import Struct
 
 from chain import cbor
 from chain.draws import digest
 from chain.state import Assertion, Session, State, Touched
 
 _EMPTY = bytes(32)
+_LINK, _WORK, _OPENING, _POOL = Struct(">III"), Struct(">QIQ"), Struct(">IIII"), Struct(">Q32sQ")
 
 
 class SlotTree:
@@ -23,24 +25,16 @@ class SlotTree:
         self.levels: list[list[bytes]] = [[]]
 
     def set(self, slot: int, leaf: bytes) -> None:
-        """Put an entry into a slot and hash the path above it."""
-        nodes = self.levels[0]
-        nodes.extend([_EMPTY] * (slot + 1 - len(nodes)))
-        nodes[slot] = sha256(b"\x00" + leaf).digest()
-        self._hash_path(slot)
-
-    def _hash_path(self, at: int) -> None:
-        level = 0
-        while len(self.levels[level]) > 1:
-            nodes = self.levels[level]
+        """Put an entry into a slot, the next free one at most, and hash the path above it."""
+        node = sha256(b"\x00" + leaf).digest()
+        for level, nodes in enumerate(self.levels):
+            nodes[slot : slot + 1] = [node]  # replaces, or appends at the end
+            if len(nodes) == 1:
+                return
+            slot //= 2
+            node = _node(nodes, slot)
             if level + 1 == len(self.levels):
                 self.levels.append([])
-            above = self.levels[level + 1]
-            above.extend([_EMPTY] * ((len(nodes) + 1) // 2 - len(above)))
-            for parent in {at // 2, len(above) - 1, 0}:
-                above[parent] = _node(nodes, parent)
-            at //= 2
-            level += 1
 
     def root(self) -> bytes:
         """The root over all slots; zeros for none."""
@@ -97,13 +91,13 @@ TREES: dict[str, Callable[[State, int | bytes], bytes]] = {
     "hotspot": _hotspot_leaf,
     "session": _session_leaf,
 }
-SMALL: dict[str, Callable[[State], cbor.Value]] = {
-    "links": lambda state: [(*pair, n) for pair, n in sorted(state.links.items())],
-    "measured": lambda state: [(*key, n) for key, n in sorted(state.measured.items())],
-    "openings": lambda state: [(*key, n) for key, n in sorted(state.openings.items())],
-    "pools": lambda state: [(*key, n) for key, n in sorted(state.pools.items())],
-    "quality": lambda state: [(*key, n) for key, n in sorted(state.quality.items())],
-    "references": lambda state: sorted(state.references.items()),
+SMALL: dict[str, Callable[[State], Iterator[bytes]]] = {
+    "links": lambda state: (_LINK.pack(*key, n) for key, n in sorted(state.links.items())),
+    "measured": lambda state: (_WORK.pack(*key, n) for key, n in sorted(state.measured.items())),
+    "openings": lambda state: (_OPENING.pack(*k, n) for k, n in sorted(state.openings.items())),
+    "pools": lambda state: (_POOL.pack(*key, n) for key, n in sorted(state.pools.items())),
+    "quality": lambda state: (_WORK.pack(*key, n) for key, n in sorted(state.quality.items())),
+    "references": lambda state: (cbor.encode(pair) for pair in sorted(state.references.items())),
 }
 
 
@@ -112,15 +106,15 @@ class StateRoot:
 
     def __init__(self) -> None:
         self._trees = {name: SlotTree() for name in TREES}
-        self._small = dict.fromkeys(SMALL, sha256(cbor.encode([])).digest())
+        self._small = dict.fromkeys(SMALL, sha256().digest())
 
     def update(self, state: State) -> bytes:
         """Hash what was touched since the last call; the new root."""
-        for table, key in sorted(state.touched, key=lambda entry: (entry[0], _slot(state, *entry))):
+        for table, key in sorted(state.touched, key=lambda entry: (entry[0], _slot(state, entry[1]))):
             if table in TREES:
-                self._trees[table].set(_slot(state, table, key), TREES[table](state, key))
+                self._trees[table].set(_slot(state, key), TREES[table](state, key))
             else:
-                self._small[table] = sha256(cbor.encode(SMALL[table](state))).digest()
+                self._small[table] = sha256(b"".join(SMALL[table](state))).digest()
         state.touched.clear()
         return self._root(state)
 
@@ -135,7 +129,7 @@ class StateRoot:
         return digest("state", cbor.encode((scalars, trees, sorted(self._small.items()))))
 
 
-def _slot(state: State, table: str, key: int | bytes) -> int:
+def _slot(state: State, key: int | bytes) -> int:
     return state.account_slots[key] if isinstance(key, bytes) else key
 
 

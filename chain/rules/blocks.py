@@ -133,7 +133,7 @@ def process_record(state: State, signed: Signed, verify: Verify, effects: Effect
         case Registration() as registration:
             return process_registration(state, signed, registration, verify)
         case SessionClaim() as claim:
-            return process_session_claim(state, signed, claim, verify, effects)
+            return process_session_claim(state, claim, verify, effects)
         case SessionOpen() as opening:
             return process_session_open(state, signed, opening, verify)
         case Deposit() as deposit:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from chain.rules.outcome import Effects, Payment
 from chain.rules.sessions import BASIS_POINTS, get_reward_cell, process_expired_sessions
 from chain.rules.split import compute_split
-from chain.rules.trust import compute_trust_permille, process_trust
+from chain.rules.trust import compute_trust_ppm, process_trust
 from chain.rules.verdicts import Judgement, get_counted
 from chain.state import State
 
@@ -53,7 +53,7 @@ def compute_overlap_weights(ranked: list[tuple[int, int]], permille: tuple[int, 
 
 def get_cell_work(state: State) -> dict[int, CellWork]:
     """Per reward cell, the weights by which its pay is split."""
-    trust = compute_trust_permille(state)
+    trust = compute_trust_ppm(state)
     scores: dict[int, list[tuple[int, int]]] = {}
     for (cell, hotspot), quality in sorted(state.quality.items()):
         scores.setdefault(cell, []).append((quality * trust[hotspot], hotspot))

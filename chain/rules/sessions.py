@@ -85,7 +85,7 @@ class Burn:
 
 
 def process_session_claim(
-    state: State, signed: Signed, claim: SessionClaim, verify: Verify, effects: Effects
+    state: State, claim: SessionClaim, verify: Verify, effects: Effects
 ) -> Verdict:
     """Burn what the receipts of a batch add; all of them or none."""
     if refusal := get_claim_refusal(state, claim, verify):

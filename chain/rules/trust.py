@@ -11,6 +11,7 @@ from chain.state import State
 
 TOTAL = 1 << 40  # the trust that all hotspots share
 FULL_PERMILLE = 1_000
+FULL_PPM = 1_000_000
 
 Links = dict[tuple[int, int], int]
 Neighbours = dict[int, list[tuple[int, int]]]
@@ -33,17 +34,17 @@ def get_seed_indexes(state: State) -> list[int]:
     return sorted(state.index_of[key] for key in state.genesis.seeds if key in state.index_of)
 
 
-def compute_trust(links: Links, seeds: list[int], count: int, params: Params) -> list[int]:
-    """Trust per hotspot index, out of TOTAL: `trust_rounds` power iterations from the seeds.
+def compute_trust(links: Links, seeds: list[int], before: list[int], params: Params) -> list[int]:
+    """Trust per hotspot index, out of TOTAL: `trust_rounds` power iterations from what it was before.
 
     t' = (1 - d) s + d * sum over neighbours j of t_j * w_ij / sum of j's weights, rounded down.
     """
-    source = [0] * count
+    source = [0] * len(before)
     for seed in seeds:
         source[seed] = TOTAL // len(seeds)
     neighbours = get_neighbours(links, params)
     outflow = {index: sum(weight for _, weight in edges) for index, edges in neighbours.items()}
-    trust = source
+    trust = before if any(before) else source
     for _ in range(params.trust_rounds):
         trust = compute_round(trust, source, neighbours, outflow, params.trust_damping_permille)
     return trust
@@ -68,20 +69,18 @@ def compute_round(
 
 def process_trust(state: State) -> None:
     """Give every hotspot the trust that the links since the last settlement carry to it."""
-    trust = compute_trust(state.links, get_seed_indexes(state), len(state.hotspots), state.params)
+    before = [hotspot.trust for hotspot in state.hotspots]
+    trust = compute_trust(state.links, get_seed_indexes(state), before, state.params)
     for hotspot, value in zip(state.hotspots, trust, strict=True):
         if hotspot.trust != value:
             hotspot.trust = value
             state.touch("hotspot", hotspot.index)
 
 
-def compute_trust_permille(state: State) -> list[int]:
-    """Weight in rewards per hotspot index: trust against the mean of those who have any, at most 1000."""
+def compute_trust_ppm(state: State) -> list[int]:
+    """Weight per hotspot index: its trust against the mean of those who have any, at most FULL_PPM."""
     reached = sum(1 for hotspot in state.hotspots if hotspot.trust)
-    return [
-        min(FULL_PERMILLE, FULL_PERMILLE * reached * hotspot.trust // TOTAL)
-        for hotspot in state.hotspots
-    ]
+    return [min(FULL_PPM, FULL_PPM * reached * h.trust // TOTAL) for h in state.hotspots]
 
 
 def get_trusted(state: State) -> frozenset[int]:
@@ -89,9 +88,8 @@ def get_trusted(state: State) -> frozenset[int]:
     seeds = get_seed_indexes(state)
     if state.settlement == 0 or not state.genesis.seeds:
         return get_reachable(state.links, seeds, state.params.trust_hops)
-    reached = sum(1 for hotspot in state.hotspots if hotspot.trust)
-    floor = TOTAL // max(1, reached) >> state.params.trust_floor_shift
-    above = (h.index for h in state.hotspots if h.trust > floor)
+    floor = state.params.trust_floor_ppm
+    above = (index for index, weight in enumerate(compute_trust_ppm(state)) if weight >= floor)
     return frozenset([*seeds, *above])
 
 

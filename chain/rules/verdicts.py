@@ -8,7 +8,8 @@ its verdict, and a reception that fails none of them counts.
 | group | when | rules |
 |---|---|---|
 | report | once per report | late, no_commit, commit_mismatch |
-| signal | per reception | unknown_beaconer, self, no_reveal, wrong_tag, ..., rssi_too_low |
+| pair | once per beaconer in a report | unknown_beaconer, self, no_reveal, too_close, ... |
+| signal | per reception | wrong_tag, wrong_frequency, duplicate, rssi_too_high, rssi_too_low |
 | link | once every report is read | not_mutual, untrusted_witness, not_drawn |
 
 A rule is one small predicate over a `Case`. The same table decides and explains, so an explanation
@@ -20,12 +21,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from hashlib import sha256
+from typing import Final, NamedTuple
 
-from chain.draws import answer, commit, draw, power_step_db, tag_of
+from chain.draws import answer, commit, draw_prefix, power_step_db, tag_of, u32
 from chain.geo import cell_resolution
 from chain.params import Params
-from chain.records import RECEPTION_BYTES, Reception
+from chain.records import RECEPTION_BYTES, Reception, Registration
 from chain.rules.pairs import Pair, PairCache
 from chain.state import Assertion, OnTime, State
 from chain.wire import iter_receptions, unpack_receptions
@@ -42,6 +44,7 @@ class Beaconer:
     secret: bytes
     tags: tuple[bytes, ...]
     steps_cdb: tuple[int, ...]
+    weight: int
 
 
 class Case:
@@ -49,7 +52,7 @@ class Case:
 
     __slots__ = (
         *("beaconer", "drawn", "flags", "frequency_mhz", "heard", "judgement", "last", "pair"),
-        *("registered", "rssi_cdbm", "sequence", "tag", "witness"),
+        *("pair_code", "registered", "rssi_cdbm", "sequence", "tag", "witness"),
     )
     judgement: Judgement
     witness: int
@@ -62,6 +65,7 @@ class Case:
     registered: Assertion | None  # the beaconer's assertion in the epoch
     beaconer: Beaconer | None  # None as long as it hasn't revealed
     pair: Pair
+    pair_code: int  # the first pair rule that fails, or COUNTED
     last: tuple[int, int]  # the (beaconer, number) accepted before in this report
     drawn: bool
 
@@ -143,16 +147,18 @@ def is_not_drawn(case: Case) -> bool:
 
 
 Rule = tuple[str, Callable[[Case], bool]]
-SIGNAL_RULES: Final[tuple[Rule, ...]] = (
+PAIR_RULES: Final[tuple[Rule, ...]] = (
     ("unknown_beaconer", is_unknown_beaconer),
     ("self", is_self),
     ("no_reveal", is_unrevealed),
-    ("wrong_tag", is_wrong_tag),
-    ("wrong_frequency", is_wrong_frequency),
-    ("duplicate", is_duplicate),
     ("too_close", is_too_close),
     ("too_far", is_too_far),
     ("same_owner", is_same_owner),
+)
+SIGNAL_RULES: Final[tuple[Rule, ...]] = (
+    ("wrong_tag", is_wrong_tag),
+    ("wrong_frequency", is_wrong_frequency),
+    ("duplicate", is_duplicate),
     ("rssi_too_high", is_too_strong),
     ("rssi_too_low", is_too_weak),
 )
@@ -165,8 +171,7 @@ REPORT_REASONS: Final = ("late", "no_commit", "commit_mismatch")
 REASONS: Final = (
     "counted",
     *REPORT_REASONS,
-    *(name for name, _ in SIGNAL_RULES),
-    *(name for name, _ in LINK_RULES),
+    *(name for name, _ in (*PAIR_RULES, *SIGNAL_RULES, *LINK_RULES)),
 )
 CODES: Final = {reason: code for code, reason in enumerate(REASONS)}
 COUNTED: Final = CODES["counted"]
@@ -258,6 +263,7 @@ def compute_beaconer(judgement: Judgement, assertion: Assertion, message: OnTime
         tuple(
             100 * power_step_db(secret, judgement.mix, n) if sets_power else 0 for n in numbers
         ),
+        get_weight(assertion.registration),
     )
 
 
@@ -278,20 +284,20 @@ def iter_cases(judgement: Judgement, witness: int) -> Iterator[Case]:
     own = judgement.assertions.get(witness)
     heard_before = -1
     for values in iter_receptions(judgement.reports[witness].report):
-        case.heard, case.sequence, case.flags = values[:3]
-        case.rssi_cdbm, case.frequency_mhz, case.tag = values[3:]
+        case.heard, case.sequence, case.flags, case.rssi_cdbm, case.frequency_mhz, case.tag = values
         if case.heard != heard_before:  # reports are sorted: one look-up per beaconer
             heard_before = case.heard
             case.registered = judgement.assertions.get(case.heard) if own else None
             case.beaconer = judgement.beaconers.get(case.heard)
             if own and case.registered:
                 case.pair = judgement.pairs.get(own, case.registered)
+            case.pair_code = get_first_failing(PAIR_RULES, case)
         yield case
 
 
-def get_signal_code(case: Case) -> int:
-    """The first signal rule that a reception fails, as a code."""
-    for name, fails in SIGNAL_RULES:
+def get_first_failing(rules: tuple[Rule, ...], case: Case) -> int:
+    """The first of some rules that a reception fails, as a code; COUNTED if it passes them all."""
+    for name, fails in rules:
         if fails(case):
             return CODES[name]
     return COUNTED
@@ -306,7 +312,7 @@ def process_signals(judgement: Judgement) -> None:
             continue
         codes = bytearray()
         for case in iter_cases(judgement, witness):
-            code = get_signal_code(case)
+            code = case.pair_code or get_first_failing(SIGNAL_RULES, case)
             if code == COUNTED:
                 case.last = (case.heard, case.sequence)
                 judgement.plausible.add((witness, case.heard))
@@ -320,48 +326,41 @@ def get_mutual_links(judgement: Judgement) -> list[tuple[int, int]]:
     return sorted((a, b) for a, b in plausible if a < b and (b, a) in plausible)
 
 
+def get_link_code(judgement: Judgement, witness: int, heard: int) -> int:
+    """The verdict on all plausible receptions of a pair, as far as the draw doesn't change it."""
+    case = Case()
+    case.judgement, case.witness, case.heard, case.drawn = judgement, witness, heard, True
+    return get_first_failing(LINK_RULES, case)
+
+
 def process_links(judgement: Judgement, trusted: frozenset[int]) -> None:
     """Judge what only shows once every report is read: mutual hearing, trust, the draw."""
     judgement.trusted = trusted
-    lots: dict[tuple[int, int], list[int]] = {}
-    for witness in judgement.reports:
-        codes = judgement.codes[witness]
-        for number, case in enumerate(iter_cases(judgement, witness)):
-            if codes[number] != COUNTED:
-                continue
-            if is_not_mutual(case):
-                codes[number] = CODES["not_mutual"]
-            elif is_untrusted(case):
-                codes[number] = CODES["untrusted_witness"]
-            else:
-                lots.setdefault((case.heard, case.sequence), []).append(witness)
-    process_draw(judgement, lots)
-
-
-def get_drawn(judgement: Judgement, beacon: tuple[int, int], witnesses: list[int]) -> set[int]:
-    """The witnesses of a beacon that count: those with the smallest lots."""
-    limit = judgement.params.witnesses_drawn
-    if len(witnesses) <= limit:
-        return set(witnesses)
-    beaconer, sequence = beacon
-
-    def lot(witness: int) -> bytes:
-        return draw(judgement.mix_after, beaconer, judgement.epoch, sequence, witness)
-
-    return set(sorted(witnesses, key=lot)[:limit])
-
-
-def process_draw(judgement: Judgement, lots: dict[tuple[int, int], list[int]]) -> None:
-    """Strike out the candidates that were not drawn."""
-    struck = CODES["not_drawn"]
-    drawn = {beacon: get_drawn(judgement, beacon, names) for beacon, names in lots.items()}
+    lots: dict[int, list[tuple[int, int]]] = {}  # beacon (heard << 8 | number) -> (witness, entry)
     for witness, message in judgement.reports.items():
         codes = judgement.codes[witness]
-        if COUNTED not in codes:
-            continue
-        for number, (heard, sequence, *_) in enumerate(iter_receptions(message.report)):
-            if codes[number] == COUNTED and witness not in drawn[heard, sequence]:
-                codes[number] = struck
+        link_codes: dict[int, int] = {}
+        for entry, (heard, sequence, _, _, _, _) in enumerate(iter_receptions(message.report)):
+            if codes[entry] != COUNTED:
+                continue
+            if (code := link_codes.get(heard)) is None:
+                code = link_codes[heard] = get_link_code(judgement, witness, heard)
+            codes[entry] = code
+            if code == COUNTED:
+                lots.setdefault(heard << 8 | sequence, []).append((witness, entry))
+    for beacon, candidates in lots.items():
+        process_draw(judgement, beacon, candidates)
+
+
+def process_draw(judgement: Judgement, beacon: int, candidates: list[tuple[int, int]]) -> None:
+    """Strike out a beacon's candidates, (witness, entry) pairs, that were not drawn."""
+    limit = judgement.params.witnesses_drawn
+    if len(candidates) <= limit:
+        return
+    prefix = draw_prefix(judgement.mix_after, beacon >> 8, judgement.epoch, beacon & 0xFF)
+    lots = sorted((sha256(prefix + u32(pair[0])).digest(), pair) for pair in candidates)
+    for _, (witness, entry) in lots[limit:]:
+        judgement.codes[witness][entry] = CODES["not_drawn"]
 
 
 def get_reason_counts(judgement: Judgement) -> Counter[str]:
@@ -428,8 +427,7 @@ def get_beacon_verdict(
     return "aired" if any(reasons[reason] for reason in PLAUSIBLE) else "unheard"
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(NamedTuple):
     """A reception that counts, with what rewards need."""
 
     beaconer: int
@@ -445,24 +443,32 @@ POWER_WEIGHT = {True: 4, False: 1}
 QUALITY_FLOOR_CDBM, QUALITY_STEP_CDB, QUALITY_STEPS = -9_500, 500, 8
 
 
-def compute_quality(case: Case) -> int:
+def compute_quality(beaconer: Beaconer, sequence: int, flags: int, rssi_cdbm: int) -> int:
     """Quality units of a reception: 1 to 8 steps of 5 dB above -95 dBm, times the weights."""
     steps = 1
-    if not case.flags & NO_RSSI:
-        above = (case.full_power_rssi_cdbm() - QUALITY_FLOOR_CDBM) // QUALITY_STEP_CDB + 1
+    if not flags & NO_RSSI:
+        full_power_cdbm = rssi_cdbm + beaconer.steps_cdb[sequence]
+        above = (full_power_cdbm - QUALITY_FLOOR_CDBM) // QUALITY_STEP_CDB + 1
         steps = max(1, min(QUALITY_STEPS, above))
-    assert case.registered is not None, "a reception of an unknown beaconer never counts"
-    registration = case.registered.registration
+    return steps * beaconer.weight
+
+
+def get_weight(registration: Registration) -> int:
+    """What a beaconer's location precision and its radio make its receptions worth."""
     sets_power = bool(registration.flags & CAN_SET_POWER)
-    return steps * PRECISION_WEIGHT[cell_resolution(registration.cell)] * POWER_WEIGHT[sets_power]
+    return PRECISION_WEIGHT[cell_resolution(registration.cell)] * POWER_WEIGHT[sets_power]
 
 
 def get_counted(judgement: Judgement) -> Iterator[Counted]:
     """Every reception that counts."""
-    for witness in judgement.reports:
+    for witness, message in judgement.reports.items():
         codes = judgement.codes[witness]
         if COUNTED not in codes:
             continue
-        for number, case in enumerate(iter_cases(judgement, witness)):
-            if codes[number] == COUNTED:
-                yield Counted(case.heard, case.sequence, witness, compute_quality(case))
+        receptions = iter_receptions(message.report)
+        for code, reception in zip(codes, receptions, strict=True):
+            if code == COUNTED:
+                heard, sequence, flags, rssi_cdbm, _, _ = reception
+                beaconer = judgement.beaconers[heard]
+                quality = compute_quality(beaconer, sequence, flags, rssi_cdbm)
+                yield Counted(heard, sequence, witness, quality)
