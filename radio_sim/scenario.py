@@ -7,7 +7,7 @@ As TOML:
     environment = "umi"         # 38.901: umi, uma, rma or inh
     frequency_mhz = 2437
     [traffic]
-    format = "synthetic"        # or azure, mooncake, servegen with `file`
+    format = "synthetic"        # or azure, mooncake with `file`
     [[hotspot]]
     name = "pier-1"
     lat = 45.001
@@ -37,7 +37,7 @@ from chain.errors import UserError
 ENVIRONMENT_NAMES = ("umi", "uma", "rma", "inh")
 LINK_KINDS = ("wireless", "wired", "vpn")
 ROLES = ("access", "relay", "provider", "gateway")
-TRAFFIC_FORMATS = ("synthetic", "azure", "mooncake", "servegen")
+TRAFFIC_FORMATS = ("synthetic", "azure", "mooncake")
 MAX_SPAN_DEG = 5.0  # the local plane that positions are laid on bends beyond some 500 km
 NAME_MAX = 64
 
