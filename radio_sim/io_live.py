@@ -34,7 +34,7 @@ from radio_sim import io_tap
 from radio_sim.agents import published_place
 from radio_sim.assemble import links_of, medium_of
 from radio_sim.io_air import LiveAir
-from radio_sim.io_processes import Child, Family
+from radio_sim.io_processes import MAX_QUICK_RESTARTS, Child, Family
 from radio_sim.io_scenario import load_scenario
 from radio_sim.live_watch import Watch, judge
 from radio_sim.scenario import HotspotSite, Scenario
@@ -102,7 +102,7 @@ class Testbed:
         arguments = ["chain", "init", "--dir", ledger, "--preset", self.params.name]
         made = self._family.start("init", arguments)
         if made.process is None or made.process.wait(timeout=START_TIMEOUT_S) != 0:
-            raise UserError("ledger", made.last_words(), "see the ledger's log", exit_code=1)
+            raise self._ended(made)
         self._family.stop(["init"])
         self._family.start("ledger", ["chain", "run", "--dir", ledger, "--unix", str(self._socket)])
         self._family.wait_for("ledger", self._ledger_answers, START_TIMEOUT_S)
@@ -183,17 +183,24 @@ url = "unix:{self._socket}"
     def _restart_dead(self) -> None:
         """Restart what died: a device is only visible inside its namespace."""
         for node, child in enumerate(self._daemons):
-            if not child.alive():
-                self.restarts += 1
-                with io_tap.inside(self._taps[node].interface):
-                    child.start()
+            if child.alive():
+                continue
+            self.restarts += 1
+            child.restarts += 1
+            if child.restarts >= MAX_QUICK_RESTARTS:
+                raise self._ended(child)
+            with io_tap.inside(self._taps[node].interface):
+                child.start()
         if not self._family.children["ledger"].alive():
-            raise UserError(
-                "ledger",
-                f"ended: {self._family.children['ledger'].last_words()}",
-                f"see {self._folder / 'ledger.log'}",
-                exit_code=EXIT_FAILED,
-            )
+            raise self._ended(self._family.children["ledger"])
+
+    def _ended(self, child: Child) -> UserError:
+        return UserError(
+            child.name,
+            f"ended: {child.last_words()}",
+            "run again with --dir to keep the logs",
+            exit_code=EXIT_FAILED,
+        )
 
     def look_at(self, node: int) -> None:
         """Take in what a daemon has stored: receptions, and records that the ledger accepted."""
