@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import h3
-from hotspot.relay import RelayNode
 
 from chain.draws import digest
 from chain.keys import public_key
@@ -14,6 +13,7 @@ from chain.records import Registration
 from hotspot.actions import Action
 from hotspot.directory import Directory
 from hotspot.node import HotspotNode, Identity, Memory, Verifier
+from hotspot.relay import RelayNode
 from hotspot.secrets import SecretChain
 from radio_sim.scenario import HotspotSite
 
@@ -131,3 +131,8 @@ class HotspotAgent:
         if self.relay is not None:
             actions += self.relay.take_actions()
         return actions
+
+
+def world_seed(master: bytes) -> int:
+    """Seed of the simulated air of a run with this master seed."""
+    return int.from_bytes(master[:6], "big")
