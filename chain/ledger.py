@@ -33,6 +33,7 @@ class Sealed:
     block: Block
     results: tuple[SubmitResult, ...]
     effects: Effects
+    balances: dict[bytes, int]  # of the accounts that changed
 
 
 class Ledger:
@@ -52,7 +53,7 @@ class Ledger:
         self.log = CompactRange()
         self.head: Header | None = None
         self._verify = verify
-        self._on_block = on_block
+        self.on_block = on_block
         self._pairs = PairCache()
         self._root = StateRoot()
         self._judgements: deque[Judgement] = deque(maxlen=JUDGEMENTS_KEPT)
@@ -105,6 +106,8 @@ class Ledger:
         for _, result in kept:
             self.log.append(result.record_id)
         state, previous = self.state, self.head
+        changed = (key for _, key in state.touched if isinstance(key, bytes))
+        balances = {account: state.accounts[account] for account in changed}
         self.head = Header(
             height=previous.height + 1 if previous else 0,
             epoch=state.epoch,
@@ -118,7 +121,7 @@ class Ledger:
         block = Block(
             self.head.height, state.epoch, state.time_ms, tuple(raw for raw, _ in kept)
         )
-        sealed = Sealed(self.head, block, tuple(result for _, result in kept), effects)
-        if self._on_block:
-            self._on_block(sealed)
+        sealed = Sealed(self.head, block, tuple(result for _, result in kept), effects, balances)
+        if self.on_block:
+            self.on_block(sealed)
         return sealed

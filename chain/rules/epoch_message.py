@@ -23,7 +23,9 @@ def process_epoch_message(
     process_reveal(get_revealed_chain(hotspot, message.epoch), message)
     process_seen(state, hotspot, signed, message)
     if message.epoch < state.epoch:
-        effects.late.append(LateReport(message.epoch - 1, hotspot.index, message.report))
+        effects.late.append(
+            LateReport(message.epoch - 1, hotspot.index, signed.record_id, message.report)
+        )
         return Accepted(reason=LATE, detail=f"epoch: {message.epoch} is closed; used for the map")
     state.inbox.setdefault(message.epoch, {})[hotspot.index] = OnTime(
         signed.record_id, message.commit, message.report, message.reveal

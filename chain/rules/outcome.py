@@ -48,6 +48,7 @@ class LateReport:
 
     epoch: int
     witness: int
+    record_id: bytes
     report: bytes
 
 

@@ -6,7 +6,7 @@ from chain.records import Deposit, Refusal, Signed
 from chain.rules.outcome import ALREADY, Accepted, Verdict, Verify
 from chain.state import State
 
-MAX_SUPPLY_UCR = 1 << 63  # sums of u64 amounts must never leave u64
+MAX_SUPPLY_UCR = (1 << 63) - 1  # sums of amounts must never leave 64 bits, signed ones neither
 
 
 def process_deposit(state: State, signed: Signed, deposit: Deposit, verify: Verify) -> Verdict:

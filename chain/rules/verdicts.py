@@ -199,6 +199,7 @@ class BeaconVerdict:
     sequence: int
     verdict: str
     counts: tuple[tuple[str, int], ...]
+    power_step_cdb: int | None
 
 
 @dataclass(slots=True)
@@ -388,11 +389,16 @@ def get_verdicts(judgement: Judgement) -> Iterator[Verdict]:
 
 def get_full_power_rssi(judgement: Judgement, reception: Reception) -> int | None:
     """RSSI in centi-dBm with the power step taken out; None where either isn't known."""
-    beaconer = judgement.beaconers.get(reception.heard)
-    if reception.flags & NO_RSSI or beaconer is None:
+    if reception.flags & NO_RSSI:
         return None
-    steps = beaconer.steps_cdb
-    return reception.rssi_cdbm + steps[reception.sequence] if reception.sequence < len(steps) else None
+    step_cdb = get_power_step(judgement, reception.heard, reception.sequence)
+    return None if step_cdb is None else reception.rssi_cdbm + step_cdb
+
+
+def get_power_step(judgement: Judgement, heard: int, sequence: int) -> int | None:
+    """How far below full power a beacon was sent, in centi-dB, once its secret is known."""
+    steps = beaconer.steps_cdb if (beaconer := judgement.beaconers.get(heard)) else ()
+    return steps[sequence] if sequence < len(steps) else None
 
 
 def get_beacon_verdicts(judgement: Judgement) -> list[BeaconVerdict]:
@@ -411,6 +417,7 @@ def get_beacon_verdicts(judgement: Judgement) -> list[BeaconVerdict]:
             *beacon,
             get_beacon_verdict(judgement, beacon, reasons),
             tuple(sorted(reasons.items())),
+            get_power_step(judgement, *beacon),
         )
         for beacon, reasons in sorted(counts.items())
     ]

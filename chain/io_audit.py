@@ -1,0 +1,242 @@
+"""The audit: derive every block, verdict, payment and balance again from the wires alone, and compare.
+
+The wires are replayed, signatures checked, into an empty ledger that saves to an empty database in
+memory; then both databases must be equal, row by row and type by type. What differs first is named.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from chain import cbor, wire
+from chain.errors import UserError
+from chain.header import Header
+from chain.io_store import APPLICATION_ID, TABLES, Store
+from chain.keys import verify as verify_signature
+from chain.ledger import Ledger, Sealed
+from chain.records import Refusal
+from chain.rules.blocks import Block, BlockError
+from chain.rules.outcome import Verify
+
+Note = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The result: `where` names table, key and column of the first difference."""
+
+    ok: bool
+    where: str
+    problem: str
+    blocks: int = 0
+    records: int = 0
+    epoch: int = 0
+    log_root: str = ""
+    state_root: str = ""
+
+
+def audit(
+    path: str | os.PathLike[str], verify: Verify = verify_signature, note: Note | None = None
+) -> Audit:
+    """Audit a database, opened read-only; never raises for a damaged one."""
+    try:
+        store = Store.open(path, read_only=True)
+    except UserError as error:
+        return Audit(False, "database", error.problem)
+    try:
+        # Damaged text must reach the comparison, which can name it, rather than stop the query.
+        store.connection.text_factory = _lenient_text
+        return _audit_store(store, verify, note)
+    except (sqlite3.Error, OverflowError, MemoryError) as error:
+        return Audit(False, "database", f"SQLite can't read it: {error}")
+    finally:
+        store.close()
+
+
+def _lenient_text(raw: bytes) -> str:
+    return raw.decode(errors="surrogateescape")
+
+
+def _audit_store(store: Store, verify: Verify, note: Note | None) -> Audit:
+    if problem := _file_problem(store.connection):
+        return problem
+    derived = Store.create(":memory:")
+    try:
+        if problem := _schema_problem(store, derived) or _header_problem(store):
+            return problem
+        ledger = _replay(store, derived, verify, note)
+        if isinstance(ledger, Audit):
+            return ledger
+        return _difference(store, derived) or _passed(ledger)
+    finally:
+        derived.close()
+
+
+def _passed(ledger: Ledger) -> Audit:
+    head = ledger.head
+    assert head is not None, "a ledger has block 0"
+    return Audit(
+        True,
+        "",
+        "",
+        head.height + 1,
+        head.record_count,
+        head.epoch,
+        head.log_root.hex(),
+        head.state_root.hex(),
+    )
+
+
+def _file_problem(connection: sqlite3.Connection) -> Audit | None:
+    """What SQLite itself finds wrong with the file."""
+    found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if found != "ok":
+        return Audit(False, "database", str(found).replace("\n", " "))
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    if application != APPLICATION_ID:
+        return Audit(False, "database application_id", f"is {application}, not {APPLICATION_ID}")
+    return None
+
+
+def _schema_problem(store: Store, derived: Store) -> Audit | None:
+    sql = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
+    for here, there in zip(_all(store, sql), _all(derived, sql), strict=False):
+        if here != there:
+            return Audit(False, f"schema {there[1]}", "is not what this software creates")
+    if len(_all(store, sql)) != len(_all(derived, sql)):
+        return Audit(False, "schema", "has other tables than this software creates")
+    return None
+
+
+def _all(store: Store, sql: str) -> list[tuple[Any, ...]]:
+    return store.connection.execute(sql).fetchall()
+
+
+def _header_problem(store: Store) -> Audit | None:
+    """A block row whose columns disagree among themselves."""
+    sql = "SELECT height, epoch, time_ms, header, hash FROM blocks ORDER BY height"
+    for expected, (height, epoch, time_ms, raw, digest) in enumerate(_all(store, sql)):
+        where = f"blocks height {height}"
+        header = _parse_header(raw)
+        if header is None:
+            return Audit(False, f"{where} column header", "is no header")
+        columns = (
+            ("height", height, expected),
+            ("epoch", epoch, header.epoch),
+            ("time_ms", time_ms, header.time_ms),
+            ("hash", digest, header.hash()),
+        )
+        for name, value, wanted in columns:
+            if not _same(value, wanted):
+                return Audit(False, f"{where} column {name}", f"is {_show(value)}, not {_show(wanted)}")
+    return None
+
+
+def _parse_header(raw: object) -> Header | None:
+    try:
+        header = Header(*cbor.decode(raw))  # type: ignore[arg-type,misc]
+        fine = all(isinstance(v, int) for v in (header.height, header.epoch, header.time_ms))
+    except (cbor.CborError, TypeError, IndexError):
+        return None
+    return header if fine else None
+
+
+def _replay(store: Store, derived: Store, verify: Verify, note: Note | None) -> Ledger | Audit:
+    """Run the wires through the rules into the derived database."""
+    total = store.connection.execute("SELECT count(*) FROM blocks").fetchone()[0]
+    if misplaced := _misplaced_record(store):
+        return misplaced
+    ledger: Ledger | None = None
+    for block in store.blocks():
+        problem = _unusable(block)
+        if problem is None:
+            try:
+                ledger = _replay_block(ledger, block, derived, verify)
+            except (BlockError, OverflowError) as error:
+                problem = str(error)
+        if problem is not None:
+            return Audit(False, f"records of blocks height {block.height}", problem)
+        if note:
+            note(block.height + 1, total)
+    return ledger or Audit(False, "blocks", "there is none, not even the genesis")
+
+
+def _unusable(block: Block) -> str | None:
+    """Values that SQLite stored but no ledger writes."""
+    if all(isinstance(raw, bytes) for raw in block.wires):
+        return None
+    return "column wire holds something that is no byte string"
+
+
+def _misplaced_record(store: Store) -> Audit | None:
+    """Records without a block, gaps in their numbers, and ids that are not their wire's."""
+    for expected, (seq, record_id, raw) in enumerate(
+        store.connection.execute("SELECT seq, id, wire FROM records ORDER BY seq")
+    ):
+        where = f"records seq {seq}"
+        if seq != expected:
+            return Audit(False, f"{where} column seq", f"is {seq}, not {expected}")
+        if not isinstance(raw, bytes) or not _same(record_id, wire.record_id_of(raw)):
+            return Audit(False, f"{where} column id or wire", "the id is not the hash of the wire")
+    return None
+
+
+def _replay_block(ledger: Ledger | None, block: Block, derived: Store, verify: Verify) -> Ledger:
+    if ledger is not None:
+        derived.append([ledger.replay(block)])
+        return ledger
+    genesis = wire.decode(block.wires[0]) if len(block.wires) == 1 else None
+    if genesis is None or isinstance(genesis, Refusal):
+        raise BlockError("block 0 must hold one genesis record")
+    first: list[Sealed] = []
+    ledger = Ledger(genesis, verify, on_block=first.append)
+    ledger.on_block = None
+    derived.append(first)
+    return ledger
+
+
+def _difference(store: Store, derived: Store) -> Audit | None:
+    """The first row or value in which two databases differ."""
+    for table, key in TABLES.items():
+        sql = f"SELECT * FROM {table} ORDER BY {', '.join(key)}"
+        here, there = store.connection.execute(sql), derived.connection.execute(sql)
+        names = [column[0] for column in there.description]
+        while True:
+            row, wanted = here.fetchone(), there.fetchone()
+            if row is None and wanted is None:
+                break
+            if problem := _row_difference(table, key, names, row, wanted):
+                return problem
+    return None
+
+
+def _row_difference(
+    table: str,
+    key: tuple[str, ...],
+    names: list[str],
+    row: tuple[Any, ...] | None,
+    wanted: tuple[Any, ...] | None,
+) -> Audit | None:
+    present = wanted if wanted is not None else row
+    assert present is not None, "one of the two rows exists"
+    values = dict(zip(names, present, strict=True))
+    where = " ".join([table, *(f"{name} {_show(values[name])}" for name in key)])
+    if row is None or wanted is None:
+        return Audit(False, where, "is missing" if row is None else "should not exist")
+    for name, value, expected in zip(names, row, wanted, strict=True):
+        if not _same(value, expected):
+            problem = f"is {_show(value)}, the records give {_show(expected)}"
+            return Audit(False, f"{where} column {name}", problem)
+    return None
+
+
+def _same(value: object, wanted: object) -> bool:
+    return type(value) is type(wanted) and value == wanted
+
+
+def _show(value: object) -> str:
+    return value.hex()[:64] if isinstance(value, bytes) else ascii(value)[:80]
