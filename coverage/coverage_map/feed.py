@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from chain.draws import chain_link, power_step_db
+from chain.draws import answer, chain_link, power_step_db, tag_of
 from chain.params import MIB, PRESETS
 from chain.records import (
     EpochMessage,
@@ -123,9 +123,10 @@ class Feed:
         self._mixes[epoch] = mix
         self._mixes.pop(epoch - MIXES_KEPT, None)
 
-    def needs_mix(self, epoch: int) -> bool:
-        """Whether R_epoch is still unknown."""
-        return epoch not in self._mixes
+    def awaiting_mixes(self) -> list[int]:
+        """Epochs that reports speak of but whose R isn't known."""
+        spoken = {*self._reports, *(message.epoch - 1 for _, message in self._late)}
+        return sorted(spoken - self._mixes.keys())
 
     def awaiting_verdicts(self, open_epoch: int) -> list[int]:
         """Epochs that the ledger has judged by now but whose verdicts the map hasn't seen."""
@@ -205,9 +206,17 @@ class Feed:
             self._older[hotspot, epoch] = link
         return self._older[hotspot, epoch]
 
-    def _power_step_db(self, hotspot: int, epoch: int, sequence: int) -> int | None:
-        secret, mix = self._secret(hotspot, epoch), self._mixes.get(epoch)
-        return None if secret is None or mix is None else power_step_db(secret, mix, sequence)
+    def _beaconed(self, hotspot: int, epoch: int, sequence: int) -> tuple[bytes, int] | None:
+        """Tag and power step of a beacon, once its secret and the epoch's mix are known."""
+        site, secret, mix = (
+            self.sites.get(hotspot),
+            self._secret(hotspot, epoch),
+            self._mixes.get(epoch),
+        )
+        if site is None or secret is None or mix is None:
+            return None
+        step_db = power_step_db(secret, mix, sequence) if site.sets_power else 0
+        return tag_of(answer(secret, epoch, sequence)), step_db
 
     def _observe(
         self,
@@ -221,7 +230,7 @@ class Feed:
             return []
         time_ms = self.epoch_end_ms(message.epoch - 1)
         return observations_of(
-            message, ledger_sequence, site, time_ms, reasons, default, self._power_step_db
+            message, ledger_sequence, site, time_ms, reasons, default, self._beaconed
         )
 
     def _flush_late(self) -> list[Observation]:
@@ -247,7 +256,7 @@ class Feed:
             {
                 "payer": terms.payer,
                 "payee": terms.payee,
-                "kind": "ai" if receipt.ai_tokens > session.ai_tokens else "relay",
+                "for": "ai" if receipt.ai_tokens > session.ai_tokens else "relay",
                 "amount_ucr": paid_ucr,
                 "ai_requests": receipt.ai_requests - session.ai_requests,
                 "ai_tokens": receipt.ai_tokens - session.ai_tokens,

@@ -16,7 +16,8 @@ from chain.records import EpochMessage, Registration
 from chain.wire import iter_receptions
 
 FINEST_RESOLUTION = 10
-FLAG_NO_RSSI = 1
+FLAG_NO_RSSI = 1  # of a reception
+FLAG_SETS_POWER = 1  # of a registration
 CDB = 100
 KIND_WITNESS = "witness"
 
@@ -37,6 +38,7 @@ STANDING_OF_REASON: Mapping[str, Standing] = {
     "not_drawn": Standing.MEASURED,
     "late": Standing.LATE,
     "not_mutual": Standing.HINT,
+    "same_owner": Standing.HINT,
     "untrusted_witness": Standing.HINT,
     "pending": Standing.PENDING,
 }
@@ -56,6 +58,7 @@ class Site:
     gain_cdb: int
     eirp_cdbm: int
     frequency_mhz: int
+    sets_power: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,8 @@ class Observation:
     kind: str = KIND_WITNESS
 
 
-# (beaconer, epoch, beacon number) -> dB below full power, or None while the secret is out of reach
-PowerStep = Callable[[int, int, int], int | None]
+# (beaconer, epoch, beacon number) -> (tag it carried, dB below full power), None while secret
+Beaconed = Callable[[int, int, int], tuple[bytes, int] | None]
 # (witness, beaconer, beacon number) -> reason of the verdict
 Reasons = Mapping[tuple[int, int, int], str]
 
@@ -94,6 +97,7 @@ def site_of(index: int, assertion: Registration) -> Site:
         gain_cdb=assertion.gain_cdb,
         eirp_cdbm=assertion.eirp_cdbm,
         frequency_mhz=assertion.frequency_mhz,
+        sets_power=bool(assertion.flags & FLAG_SETS_POWER),
     )
 
 
@@ -109,18 +113,28 @@ def observations_of(
     time_ms: int,
     reasons: Reasons,
     default_reason: str,
-    power_step_db: PowerStep,
+    beaconed: Beaconed,
 ) -> list[Observation]:
     """Observations in the report of `message`, which speaks of the epoch before its own.
 
-    `default_reason` stands for receptions without a verdict, as in a late report.
+    `default_reason` stands for receptions without a verdict, as in a late report; these are at
+    least held against the tag that the beaconer's secret gives. A second reception of the same
+    beacon is a duplicate, as it is to the ledger.
     """
     heard_in = message.epoch - 1
     found = []
-    for heard, sequence, flags, rssi_cdbm, _, _ in iter_receptions(message.report):
+    before = (-1, -1)
+    for heard, sequence, flags, rssi_cdbm, _, tag in iter_receptions(message.report):
+        sent = beaconed(heard, heard_in, sequence)
         reason = reasons.get((message.hotspot, heard, sequence), default_reason)
-        step_db = None if flags & FLAG_NO_RSSI else power_step_db(heard, heard_in, sequence)
-        full_cdbm = None if step_db is None else rssi_cdbm + step_db * CDB - witness.gain_cdb
+        if reason == "late" and (sent is None or sent[0] != tag):
+            reason = "no_reveal" if sent is None else "wrong_tag"
+        if before == (heard, sequence):
+            reason = "duplicate"
+        before = (heard, sequence)
+        full_cdbm = None
+        if sent is not None and not flags & FLAG_NO_RSSI:
+            full_cdbm = rssi_cdbm + sent[1] * CDB - witness.gain_cdb
         found.append(
             Observation(
                 cell=witness.cell,

@@ -1,0 +1,167 @@
+"""`wavecomb map`: serve the coverage map, or read cells from one."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from chain.errors import EXIT_FAILED, UserError
+from chain.io_terminal import print_json, run_command
+from coverage_map.io_api import make_app
+from coverage_map.io_events import Hub
+from coverage_map.io_ledger import LedgerSource
+from coverage_map.io_store import Store
+from coverage_map.io_sync import Sync
+from coverage_map.io_web import DIST, NOT_BUILT
+
+EXAMPLES = """examples:
+  wavecomb map serve --ledger http://127.0.0.1:8640 --port 8650
+  wavecomb map serve --ledger unix:/run/wavecomb/ledger.sock --data /var/lib/wavecomb/map
+  wavecomb map cells --url http://127.0.0.1:8650 --bbox 8.4,47.3,8.6,47.4 --min-obs 1 --json
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point of `wavecomb map`."""
+    options = _parser().parse_args(argv)
+    return _serve(options) if options.command == "serve" else _cells(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="wavecomb map",
+        description="The coverage map: what was measured, what is predicted, and the proof.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serve = commands.add_parser(
+        "serve",
+        help="follow a ledger; serve the page and its API",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    serve.add_argument("--ledger", required=True, metavar="URL", help="http://… or unix:/PATH")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    serve.add_argument("--port", type=int, default=8650, help="0 picks a free one (%(default)s)")
+    serve.add_argument(
+        "--data", type=Path, metavar="DIR", help="keep the mirror here, not in memory"
+    )
+    serve.add_argument("--json", action="store_true", help="print the address as JSON")
+    cells = commands.add_parser(
+        "cells",
+        help="print cells of a running map",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    cells.add_argument("--url", default="http://127.0.0.1:8650", help="the map (%(default)s)")
+    cells.add_argument("--bbox", help="west,south,east,north in degrees")
+    cells.add_argument("--res", type=int, default=9, help="H3 resolution, 5 to 10 (%(default)s)")
+    cells.add_argument("--min-obs", type=int, default=0, help="1 leaves out predictions")
+    cells.add_argument("--limit", type=int, default=100)
+    cells.add_argument("--json", action="store_true", help="print GeoJSON")
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> int:
+    source = LedgerSource(options.ledger)
+    store = Store(options.data / "map.sqlite" if options.data else None)
+    if not (DIST / "index.html").is_file():
+        sys.stderr.write(f"wavecomb: web: {NOT_BUILT} (the API works without it)\n")
+    status: int = _runner()(_run(make_app(Sync(source, store), Hub()), options))
+    return status
+
+
+def _runner() -> Any:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run
+    return uvloop.run
+
+
+async def _run(app: web.Application, options: argparse.Namespace) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, options.host, options.port)
+        await _listen(site, options)
+        host, port = runner.addresses[0][:2]
+        url = f"http://{host}:{port}/"
+        if options.json:
+            print_json({"url": url, "ledger": options.ledger})
+        else:
+            print(f"coverage map at {url} following {options.ledger}", flush=True)
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+    return 0
+
+
+async def _listen(site: web.TCPSite, options: argparse.Namespace) -> None:
+    try:
+        await site.start()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(
+            "--port",
+            f"can't listen on {options.host} port {options.port}: {reason}",
+            "choose another port, or 0 for any that is free",
+            exit_code=EXIT_FAILED,
+        ) from error
+
+
+def _cells(options: argparse.Namespace) -> int:
+    query = {"res": options.res, "min_obs": options.min_obs, "limit": options.limit}
+    if options.bbox:
+        query["bbox"] = options.bbox
+    page = _fetch(
+        f"{options.url.rstrip('/')}/collections/cells/items?{urllib.parse.urlencode(query)}"
+    )
+    if options.json:
+        print_json(page)
+        return 0
+    print(f"{'cell':<16}{'state':<11}{'dBm':>7}{'+-dB':>6}{'samples':>9}{'server':>8}")
+    for feature in page["features"]:
+        one = feature["properties"]
+        print(
+            f"{one['h3']:<16}{one['state']:<11}{one['value_dbm']:>7}"
+            f"{one['uncertainty_db']:>6}{one['count']:>9}{one['best_server']:>8}"
+        )
+    return 0
+
+
+def _fetch(url: str) -> Any:
+    if not url.startswith(("http://", "https://")):
+        raise UserError("--url", f"can't read {url!r}", "write http://HOST:PORT")
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        detail = json.load(error).get("detail", error.reason)
+        raise UserError("request", str(detail), "mend it and try again") from error
+    except urllib.error.URLError as error:
+        raise UserError(
+            "--url",
+            f"no map answers at {url.split('/collections')[0]}: {error.reason}",
+            "start one: wavecomb map serve --ledger URL",
+            exit_code=EXIT_FAILED,
+        ) from error
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, sys.argv[1:]))

@@ -1,0 +1,190 @@
+"""Keeps the map in step with the ledger: polls, stores, rebuilds, and tells those who watch.
+
+One task owns the feed and the estimator. A ledger that is away is a state that the page shows, not
+an error that ends the map; what was mirrored stays served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from chain.records import Genesis, Refusal, Signed
+from chain.wire import decode
+from coverage_map.estimator import Estimator
+from coverage_map.feed import Entry, Feed, News
+from coverage_map.io_ledger import LedgerDown, LedgerSource
+from coverage_map.io_store import Store
+from coverage_map.observations import Standing
+from coverage_map.snapshot import Snapshot
+
+POLL_S = 0.25
+RETRY_S = 1.0
+BUILD_EVERY_S = 1.0
+REPLAY_BATCH = 2_000
+SNAPSHOTS_KEPT = 16
+
+Publish = Callable[[str, Any], None]
+
+
+@dataclass(slots=True)
+class LedgerState:
+    """What the map knows of the ledger service."""
+
+    state: str = "waiting"
+    detail: str = ""
+    head: dict[str, Any] = field(default_factory=dict)
+    stats: dict[str, Any] = field(default_factory=dict)
+
+
+class Sync:
+    """The task that follows the ledger, and tells `on_news` what is new."""
+
+    def __init__(self, source: LedgerSource, store: Store) -> None:
+        self.source = source
+        self.store = store
+        self.ledger = LedgerState()
+        self.feed: Feed | None = None
+        self.estimator = Estimator()
+        self.snapshots: deque[Snapshot] = deque(maxlen=SNAPSHOTS_KEPT)
+        self._publish: Publish = _tell_nobody
+        self._epoch = -1
+        self._dirty = True
+        self._built_at = 0.0
+
+    def on_news(self, publish: Publish) -> None:
+        """Have `publish` called from now on."""
+        self._publish = publish
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The newest snapshot."""
+        return self.snapshots[-1] if self.snapshots else None
+
+    async def run(self) -> None:
+        """Follow the ledger until cancelled."""
+        while True:
+            pause = POLL_S
+            try:
+                await self.step()
+                self._set_state("ok", "")
+            except LedgerDown as error:
+                self._set_state("unreachable", str(error))
+                pause = RETRY_S
+            await self._build_if_due()
+            await asyncio.sleep(pause)
+
+    async def step(self) -> None:
+        """Take over whatever the ledger has beyond what is known; LedgerDown when it is away."""
+        feed = self.feed or await self._open()
+        while entries := await self.source.entries(feed.next_sequence):
+            self._take(feed, entries)
+            await self._build_if_due()
+        self.ledger.head = dict(await self.source.head())
+        self.ledger.stats = dict(await self.source.stats())
+        await self._take_verdicts(feed, int(self.ledger.head["epoch"]))
+        self._publish("stats", None)
+
+    async def build(self) -> None:
+        """Make a snapshot now."""
+        if self.feed is None:
+            return
+        feed, self._dirty = self.feed, False
+        now_ms = time.time_ns() // 1_000_000
+        made = await asyncio.to_thread(
+            self.estimator.build, feed.sites, feed.links, self._epoch, now_ms
+        )
+        self._built_at = time.monotonic()
+        if self.snapshot is None or self.snapshot.identity != made.identity:
+            self.snapshots.append(made)
+            self._publish("snapshot", {"snapshot": made.identity})
+
+    async def _build_if_due(self) -> None:
+        if self._dirty and time.monotonic() - self._built_at >= BUILD_EVERY_S:
+            await self.build()
+
+    async def _open(self) -> Feed:
+        genesis = await self.source.genesis()
+        self.store.bind(genesis.wire)
+        self.feed = await asyncio.to_thread(replay, self.store, genesis)
+        self._dirty = True
+        return self.feed
+
+    def _take(self, feed: Feed, entries: list[Entry]) -> None:
+        rows = [(e.sequence, e.epoch, e.index, e.reason, e.signed.wire) for e in entries]
+        self.store.append(rows)
+        news = [item for entry in entries for item in feed.receive(entry)]
+        self._dirty |= feed.changed_sites
+        feed.changed_sites = False
+        self._tell(news)
+
+    async def _take_verdicts(self, feed: Feed, epoch: int) -> None:
+        for wanted in feed.awaiting_mixes():
+            mix = await self.source.mix(wanted)
+            if mix is not None:
+                self.store.keep_mix(wanted, mix)
+                feed.receive_mix(wanted, mix)
+        news = []
+        for judged in feed.awaiting_verdicts(epoch):
+            reasons = await self.source.verdicts(judged)
+            if reasons is None:
+                continue
+            self.store.keep_verdicts(judged, feed.next_sequence, reasons)
+            found = feed.receive_verdicts(judged, reasons)
+            self._dirty = True
+            counted = sum(x.standing is Standing.MEASURED for x in found)
+            about = {"epoch": judged, "receptions": len(found), "counted": counted}
+            news.append(News("verdicts", about))
+        self._tell(news + self._new_epoch(feed, epoch))
+
+    def _new_epoch(self, feed: Feed, epoch: int) -> list[News]:
+        if epoch == self._epoch:
+            return []
+        first, self._epoch = self._epoch < 0, epoch
+        news = [News("epoch", {"epoch": epoch, "end_ms": feed.epoch_end_ms(epoch)})]
+        if not first and epoch % feed.params.settlement_epochs == 0:
+            news.append(News("settlement", {"epoch": epoch}))
+        return news
+
+    def _tell(self, news: list[News]) -> None:
+        if news:
+            self._publish("news", [{"kind": item.kind, **item.data} for item in news])
+
+    def _set_state(self, state: str, detail: str) -> None:
+        changed = state != self.ledger.state
+        self.ledger.state, self.ledger.detail = state, detail
+        if changed:
+            self._publish("stats", None)
+
+
+def replay(store: Store, genesis: Signed) -> Feed:
+    """A feed rebuilt from the stored rows alone, in the order in which they first came."""
+    record = genesis.record
+    if not isinstance(record, Genesis):
+        raise LedgerDown("the ledger's first record is no genesis")
+    feed = Feed(record, genesis.record_id)
+    for epoch, mix in store.mixes():
+        feed.receive_mix(epoch, mix)
+    for epoch, after, reasons in store.verdicts():
+        _replay_records(store, feed, after)
+        feed.receive_verdicts(epoch, reasons)
+    _replay_records(store, feed, None)
+    return feed
+
+
+def _replay_records(store: Store, feed: Feed, stop: int | None) -> None:
+    for sequence, epoch, index, reason, wire in store.records(feed.next_sequence, stop):
+        signed = decode(wire)
+        if isinstance(signed, Refusal):
+            raise LedgerDown(
+                f"stored record {sequence} is damaged; remove the map's data directory"
+            )
+        feed.receive(Entry(sequence, signed, epoch, index, reason))
+
+
+def _tell_nobody(_event: str, _data: Any) -> None:
+    pass

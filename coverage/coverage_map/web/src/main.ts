@@ -1,0 +1,301 @@
+// Starts the page: map, layers, live events, panels. State that tests read is window.__wavecomb.
+import { MapLibreOverlay } from "@deck.gl/maplibre";
+import { cellToBoundary, getResolution, latLngToCell } from "h3-js";
+import { Map as MapLibre, type MapMouseEvent, setWorkerUrl } from "maplibre-gl";
+import * as api from "./api";
+import { controls, drawGraticule, loadLand, style } from "./basemap";
+import { paintRamp } from "./colour";
+import { byId, h, text } from "./dom";
+import { cellPanel, hotspotPanel } from "./detail";
+import { age, dbm } from "./format";
+import { layers, type Scene } from "./layers";
+import { LiveCanvas } from "./live";
+import { showList, showNews, showState, showStats, tick } from "./panel";
+import type { Cell, Hotspot, News } from "./types";
+
+declare const WORKER_URL: string;
+setWorkerUrl(new URL(WORKER_URL, location.href).href);
+
+const wide = matchMedia("(min-width: 820px)");
+const darkness = matchMedia("(prefers-color-scheme: dark)");
+const report = { ready: false, cells: 0, measured: 0, predicted: 0, hotspots: 0, resolution: 0, snapshot: "", arcs: 0, threshold: -82 };
+Object.assign(window, { __wavecomb: report });
+
+const scene: Scene = {
+  predicted: [], measured: [], hotspots: [], selectedRing: null, selectedHotspot: null, links: [],
+  threshold: Number(new URLSearchParams(location.search).get("threshold") ?? -82) || -82, dark: darkness.matches,
+};
+const byCell = new Map<string, Cell>();
+const byIndex = new Map<number, Hotspot>();
+let resolution = 10;
+
+const map = new MapLibre({
+  container: "map", style: style(scene.dark), center: [0, 25], zoom: 1.6, attributionControl: false,
+  maxZoom: 16.5, maxPitch: 60, dragRotate: wide.matches, keyboard: true, hash: "at",
+});
+const placed = location.hash.includes("at=");
+controls(map, wide.matches);
+const overlay = new MapLibreOverlay({ interleaved: false, layers: [], useDevicePixels: Math.min(2, devicePixelRatio) });
+map.addControl(overlay as never);
+const live = new LiveCanvas(map, byId<HTMLCanvasElement>("live"), scene.dark);
+
+const draw = (): void => overlay.setProps({ layers: layers(scene) as never });
+
+function bounds(): [number, number, number, number] {
+  const box = map.getBounds();
+  return [box.getWest(), Math.max(-85, box.getSouth()), box.getEast(), Math.min(85, box.getNorth())];
+}
+
+let loading = false;
+let again = false;
+
+/** Fetches the cells in view; a call while one is under way makes it run once more after. */
+async function refresh(): Promise<void> {
+  if (loading) {
+    again = true;
+    return;
+  }
+  loading = true;
+  try {
+    const plan = api.plan(bounds(), map.getZoom());
+    const cells = await api.cells(plan.zones, plan.resolution);
+    resolution = plan.resolution;
+    byCell.clear();
+    for (const cell of cells) byCell.set(cell.id, cell);
+    scene.measured = cells.filter((cell) => cell.measured);
+    // What was measured at a coarser precision covers its predicted parts without hiding them.
+    scene.predicted = cells.filter((cell) => !cell.measured);
+    Object.assign(report, { cells: cells.length, measured: scene.measured.length, predicted: scene.predicted.length, resolution, ready: true });
+    draw();
+  } catch (error) {
+    showState("offline", String(error));
+  } finally {
+    loading = false;
+    if (again) {
+      again = false;
+      void refresh();
+    }
+  }
+}
+
+let hotspotsTimer = 0;
+async function refreshHotspots(first: boolean): Promise<void> {
+  const found = await api.hotspots().catch(() => null);
+  if (!found) return;
+  scene.hotspots = found;
+  byIndex.clear();
+  for (const hotspot of found) byIndex.set(hotspot.hotspot, hotspot);
+  report.hotspots = found.length;
+  showList(found, byId<HTMLInputElement>("find").value, openHotspot);
+  draw();
+  if (first && !placed) frameNetwork(false);
+}
+
+/** Frames where most hotspots stand: the middle 96 %, so that one far outlier can't shrink the rest. */
+function frameNetwork(animate: boolean): void {
+  if (!scene.hotspots.length) return;
+  const cut = (values: number[]): [number, number] => {
+    const sorted = values.sort((a, b) => a - b);
+    const off = Math.floor(sorted.length * 0.02);
+    return [sorted[off]!, sorted[sorted.length - 1 - off]!];
+  };
+  const [west, east] = cut(scene.hotspots.map((x) => x.longitude));
+  const [south, north] = cut(scene.hotspots.map((x) => x.latitude));
+  const padding = wide.matches ? { left: 380, right: 70, top: 60, bottom: 130 } : { left: 24, right: 24, top: 96, bottom: 320 };
+  map.fitBounds([[west, south], [east, north]], { padding, maxZoom: 14.5, animate });
+}
+
+function place(index: number): [number, number] | null {
+  const hotspot = byIndex.get(index);
+  return hotspot ? [hotspot.longitude, hotspot.latitude] : null;
+}
+
+function animate(items: News[]): void {
+  items.forEach((item, k) => {
+    if (item.kind === "report") {
+      const at = place(item.hotspot);
+      if (!at) return;
+      live.pulse(at, (k % 12) * 60);
+      for (const heard of item.heard.slice(0, 6)) {
+        const from = place(heard);
+        if (from) live.flash(from, at, (k % 12) * 60);
+      }
+    }
+    if (item.kind === "payment") {
+      const [from, to] = [place(item.payer), place(item.payee)];
+      if (from && to) live.arc(from, to, item.for === "ai");
+      report.arcs = live.arcsShown;
+    }
+  });
+  if (items.some((item) => item.kind === "hotspot") && !hotspotsTimer)
+    hotspotsTimer = window.setTimeout(() => {
+      hotspotsTimer = 0;
+      void refreshHotspots(scene.hotspots.length === 0);
+    }, 600);
+}
+
+/* ---- selection ---- */
+
+function showDetail(...content: HTMLElement[]): void {
+  byId("detail-body").replaceChildren(...content);
+  const panel = byId("detail");
+  const opened = panel.hidden;
+  panel.hidden = false;
+  document.body.classList.add("detailed");
+  if (opened) panel.focus({ preventScroll: true });
+}
+
+function closeDetail(): void {
+  byId("detail").hidden = true;
+  document.body.classList.remove("detailed");
+  Object.assign(scene, { selectedRing: null, selectedHotspot: null, links: [] });
+  draw();
+  map.getCanvas().focus({ preventScroll: true });
+}
+
+function openHotspot(index: number): void {
+  const at = place(index);
+  scene.selectedHotspot = index;
+  scene.selectedRing = null;
+  if (at && !map.getBounds().contains(at)) map.easeTo({ center: at, duration: 500 });
+  api.hotspotInfo(index).then(
+    (info) => {
+      const links = info.heard.map((link) => ({ from: at!, to: place(link.witness)!, width: Math.max(0.8, Math.min(4, ((link.median_dbm ?? -100) + 105) / 12)) }));
+      scene.links = at ? links.filter((link) => link.to) : [];
+      draw();
+      showDetail(...hotspotPanel(info, openHotspot));
+    },
+    (error: Error) => showDetail(h("p", { class: "note" }, error.message)),
+  );
+  draw();
+}
+
+function openCell(id: string): void {
+  scene.selectedRing = cellToBoundary(id, true) as [number, number][];
+  scene.selectedHotspot = null;
+  scene.links = [];
+  draw();
+  api.cellInfo(id, scene.threshold).then(
+    (info) => showDetail(...cellPanel(info, Date.now(), scene.threshold, openHotspot)),
+    (error: Error) => showDetail(h("p", { class: "note" }, error.message)),
+  );
+}
+
+/** The known cell at a place: as shown, or the coarser measured one around it. */
+function cellAt(longitude: number, latitude: number): { id: string; cell: Cell | undefined } {
+  const id = latLngToCell(latitude, longitude, resolution);
+  let found = byCell.get(id);
+  for (let coarser = resolution - 1; (!found || !found.measured) && coarser >= 5; coarser--) {
+    const above = byCell.get(latLngToCell(latitude, longitude, coarser));
+    if (above) found = above;
+  }
+  return { id: found?.id ?? id, cell: found };
+}
+
+function nearestHotspot(x: number, y: number): Hotspot | null {
+  let best: Hotspot | null = null;
+  let least = 12;
+  for (const hotspot of scene.hotspots) {
+    const point = map.project([hotspot.longitude, hotspot.latitude]);
+    const away = Math.hypot(point.x - x, point.y - y);
+    if (away < least) [best, least] = [hotspot, away];
+  }
+  return best;
+}
+
+map.on("click", (event: MapMouseEvent) => {
+  const hotspot = nearestHotspot(event.point.x, event.point.y);
+  if (hotspot) openHotspot(hotspot.hotspot);
+  else openCell(cellAt(event.lngLat.lng, event.lngLat.lat).id);
+});
+
+const tip = byId("tip");
+map.on("mousemove", (event: MapMouseEvent) => {
+  const hotspot = nearestHotspot(event.point.x, event.point.y);
+  const { cell } = cellAt(event.lngLat.lng, event.lngLat.lat);
+  map.getCanvas().style.cursor = hotspot || cell ? "pointer" : "";
+  tip.hidden = !hotspot && !cell;
+  if (tip.hidden) return;
+  tip.textContent = hotspot
+    ? `Hotspot #${hotspot.hotspot} · heard by ${hotspot.heard_by}`
+    : cell!.measured
+      ? `${dbm(cell!.value)} measured · ${cell!.count} samples · ${age(cell!.newest, Date.now())}`
+      : `${dbm(cell!.value)} predicted ± ${Math.round(cell!.sd)} dB`;
+  tip.style.transform = `translate(${Math.min(event.point.x + 14, innerWidth - 260)}px, ${event.point.y + 16}px)`;
+});
+map.getCanvas().addEventListener("mouseleave", () => (tip.hidden = true));
+map.getCanvas().addEventListener("keydown", (event: KeyboardEvent) => {
+  if (event.key !== "Enter") return;
+  const { lng, lat } = map.getCenter();
+  const point = map.project([lng, lat]);
+  const hotspot = nearestHotspot(point.x, point.y);
+  if (hotspot) openHotspot(hotspot.hotspot);
+  else openCell(cellAt(lng, lat).id);
+});
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !byId("detail").hidden) closeDetail();
+});
+byId("close").addEventListener("click", closeDetail);
+byId("find").addEventListener("input", (event) => showList(scene.hotspots, (event.target as HTMLInputElement).value, openHotspot));
+byId("grip").addEventListener("click", () => {
+  const open = document.body.classList.toggle("expanded");
+  byId("grip").setAttribute("aria-expanded", String(open));
+});
+
+/* ---- threshold and theme ---- */
+
+const slider = byId<HTMLInputElement>("threshold");
+function setThreshold(value: number): void {
+  scene.threshold = value;
+  report.threshold = value;
+  text("threshold-value", dbm(value));
+  paintRamp(byId<HTMLCanvasElement>("ramp"), value, scene.dark);
+  draw();
+}
+slider.value = String(scene.threshold);
+slider.addEventListener("input", () => setThreshold(Number(slider.value)));
+darkness.addEventListener("change", () => {
+  scene.dark = darkness.matches;
+  live.setDark(scene.dark);
+  map.setStyle(style(scene.dark));
+  map.once("styledata", () => {
+    void loadLand(map);
+    drawGraticule(map);
+  });
+  setThreshold(scene.threshold);
+});
+
+/* ---- start ---- */
+
+let moved = 0;
+map.on("moveend", () => {
+  clearTimeout(moved);
+  moved = window.setTimeout(() => {
+    drawGraticule(map);
+    void refresh();
+  }, 120);
+});
+setThreshold(scene.threshold);
+setInterval(tick, 500);
+void api.stats().then(showStats, () => showState("offline"));
+void refreshHotspots(true).then(refresh);
+map.on("load", () => {
+  drawGraticule(map);
+  void loadLand(map);
+});
+let soon = 0;
+api.listen({
+  stats: showStats,
+  news: (items) => {
+    showNews(items, openHotspot);
+    animate(items);
+  },
+  snapshot: (identity) => {
+    report.snapshot = identity;
+    clearTimeout(soon);
+    soon = window.setTimeout(() => void refresh(), 150);
+  },
+  state: (open) => {
+    if (!open) showState("offline", "the map server doesn’t answer");
+  },
+});

@@ -1,0 +1,130 @@
+// Shapes of what the API answers; see /api for the whole document.
+
+export interface Columns {
+  h3: string[];
+  measured: number[];
+  value_dbm: (number | null)[];
+  sd_db: (number | null)[];
+  count: number[];
+  hotspots: number[];
+  newest_ms: number[];
+  server: number[];
+}
+
+export interface Zone extends Columns {
+  resolution: number;
+  coarser: Columns;
+}
+
+export interface Stats {
+  network: string;
+  preset: string;
+  now_ms: number;
+  epoch: number;
+  epoch_ms: number;
+  epoch_end_ms: number;
+  snapshot: string | null;
+  hotspots: number;
+  beacons_judged: number;
+  verdicts: Record<string, number>;
+  cells: { resolution: number; measured: number; predicted: number };
+  pending_receptions: number;
+  ai_requests: number;
+  ai_tokens: number;
+  credits_paid_ucr: number;
+  ledger: { state: "ok" | "unreachable" | "waiting"; detail: string; records: number; log_root: string };
+}
+
+export interface HotspotProperties {
+  hotspot: number;
+  key: string;
+  owner: string;
+  cell: string;
+  height_m: number;
+  eirp_dbm: number;
+  gain_dbi: number;
+  frequency_mhz: number;
+  heard_by: number;
+}
+
+export interface Hotspot extends HotspotProperties {
+  longitude: number;
+  latitude: number;
+}
+
+export interface LinkInfo {
+  beaconer: number;
+  witness: number;
+  median_dbm: number | null;
+  count: number;
+  late: number;
+  newest_ms: number | null;
+  distance_m: number;
+  verdicts: Record<string, number>;
+}
+
+export interface Evidence {
+  record_id: string;
+  sequence: number;
+  witness: number;
+  beaconer: number;
+  epoch: number;
+  beacon: number;
+  reason: string;
+  proof: { leaf: number; tree_size: number; path: string[]; root: string } | null;
+}
+
+export interface CellInfo {
+  h3: string;
+  resolution: number;
+  state: "measured" | "predicted" | "unknown";
+  value_dbm: number | null;
+  uncertainty_db: number | null;
+  confidence: number | null;
+  service_probability: number | null;
+  overlap: number;
+  best_server: number | null;
+  measured: null | {
+    p10_dbm: number;
+    p50_dbm: number;
+    p90_dbm: number;
+    count: number;
+    late: number;
+    hotspots_heard: number;
+    witnesses: number;
+    newest_ms: number;
+  };
+  predicted: null | { mean_dbm: number; sd_db: number; servers: { hotspot: number; mean_dbm: number }[] };
+  links: LinkInfo[];
+  evidence: Evidence[];
+  pending_receptions: number;
+}
+
+export interface HotspotInfo extends HotspotProperties {
+  offset_db: number;
+  heard: LinkInfo[];
+  hears: LinkInfo[];
+  earnings: null | Record<string, unknown>;
+  why: string[];
+}
+
+export type News =
+  | { kind: "report"; hotspot: number; epoch: number; heard: number[]; cell: string | null; record: string }
+  | { kind: "payment"; payer: number; payee: number; amount_ucr: number; ai_requests: number; ai_tokens: number; relayed_bytes: number; for: "ai" | "relay" }
+  | { kind: "hotspot"; hotspot: number; cell: string; moved: boolean }
+  | { kind: "epoch"; epoch: number; end_ms: number }
+  | { kind: "settlement"; epoch: number }
+  | { kind: "verdicts"; epoch: number; receptions: number; counted: number };
+
+/** A cell as the page draws it. */
+export interface Cell {
+  id: string;
+  ring: [number, number][];
+  value: number;
+  sd: number;
+  measured: boolean;
+  count: number;
+  hotspots: number;
+  newest: number;
+  server: number;
+}
