@@ -33,6 +33,7 @@ _TUN = "/dev/net/tun"
 _TUNSETIFF, _TUNSETLINK = 0x400454CA, 0x400454CD
 _IFF_TAP, _IFF_NO_PI, _IFF_NOARP = 0x0002, 0x1000, 0x80
 _ARPHRD_RADIOTAP = 803
+_NEEDED = 1 << 12 | 1 << 21  # CAP_NET_ADMIN, CAP_SYS_ADMIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +102,22 @@ def open_radio_tap(name: str) -> Tap:
         raise
 
 
+def can_make_radios() -> bool:
+    """Tell whether this process may make namespaces and devices; root in a container may not."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("CapEff:"):
+                held = int(line.split()[1], 16)
+                return held & _NEEDED == _NEEDED and os.access(_TUN, os.W_OK)
+    return False
+
+
 def check_permission() -> None:
     """Raise UserError where this process may make no devices."""
-    if os.geteuid() != 0 or not os.access(_TUN, os.W_OK):
+    if not can_make_radios():
         raise UserError(
             "sim live",
-            "needs root and /dev/net/tun for namespaces and radio devices",
+            "needs root (CAP_NET_ADMIN and CAP_SYS_ADMIN) and /dev/net/tun",
             "run with sudo, or use `wavecomb demo`, which needs neither",
             exit_code=EXIT_FAILED,
         )

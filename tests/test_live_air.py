@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections import Counter
 
@@ -21,8 +20,8 @@ from radio_sim.medium import Medium
 RADIOS, ROUNDS = 4, 10
 
 needs_root = pytest.mark.skipif(
-    os.geteuid() != 0 or not os.access("/dev/net/tun", os.W_OK),
-    reason="needs root and /dev/net/tun",
+    not io_tap.can_make_radios(),
+    reason="needs root with CAP_NET_ADMIN and CAP_SYS_ADMIN, and /dev/net/tun",
 )
 
 

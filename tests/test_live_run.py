@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -22,8 +21,8 @@ PROGRAM += "run_command; sys.exit(run_command(main, sys.argv[1:]))"
 pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(
-        os.geteuid() != 0 or not os.access("/dev/net/tun", os.W_OK),
-        reason="needs root and /dev/net/tun",
+        not io_tap.can_make_radios(),
+        reason="needs root with CAP_NET_ADMIN and CAP_SYS_ADMIN, and /dev/net/tun",
     ),
 ]
 

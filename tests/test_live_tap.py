@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import selectors
 import socket
 import subprocess
@@ -25,8 +24,8 @@ RX_HEADER = bytes.fromhex("00000f002a00000000008509a000c5")  # 2437 MHz, -59 dBm
 FOREIGN = RX_HEADER + b"\x80" + FRAME[13:]
 
 needs_root = pytest.mark.skipif(
-    os.geteuid() != 0 or not os.access("/dev/net/tun", os.W_OK),
-    reason="needs root and /dev/net/tun",
+    not io_tap.can_make_radios(),
+    reason="needs root with CAP_NET_ADMIN and CAP_SYS_ADMIN, and /dev/net/tun",
 )
 
 
@@ -188,6 +187,14 @@ def test_without_permission_the_radio_says_what_to_grant(monkeypatch: pytest.Mon
     monkeypatch.setattr(socket, "socket", refuse)
     with pytest.raises(UserError, match="CAP_NET_RAW"):
         open_radio("monitor", "mon0")
+
+
+def test_a_process_without_capabilities_is_told_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_: "CapEff:\t00000000a80425fb\n")
+    with pytest.raises(UserError, match="CAP_NET_ADMIN"):
+        io_tap.check_permission()
 
 
 # --- Radios without a device ------------------------------------------------------------------

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
+from chain.errors import EXIT_USAGE, UserError
 from chain.records import Reception
 from chain.wire import pack_reception
 from hotspot.frame import Beacon, build_frame, pack_beacon
+from radio_sim.io_live import main
 from radio_sim.live_watch import Watch, beacon_of, beacons_due, judge
 
 MAC = b"\x02\0\0\0\0\x01"
@@ -56,3 +60,20 @@ def test_receptions_of_accepted_records_are_counted_once() -> None:
         watch.reported[b"id"] = 5
     watch.reported[b"other"] = 2
     assert judge(watch, {}, last_epoch=0, per_epoch=1).receipts_on_ledger == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (["--hotspots", "0"], "scenario"),
+        (["--hotspots", "6", "builtin:city"], "--hotspots"),
+        (["--seconds", "0"], "--seconds"),
+        (["--dir", "/tmp"], "--dir"),
+        (["--dir", "/tmp/" + "x" * 120], "--dir"),
+        (["absent.toml"], "scenario"),
+    ],
+)
+def test_bad_input_names_the_field(arguments: list[str], field: str) -> None:
+    with pytest.raises(UserError) as caught:
+        main(arguments)
+    assert (caught.value.field, caught.value.exit_code) == (field, EXIT_USAGE)
