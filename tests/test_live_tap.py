@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import selectors
+import shutil
 import socket
 import subprocess
 import sys
@@ -146,6 +147,26 @@ def test_the_interface_must_be_there_be_radiotap_and_be_up(taps: list[io_tap.Tap
             route.link("set", index=index, state="down")
         with pytest.raises(UserError, match="is down"):
             MonitorRadio(taps[0].interface)
+
+
+@pytest.mark.root
+@needs_root
+def test_tshark_captures_from_the_device_as_from_a_monitor(taps: list[io_tap.Tap]) -> None:
+    program = shutil.which("tshark")
+    if program is None:
+        pytest.skip("tshark is not installed: make system")
+    fields = ("radiotap.dbm_antsignal", "wlan.sa", "wlan.tag.vendor.oui.type", "_ws.malformed")
+    shown = [part for name in fields for part in ("-e", name)]
+    command = [program, "-l", "-n", "-i", taps[0].interface, "-c", "1", "-T", "fields", *shown]
+    with io_tap.inside(taps[0].interface):
+        watcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60.0
+    while watcher.poll() is None and time.monotonic() < deadline:
+        taps[0].write(RX_HEADER + FRAME[12:])
+        time.sleep(0.05)
+    watcher.kill()
+    out, _ = watcher.communicate(timeout=10)
+    assert out.decode().split() == ["-59", "02:11:22:33:44:55", "1"]
 
 
 KILLED = """
