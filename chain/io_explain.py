@@ -68,7 +68,8 @@ def explain(store: Store, identifier: str, ledger: Ledger | None = None) -> Answ
     """
     parts = identifier.split(":")
     if len(parts) == 3 and all(part.isdecimal() for part in parts):
-        return _explain_beacon(store, *(int(part) for part in parts), ledger=ledger)
+        hotspot, epoch, sequence = map(int, parts)
+        return _explain_beacon(store, hotspot, epoch, sequence, ledger)
     if identifier.isdecimal() and len(identifier) < 12:
         answer = _explain_hotspot(store, "result_index = ?", int(identifier))
     else:

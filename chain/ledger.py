@@ -51,14 +51,17 @@ class Ledger:
     ) -> None:
         self.state: State = get_first_state(genesis)
         self.log = CompactRange()
-        self.head: Header | None = None
         self._verify = verify
         self.on_block = on_block
         self._pairs = PairCache()
         self._root = StateRoot()
         self._judgements: deque[Judgement] = deque(maxlen=JUDGEMENTS_KEPT)
         result = SubmitResult(genesis.record_id, True, None, "ok", "")
-        self._seal([(genesis.wire, result)], Effects())
+        self.head = self._seal([(genesis.wire, result)], Effects(), None).header
+
+    def set_verify(self, verify: Verify) -> None:
+        """Check the signatures of what comes from now on with another function."""
+        self._verify = verify
 
     @property
     def params(self) -> Params:
@@ -81,7 +84,7 @@ class Ledger:
     def tick(self, time_ms: int) -> None:
         """Close the epochs that ended until a time; without any, nothing happens."""
         if self.params.epoch_at(self.state.genesis.start_ms, time_ms) > self.state.epoch:
-            self._seal([], process_time(self.state, time_ms, self._pairs))
+            self._seal([], process_time(self.state, time_ms, self._pairs), self.head)
 
     def submit(self, wires: Sequence[bytes], time_ms: int) -> list[SubmitResult]:
         """Process records at a time; the answer to each, in order."""
@@ -94,18 +97,20 @@ class Ledger:
             if result.accepted and result.reason != ALREADY
         ]
         if kept or self.state.epoch != before:
-            self._seal(kept, effects)
+            self._seal(kept, effects, self.head)
         return results
 
     def replay(self, block: Block) -> Sealed:
         """Apply a block that another run made; BlockError if it can't follow."""
         effects, results = process_block(self.state, block, self._verify, self._pairs)
-        return self._seal(list(zip(block.wires, results, strict=True)), effects)
+        return self._seal(list(zip(block.wires, results, strict=True)), effects, self.head)
 
-    def _seal(self, kept: list[tuple[bytes, SubmitResult]], effects: Effects) -> Sealed:
+    def _seal(
+        self, kept: list[tuple[bytes, SubmitResult]], effects: Effects, previous: Header | None
+    ) -> Sealed:
         for _, result in kept:
             self.log.append(result.record_id)
-        state, previous = self.state, self.head
+        state = self.state
         changed = (key for _, key in state.touched if isinstance(key, bytes))
         balances = {account: state.accounts[account] for account in changed}
         self.head = Header(

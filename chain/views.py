@@ -1,0 +1,173 @@
+"""The live state as JSON values, for the HTTP API and the commands. Keys and hashes are hexadecimal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chain.header import Header
+from chain.ledger import Ledger
+from chain.records import SubmitResult
+from chain.rules.trust import compute_trust_ppm
+from chain.state import Hotspot, Session, State, compute_held_ucr, is_conserved
+
+Json = dict[str, Any]
+
+
+def head_json(ledger: Ledger) -> Json:
+    """Where the ledger stands, with the mix of the current epoch and the time that its epochs take."""
+    head, state, params = ledger.head, ledger.state, ledger.params
+    return {
+        "network_id": ledger.network_id.hex(),
+        "preset": params.name,
+        "start_ms": state.genesis.start_ms,
+        "epoch_ms": params.epoch_ms,
+        "epoch": state.epoch,
+        "epoch_start_ms": state.genesis.start_ms + state.epoch * params.epoch_ms,
+        "mix": state.mixes[state.epoch].hex(),
+        "settlement": state.settlement,
+        **header_json(head),
+    }
+
+
+def header_json(header: Header) -> Json:
+    """A block header."""
+    return {
+        "height": header.height,
+        "time_ms": header.time_ms,
+        "record_count": header.record_count,
+        "log_root": header.log_root.hex(),
+        "state_root": header.state_root.hex(),
+        "previous": header.previous.hex(),
+        "hash": header.hash().hex(),
+    }
+
+
+def genesis_json(ledger: Ledger, wire: str) -> Json:
+    """The genesis record, and its wire in base64."""
+    genesis = ledger.state.genesis
+    return {
+        "network_id": ledger.network_id.hex(),
+        "network": genesis.network,
+        "preset": genesis.preset,
+        "start_ms": genesis.start_ms,
+        "operators": [key.hex() for key in genesis.operators],
+        "threshold": genesis.threshold,
+        "seeds": [key.hex() for key in genesis.seeds],
+        "wire": wire,
+    }
+
+
+def hotspots_json(state: State) -> list[Json]:
+    """Every hotspot."""
+    trust = compute_trust_ppm(state)
+    return [hotspot_json(hotspot, trust[hotspot.index]) for hotspot in state.hotspots]
+
+
+def hotspot_json(hotspot: Hotspot, trust_ppm: int) -> Json:
+    """One hotspot with its newest assertion."""
+    assertion = hotspot.newest
+    registration = assertion.registration
+    return {
+        "index": hotspot.index,
+        "key": hotspot.key.hex(),
+        "owner": registration.owner.hex(),
+        "cell": f"{registration.cell:x}",
+        "latitude_udeg": registration.latitude_udeg,
+        "longitude_udeg": registration.longitude_udeg,
+        "height_m": registration.height_m,
+        "gain_cdb": registration.gain_cdb,
+        "eirp_cdbm": registration.eirp_cdbm,
+        "frequency_mhz": registration.frequency_mhz,
+        "flags": registration.flags,
+        "bind_epoch": assertion.bind_epoch,
+        "first_epoch": registration.first_epoch,
+        "chain_length": registration.chain_length,
+        "anchor": registration.anchor.hex(),
+        "record_id": assertion.record_id.hex(),
+        "last_epoch": max(hotspot.seen, default=None),
+        "trust_ppm": trust_ppm,
+        "bond_ucr": hotspot.bond_ucr,
+        "earned_ucr": hotspot.earned_ucr,
+    }
+
+
+def session_json(session: Session) -> Json:
+    """One session, with what was claimed so far."""
+    return {
+        "index": session.index,
+        "payer": session.payer,
+        "payee": session.payee,
+        "nonce": session.nonce,
+        "relay_price_ucr": session.relay_price_ucr,
+        "ai_price_ucr": session.ai_price_ucr,
+        "cap_ucr": session.cap_ucr,
+        "expiry_epoch": session.expiry_epoch,
+        "claimed_ucr": session.claimed_ucr,
+        "sequence": session.sequence,
+        "relayed_bytes": session.relayed_bytes,
+        "ai_tokens": session.ai_tokens,
+        "ai_requests": session.ai_requests,
+        "last_hash": session.last_hash.hex(),
+    }
+
+
+def account_json(state: State, account: bytes) -> Json:
+    """One account with the hotspots that it owns."""
+    owned = [hotspot for hotspot in state.hotspots if hotspot.owner == account]
+    return {
+        "account": account.hex(),
+        "balance_ucr": state.accounts.get(account, 0),
+        "bonds_ucr": sum(hotspot.bond_ucr for hotspot in owned),
+        "escrow_ucr": sum(
+            s.escrow_ucr for s in state.sessions.values() if s.account == account
+        ),
+        "hotspots": [hotspot.index for hotspot in owned],
+    }
+
+
+def result_json(result: SubmitResult) -> Json:
+    """The answer to one submitted record."""
+    return {
+        "record_id": result.record_id.hex(),
+        "accepted": result.accepted,
+        "index": result.index,
+        "reason": result.reason,
+        "detail": result.detail,
+    }
+
+
+def stats_json(ledger: Ledger) -> Json:
+    """Totals since the start: verdicts by reason, credits by kind, traffic, and the supply."""
+    state, stats = ledger.state, ledger.state.stats
+    return {
+        "epoch": state.epoch,
+        "hotspots": len(state.hotspots),
+        "records": ledger.log.size,
+        "sessions_open": len(state.sessions),
+        "beacons_judged": stats["beacons_judged"],
+        "verdicts": _part(stats, "verdict_", ""),
+        "paid_ucr": _part(stats, "paid_", "_ucr"),
+        "credits_paid_ucr": sum(_part(stats, "paid_", "_ucr").values()),
+        "relayed_bytes": stats["relayed_bytes"],
+        "ai_requests": stats["ai_requests"],
+        "ai_tokens": stats["ai_tokens"],
+        "burned_ucr": stats["burned_ucr"],
+        "dust_ucr": stats["dust_ucr"],
+        "links": len(state.links),
+        "supply": {
+            "deposited_ucr": state.supply.deposited,
+            "minted_ucr": state.supply.minted,
+            "destroyed_ucr": state.supply.destroyed,
+            "held_ucr": compute_held_ucr(state),
+            "waiting_in_pools_ucr": sum(state.pools.values()),
+            "conserved": is_conserved(state),
+        },
+    }
+
+
+def _part(stats: dict[str, int], prefix: str, suffix: str) -> dict[str, int]:
+    return {
+        name[len(prefix) : len(name) - len(suffix)]: value
+        for name, value in sorted(stats.items())
+        if name.startswith(prefix) and name.endswith(suffix)
+    }
