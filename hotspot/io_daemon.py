@@ -18,9 +18,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from chain.io_client import LedgerClient
-
 from chain.errors import EXIT_FAILED, UserError
+from chain.io_client import LedgerClient
 from chain.io_keys import load_or_create_seed
 from chain.keys import public_key
 from chain.params import PRESETS, Params
@@ -56,8 +55,8 @@ class Network:
 def learn_network(client: LedgerClient, queue: DurableQueue) -> Network:
     """The network's genesis: from the ledger, or as last seen when the ledger is away."""
     try:
-        genesis = client.genesis()
-        network = Network(genesis.network_id, genesis.start_ms, genesis.preset)
+        head = client.head()
+        network = Network(head.network_id, head.start_ms, head.preset)
         queue.set_note(
             "network",
             json.dumps([network.network_id.hex(), network.start_ms, network.preset]).encode(),

@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from chain.io_client import LedgerClient
-
+from chain.io_client import LedgerClient, LedgerRefused
+from chain.io_client import SessionInfo as SessionRow
 from chain.records import SubmitResult
+from hotspot.sessions import SessionInfo
 
 BATCH = 64
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -46,6 +47,14 @@ class DirectoryKnown:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionKnown:
+    """A session as the ledger has it, or None where it knows no such session."""
+
+    session: int
+    info: SessionInfo | None
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerAway:
     """The ledger can't be reached, and why."""
 
@@ -57,7 +66,7 @@ class LedgerBack:
     """The ledger answers again."""
 
 
-Event = Submitted | MixKnown | DirectoryKnown | LedgerAway | LedgerBack
+Event = Submitted | MixKnown | DirectoryKnown | SessionKnown | LedgerAway | LedgerBack
 
 
 class Uplink(threading.Thread):
@@ -71,6 +80,7 @@ class Uplink(threading.Thread):
         self._lock = threading.Condition()
         self._wires: deque[bytes] = deque()
         self._mixes: set[int] = set()
+        self._sessions: set[int] = set()
         self._stopping = False
         self._away = False
         self._refresh_at = 0.0
@@ -88,6 +98,12 @@ class Uplink(threading.Thread):
         """Report the mix of this epoch once the ledger has it; an older question is dropped."""
         with self._lock:
             self._mixes = {e for e in self._mixes if e >= epoch - 1} | {epoch}
+            self._lock.notify()
+
+    def fetch_session(self, session: int) -> None:
+        """Report what the ledger knows of a session."""
+        with self._lock:
+            self._sessions.add(session)
             self._lock.notify()
 
     def drain(self) -> list[Event]:
@@ -119,7 +135,7 @@ class Uplink(threading.Thread):
                 idle = self._work()
                 failures = 0
                 self._note_back()
-            except OSError as error:
+            except (OSError, LedgerRefused) as error:
                 idle = RETRY_S[min(failures, len(RETRY_S) - 1)]
                 failures += 1
                 self._note_away(str(error))
@@ -130,10 +146,11 @@ class Uplink(threading.Thread):
     def _work(self) -> float:
         """Do what is wanted now; return how long to rest, in seconds, unless woken."""
         self._deliver()
+        self._ask_sessions()
         waiting = self._ask_mixes()
         if time.monotonic() >= self._refresh_at:
             entries = tuple(
-                (row.index, row.key, row.bound_epoch) for row in self._client.hotspots()
+                (row.index, row.key, row.bind_epoch) for row in self._client.hotspots()
             )
             self._refresh_at = time.monotonic() + REFRESH_S
             self._emit(DirectoryKnown(entries))
@@ -157,6 +174,13 @@ class Uplink(threading.Thread):
                 self._emit(MixKnown(epoch, mix))
         return bool(self._mixes)
 
+    def _ask_sessions(self) -> None:
+        for session in sorted(self._sessions):
+            found = self._client.session(session)
+            with self._lock:
+                self._sessions.discard(session)
+            self._emit(SessionKnown(session, session_info(found) if found else None))
+
     def _emit(self, event: Event) -> None:
         self._events.put(event)
         self._wake()
@@ -170,3 +194,16 @@ class Uplink(threading.Thread):
         if self._away:
             self._away = False
             self._emit(LedgerBack())
+
+
+def session_info(row: SessionRow) -> SessionInfo:
+    """The ledger's row of a session as relays know it."""
+    return SessionInfo(
+        session=row.index,
+        payer=row.payer,
+        payee=row.payee,
+        relay_price_ucr=row.relay_price_ucr,
+        ai_price_ucr=row.ai_price_ucr,
+        cap_ucr=row.cap_ucr,
+        expiry_epoch=row.expiry_epoch,
+    )
