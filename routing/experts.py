@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
-from routing.cost import LinkEstimate, estimate_of, loaded_us, unloaded_us, utilisation_permille
+from routing.cost import LinkEstimate, estimate_of, loaded_us, unloaded_us
 from routing.graph import LinkGraph, links_of
 from routing.guard import MODEL, NO_MODEL, SHORTEST_PATH
 from routing.history import History
@@ -83,24 +82,41 @@ class Beliefs:
     def available_kbps(self, hops: tuple[int, ...], expert: str, reserved: dict[Link, int]) -> int:
         """Return what a job could surely get on a path, kbps.
 
-        Airtime, not links, is what runs out: a relay's radio receives and sends each byte, so the
-        rates of its two links add harmonically, within the smaller free share of both. The load
-        seen may already hold what is reserved, so the larger of both counts, not the sum.
+        Airtime, not links, is what runs out: a relay's radio receives and sends every byte, so the
+        rates of its two links add harmonically within the radio's free share.
         """
         links = links_of(hops)
-        beliefs = [self._safe(link, expert, FlowClass.JOB) for link in links]
-        free = []
-        for link, belief in zip(links, beliefs, strict=True):
-            held = 1_000 * reserved.get(link, 0) // belief.rate_kbps
-            used = max(utilisation_permille(belief), held)
-            free.append(max(0, 1_000 - HEADROOM_PERMILLE - used))
-        ends = [b.rate_kbps * f // 1_000 for b, f in zip(beliefs, free, strict=True)]
-        relays = [
-            min(free[i], free[i + 1]) * a.rate_kbps * b.rate_kbps
-            // (1_000 * (a.rate_kbps + b.rate_kbps))
-            for i, (a, b) in enumerate(pairwise(beliefs))
-        ]
-        return min([*ends, *relays], default=0)
+        if not links:
+            return 0
+        beliefs = {link: self._safe(link, expert, FlowClass.JOB) for link in links}
+        held = self._airtime_held(reserved, expert)
+        rates = []
+        for node in hops:
+            mine = [beliefs[link] for link in links if node in link]
+            rates.append(_node_rate_kbps(mine, held.get(node, 0)))
+        return min(rates)
+
+    def _airtime_held(self, reserved: dict[Link, int], expert: str) -> dict[int, int]:
+        """Return the permille of each radio's time that reservations will take."""
+        held: dict[int, int] = {}
+        for link, rate_kbps in reserved.items():
+            if self._graph.knows(link):
+                share = 1_000 * rate_kbps // self._safe(link, expert, FlowClass.JOB).rate_kbps
+                for node in link:
+                    held[node] = held.get(node, 0) + share
+        return held
+
+
+def _node_rate_kbps(links: Sequence[LinkEstimate], held_permille: int) -> int:
+    """Return what one radio can carry of a path that uses these links of it.
+
+    What is measured may already hold what is reserved, so the larger of both counts, not the sum.
+    """
+    own = sum(1_000 * link.load_kbps // link.rate_kbps for link in links)
+    busy = max(link.busy_permille for link in links)
+    free = max(0, 1_000 - HEADROOM_PERMILLE - max(own, busy, held_permille))
+    ps_per_bit = sum(10**9 // link.rate_kbps for link in links)
+    return free * 10**6 // max(1, ps_per_bit)
 
 
 EXPERT_REASONS = {

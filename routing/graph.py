@@ -96,6 +96,10 @@ class LinkGraph:
         """Return the slowly smoothed state of a known link; KeyError otherwise."""
         return _scaled(self._states[link].slow, 1, _SCALE)
 
+    def knows(self, link: Link) -> bool:
+        """Tell whether anything is known of a link."""
+        return link in self._states
+
     def is_alive(self, link: Link, now_ms: int) -> bool:
         """Tell whether a link carries traffic at `now_ms`."""
         sample = self.newest(link, now_ms)
@@ -123,23 +127,31 @@ def adjacency(costs: Costs) -> dict[int, list[tuple[int, int]]]:
     return result
 
 
-def shortest_path(costs: Costs, source: int, target: int) -> tuple[int, ...] | None:
-    """Find the cheapest simple path (Dijkstra); ties: fewer hops, then smaller indexes."""
+def shortest_paths(
+    costs: Costs, source: int, until: int | None = None
+) -> dict[int, tuple[int, ...]]:
+    """Find the cheapest simple path to every hotspot within reach, or only up to `until`.
+
+    Dijkstra; ties go to fewer hops, then to smaller indexes, so that all runs agree.
+    """
     neighbours = adjacency(costs)
     heap: list[tuple[int, int, tuple[int, ...]]] = [(0, 0, (source,))]
-    done: set[int] = set()
-    while heap:
+    found: dict[int, tuple[int, ...]] = {}
+    while heap and until not in found:
         cost, hops, path = heappop(heap)
         here = path[-1]
-        if here == target:
-            return path
-        if here in done:
+        if here in found:
             continue
-        done.add(here)
+        found[here] = path
         for there, step in neighbours.get(here, ()):
-            if there not in done:
+            if there not in found:
                 heappush(heap, (cost + step, hops + 1, (*path, there)))
-    return None
+    return found
+
+
+def shortest_path(costs: Costs, source: int, target: int) -> tuple[int, ...] | None:
+    """Find the cheapest simple path to one target, if there is any."""
+    return shortest_paths(costs, source, target).get(target)
 
 
 def links_of(hops: tuple[int, ...]) -> tuple[Link, ...]:

@@ -45,11 +45,11 @@ class GuardParams:
     `allowed` leaves experts out, for comparisons; shortest path is always in.
     """
 
-    memory_permille: int = 900
+    memory_permille: int = 970
     engage_permille: int = 980
-    budget_rounds: int = 3
-    forgive_permille: int = 2
-    min_rounds: int = 5
+    budget_rounds: int = 6
+    forgive_permille: int = 1
+    min_rounds: int = 20
     start: str = NO_MODEL
     allowed: tuple[str, ...] = EXPERTS
 

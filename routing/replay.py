@@ -57,10 +57,17 @@ def _triangle_permille(second: int, period_s: int) -> int:
 
 
 class World:
-    """A grid of _SIDE x _SIDE hotspots with one background pattern per directed link."""
+    """A grid of _SIDE x _SIDE hotspots with one background pattern per directed link.
 
-    def __init__(self, seed: int = 1) -> None:
+    A link carries 10 % of its rate plus waves of `wave_permille` and surges of `surge_permille`.
+    """
+
+    def __init__(
+        self, seed: int = 1, wave_permille: int = 500, surge_permille: int = 600
+    ) -> None:
         self.seed = seed
+        self.wave_permille = wave_permille
+        self.surge_permille = surge_permille
         self.rates: dict[Link, int] = {}
         for node in range(_SIDE * _SIDE):
             row, column = divmod(node, _SIDE)
@@ -74,12 +81,13 @@ class World:
         self.rates[one, other] = self.rates[other, one] = rate
 
     def background_kbps(self, link: Link, second: int) -> int:
-        """Return the traffic that is there anyway: 10 to 60 % in waves, and surges of 60 %."""
+        """Return the traffic that is there anyway, waves and surges together."""
         character = draw(11, *link)
         period_s = 80 + character % 7 * 20
-        wave = 100 + _triangle_permille(second + character % period_s, period_s) // 2
-        surge = 600 if draw(self.seed, *link, second // _SLOT_S) % 8 == 0 else 0
-        return self.rates[link] * (wave + surge) // 1_000
+        triangle = _triangle_permille(second + character % period_s, period_s)
+        surges = draw(self.seed, *link, second // _SLOT_S) % 8 == 0
+        share = 100 + self.wave_permille * triangle // 1_000 + self.surge_permille * surges
+        return self.rates[link] * share // 1_000
 
 
 class FluidLinks:

@@ -1,9 +1,10 @@
 """The router: telemetry in; paths, placements and job promises out. Standard library only.
 
-A round (`round_ms`) settles what the last round's plans really cost, takes new forecasts, lets the
-guard name the expert in use, and plans for every pair that asked lately. Between rounds answers
-come from the round's costs. Every answer is a simple path over live links, and never one that cost
-more than shortest path on the recent samples; a flow leaves its path only for a clear gain.
+A round (at most one per `round_ms`, and only when samples came) settles what the last round's plans
+really cost, takes new forecasts, lets the guard name the expert in use, and plans for every pair
+that asked lately. Between rounds answers come from the round's costs. Every answer is a simple path
+over live links, and never one that cost more than shortest path on the recent samples; a flow
+leaves its path only for a clear gain.
 
 The forecaster is anything with `predict(history)`: routing.forecast.Forecaster where LightGBM is
 installed, None on a small router.
@@ -18,7 +19,7 @@ from typing import Protocol
 from chain.records import Refusal
 from routing.cost import MAX_WAIT_US, estimate_of, is_usable
 from routing.experts import EXPERT_REASONS, Beliefs
-from routing.graph import Costs, LinkGraph, alternatives, links_of, path_cost, shortest_path
+from routing.graph import Costs, LinkGraph, alternatives, links_of, path_cost, shortest_paths
 from routing.guard import EXPERTS, MODEL, NO_MODEL, SHORTEST_PATH, Guard, GuardParams
 from routing.health import ForecastHealth, HealthParams, fault_in
 from routing.history import History
@@ -52,7 +53,8 @@ class Predictor(Protocol):
 class RouterParams:
     """Times in ms, shares in permille; `switch_permille`: the gain that a change of path needs."""
 
-    round_ms: int = 5_000
+    round_ms: int = 1_000
+    forecast_ms: int = 5_000
     max_age_ms: int = 90_000
     busy_ms: int = 60_000
     max_pairs: int = 32
@@ -90,9 +92,13 @@ class Router:
         self._jobs = JobBook(self.params.jobs)
         self._beliefs = Beliefs(self._graph, self._history, {})
         self._costs: dict[tuple[str, FlowClass], dict[Link, int]] = {}
+        self._trees: dict[tuple[str, FlowClass, int], dict[int, Hops]] = {}
         self._recent: dict[Link, int] | None = None
         self._round: _Round | None = None
-        self._next_round_ms: int | None = None
+        self._next_round_ms = 0
+        self._next_forecast_ms = 0
+        self._next_ageing_ms = 0
+        self._news = False
         self._asked_ms: dict[Pair, int] = {}
         self._held: dict[tuple[int, int, FlowClass], Path] = {}
         self._sent: dict[int, list[int]] = {}
@@ -108,24 +114,33 @@ class Router:
                 before = self._graph.is_alive((sample.source, sample.target), now_ms)
                 self._graph.observe(sample)
                 if before != is_usable(estimate_of(sample)):
-                    self._costs.clear()
-                    self._recent = None
+                    self._forget_costs()
+                self._news = True
         self._start_round_if_due(now_ms)
 
+    def _forget_costs(self) -> None:
+        self._costs.clear()
+        self._trees.clear()
+        self._recent = None
+
     def _start_round_if_due(self, now_ms: int) -> None:
-        if self._next_round_ms is not None and now_ms < self._next_round_ms:
+        if now_ms >= self._next_ageing_ms:
+            self._age(now_ms)
+        if now_ms < self._next_round_ms or not self._news:
             return
         self._next_round_ms = now_ms + self.params.round_ms
-        self._forget(now_ms)
-        self._costs.clear()
-        self._recent = None
+        self._news = False
+        self._forget_costs()
         self._settle_round(now_ms)
-        self._health.settle(self._history, now_ms)
-        self._take_forecasts()
+        self._take_forecasts(now_ms)
         self._guard.choose(self._health.problem(now_ms))
         self._plan_round(now_ms)
 
-    def _forget(self, now_ms: int) -> None:
+    def _age(self, now_ms: int) -> None:
+        """Let silence count: links grow old, pairs stop being busy, a forecast goes stale."""
+        self._next_ageing_ms = now_ms + self.params.forecast_ms
+        self._forget_costs()
+        self._guard.choose(self._health.problem(now_ms))
         oldest = now_ms - 4 * self.params.max_age_ms
         self._history.forget_before(oldest)
         self._graph.forget_before(oldest)
@@ -133,9 +148,11 @@ class Router:
         self._asked_ms = {pair: at for pair, at in self._asked_ms.items() if at >= quiet}
         self._held = {key: path for key, path in self._held.items() if key[:2] in self._asked_ms}
 
-    def _take_forecasts(self) -> None:
-        if self._forecaster is None:
+    def _take_forecasts(self, now_ms: int) -> None:
+        if self._forecaster is None or now_ms < self._next_forecast_ms:
             return
+        self._next_forecast_ms = now_ms + self.params.forecast_ms
+        self._health.settle(self._history, now_ms)
         forecasts = self._forecaster.predict(self._history)
         self._health.take(forecasts, self._history)
         if isinstance(forecasts, Refusal) or fault_in(forecasts) is not None:
@@ -242,7 +259,11 @@ class Router:
         return self._costs[key]
 
     def _best(self, expert: str, flow: FlowClass, pair: Pair, now_ms: int) -> Hops | None:
-        return shortest_path(self._costs_of(expert, flow, now_ms), *pair)
+        source, target = pair
+        key = (expert, flow, source)
+        if key not in self._trees:
+            self._trees[key] = shortest_paths(self._costs_of(expert, flow, now_ms), source)
+        return self._trees[key].get(target)
 
     # AI requests.
 
