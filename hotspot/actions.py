@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -141,6 +142,9 @@ Action = (
     | RequestFailed
     | Log
 )
+
+
+Emit = Callable[[Action], None]
 
 
 class Machine(Protocol):

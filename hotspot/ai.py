@@ -69,7 +69,7 @@ def is_cap_signed_by(
 
 @dataclass(frozen=True, slots=True)
 class AiCall:
-    """What a client wants: `path` and `body` as it posted them, and what the gateway read in them."""
+    """What a client wants: `path` and `body` as posted, and what the gateway read in them."""
 
     path: str
     model: str

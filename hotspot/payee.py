@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from chain.params import Params
 from chain.records import Receipt, Refusal, SessionClaim, SubmitResult
 from chain.wire import receipt_hash, seal
-from hotspot.actions import Action, FetchSession, KeepReceipt, SubmitRecord
+from hotspot.actions import Emit, FetchSession, KeepReceipt, SubmitRecord
 from hotspot.sessions import (
     NO_HASH,
     Claim,
@@ -70,6 +70,7 @@ class PayeeSession:
     claim_at_ns: int | None = None
     tries: int = 0
     submitted: int = 0  # sequence of the newest receipt handed to the ledger
+    is_suspect: bool = False  # a batch with it was refused: claim it alone
     pending: dict[bytes, int] = field(default_factory=dict)
 
     def counted(self) -> Work:
@@ -102,6 +103,7 @@ class PayeeBook:
         keys: KeyBook,
         price: Price,
         credit_tokens: int,
+        emit: Emit,
     ) -> None:
         self.sessions: dict[int, PayeeSession] = {}
         self.price = price
@@ -114,12 +116,7 @@ class PayeeBook:
         self._period_ns = params.receipt_ms * 1_000_000
         self._refused: dict[int, Refusal] = {}
         self._asked: dict[int, int] = {}
-        self._actions: list[Action] = []
-
-    def take_actions(self) -> list[Action]:
-        """Hand over what has gathered."""
-        actions, self._actions = self._actions, []
-        return actions
+        self._emit = emit
 
     # --- knowing the session --------------------------------------------------------------------
 
@@ -133,7 +130,7 @@ class PayeeBook:
             if len(self._asked) >= MAX_UNKNOWN:
                 self._asked.clear()  # a flood of invented numbers costs questions, not memory
             self._asked[index] = now_ns + FETCH_RETRY_NS
-            self._actions.append(FetchSession(index))
+            self._emit(FetchSession(index))
         return refused or UNKNOWN_SESSION
 
     def receive_session(self, index: int, info: SessionInfo | None, epoch: int) -> Refusal | None:
@@ -220,7 +217,7 @@ class PayeeBook:
         mine = sign_receipt(self._seed, self._network_id, receipt)
         session.receipt = countersigned(receipt, mine)
         data = pack_kept(Kept(session.info, session.receipt))
-        self._actions.append(KeepReceipt(receipt.session, data))
+        self._emit(KeepReceipt(receipt.session, data))
         session.claim_at_ns, session.tries = None, 0
         has_more = session.counted() != work_of(session.receipt)
         session.unpaid_since_ns = now_ns if has_more and session.unpaid_bytes() > 0 else None
@@ -262,26 +259,33 @@ class PayeeBook:
     def harvest(self) -> None:
         """Submit every receipt that the ledger has not got yet."""
         rows = [s for s in self.sessions.values() if s.receipt and s.receipt.sequence > s.submitted]
-        for at in range(0, len(rows), RECEIPTS_PER_CLAIM):
-            self._claim(rows[at : at + RECEIPTS_PER_CLAIM])
+        together = [s for s in rows if not s.is_suspect]
+        for at in range(0, len(together), RECEIPTS_PER_CLAIM):
+            self._claim(together[at : at + RECEIPTS_PER_CLAIM])
+        for session in rows:
+            if session.is_suspect:
+                self._claim([session])
 
     def _claim(self, sessions: Sequence[PayeeSession]) -> None:
         receipts = tuple(s.receipt for s in sessions if s.receipt is not None)
         signed = seal(SessionClaim(receipts), self._network_id, [])
-        self._actions.append(SubmitRecord(signed.wire))
+        self._emit(SubmitRecord(signed.wire))
         for session, receipt in zip(sessions, receipts, strict=True):
             session.pending[signed.record_id] = session.submitted
             session.submitted = receipt.sequence
 
     def receive_result(self, result: SubmitResult) -> bool:
-        """Take the ledger's answer; return False if it is not about a claim of ours."""
-        known = False
-        for session in self.sessions.values():
-            before = session.pending.pop(result.record_id, None)
-            known |= before is not None
-            if before is not None and not result.accepted and result.reason != "stale_receipt":
-                session.submitted = min(session.submitted, before)
-        return known
+        """Take the ledger's answer; return False if it is not about a claim of ours.
+
+        A batch stands or falls as one: after a refusal its receipts are claimed one by one, and
+        what is refused alone is given up.
+        """
+        batch = [s for s in self.sessions.values() if result.record_id in s.pending]
+        for session in batch:
+            before = session.pending.pop(result.record_id)
+            if not result.accepted and not session.is_suspect:
+                session.submitted, session.is_suspect = before, True
+        return bool(batch)
 
     # --- memory ---------------------------------------------------------------------------------
 

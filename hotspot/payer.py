@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from chain.records import Receipt, Refusal, SessionOpen, SubmitResult
 from chain.wire import decode as decode_record
 from chain.wire import receipt_hash, seal
-from hotspot.actions import Action, KeepReceipt, Log, SubmitRecord
+from hotspot.actions import Emit, KeepReceipt, Log, SubmitRecord
 from hotspot.sessions import (
     NO_HASH,
     Claim,
@@ -31,7 +31,7 @@ LOSS_SHARE = 4  # one part in so many of what arrived may have been lost on the 
 LOSS_FLOOR_BYTES = 16 * 1024
 TOKEN_DISPUTE = 2_048
 RETRY_NS = 5_000_000_000
-SYNC_NS = 500_000_000
+SYNC_NS = 200_000_000
 PATIENCE_NS = 20_000_000_000
 
 PAYEE_SILENT = Refusal("payee_silent", "session: the payee did not answer; another path is tried")
@@ -91,7 +91,7 @@ class _Opening:
 class PayerBook:
     """All sessions in which this hotspot pays."""
 
-    def __init__(self, index: int, seed: bytes, network_id: bytes) -> None:
+    def __init__(self, index: int, seed: bytes, network_id: bytes, emit: Emit) -> None:
         self.sessions: dict[int, PayerSession] = {}
         self._index = index
         self._seed = seed
@@ -99,12 +99,7 @@ class PayerBook:
         self._openings: dict[bytes, _Opening] = {}
         self._refused: dict[int, tuple[Refusal, int]] = {}
         self._nonce = 0
-        self._actions: list[Action] = []
-
-    def take_actions(self) -> list[Action]:
-        """Hand over what has gathered."""
-        actions, self._actions = self._actions, []
-        return actions
+        self._emit = emit
 
     # --- opening --------------------------------------------------------------------------------
 
@@ -144,7 +139,7 @@ class PayerBook:
         )
         signed = seal(record, self._network_id, [self._seed])
         self._openings[signed.record_id] = _Opening(record, now_ns)
-        self._actions.append(SubmitRecord(signed.wire))
+        self._emit(SubmitRecord(signed.wire))
 
     def receive_result(self, result: SubmitResult, now_ns: int) -> bool:
         """Take the ledger's answer; return False if it is not about an opening of ours."""
@@ -157,7 +152,7 @@ class PayerBook:
                 result.reason, f"session with hotspot {record.payee}: {result.detail}"
             )
             self._refused[record.payee] = (refusal, now_ns + RETRY_NS)
-            self._actions.append(Log("warning", refusal.detail))
+            self._emit(Log("warning", refusal.detail))
             return True
         prices = (record.relay_price_ucr, record.ai_price_ucr, record.cap_ucr, record.expiry_epoch)
         info = SessionInfo(result.index, record.payer, record.payee, *prices)
@@ -248,7 +243,7 @@ class PayerBook:
 
     def _keep(self, session: PayerSession) -> None:
         data = pack_kept(Kept(session.info, session.receipt))
-        self._actions.append(KeepReceipt(session.info.session, data))
+        self._emit(KeepReceipt(session.info.session, data))
 
     def restore(self, kept: Kept, now_ns: int) -> None:
         """Take back a session after a restart; unsigned work of before is forgotten."""

@@ -35,7 +35,7 @@ class Flow:
         return self.route[-1]
 
 
-Send = Callable[[int, bytes], None]
+Send = Callable[[Flow, bytes], None]
 
 
 class StreamTable:
@@ -83,7 +83,7 @@ class StreamTable:
         flags = FROM_INITIATOR if flow.is_ours else 0
         for segment in flow.stream.take_segments(now_ns):
             data = pack_routed(DATA, flags, flow.number, flow.route, segment, flow.sessions)
-            self._send(flow.route[1], data)
+            self._send(flow, data)
         if flow.closed_ns is None and flow.stream.is_done:
             flow.closed_ns = now_ns
 

@@ -1,0 +1,266 @@
+"""The providing end of AI requests: check who pays, hand the request to the model, seal the answer.
+
+Nothing is given to the model before every check has passed, in this order: the hello, the seal,
+the session on the ledger, the cap's signature, its expiry, that it is no replay, the model's name,
+and that what this payer owes already leaves room for one more cap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from chain.records import Refusal
+from hotspot.actions import CancelRequest, DeliverRequest, Emit
+from hotspot.ai import (
+    BAD_CAP,
+    BAD_REQUEST,
+    CAP_EXPIRED,
+    MAX_REQUEST,
+    REPLAYED,
+    UNKNOWN_MODEL,
+    End,
+    Head,
+    Message,
+    Request,
+    Transcript,
+    is_cap_signed_by,
+    pack_message,
+    unpack_request,
+)
+from hotspot.linkstate import ProviderAdvert
+from hotspot.payee import PayeeBook, PayeeSession
+from hotspot.seal import (
+    HELLO_BYTES,
+    Hello,
+    Opener,
+    Sealer,
+    SeenRequests,
+    provider_keys,
+    unpack_hello,
+)
+from hotspot.sessions import KeyBook
+from hotspot.streams import Flow, StreamTable
+
+MAX_CAP_LIFETIME_MS = 600_000
+TOO_LARGE = Refusal("too_large", f"request: more than {MAX_REQUEST} bytes")
+
+
+@dataclass(slots=True)
+class _Serving:
+    flow: Flow
+    buffer: bytearray = field(default_factory=bytearray)
+    size: int = 0
+    hello: Hello | None = None
+    opener: Opener | None = None
+    sealer: Sealer | None = None
+    request: Request | None = None
+    session: PayeeSession | None = None
+    transcript: Transcript | None = None
+    started_ns: int = 0
+    first_ns: int | None = None
+    is_closed: bool = False
+
+
+class ProviderDesk:
+    """All AI requests that this hotspot is answering."""
+
+    def __init__(
+        self,
+        seed: bytes,
+        network_id: bytes,
+        keys: KeyBook,
+        payee: PayeeBook,
+        streams: StreamTable,
+        models: Sequence[str],
+        emit: Emit,
+    ) -> None:
+        self.models = tuple(models)
+        self.answered = 0
+        self.refused: dict[str, int] = {}
+        self._seed = seed
+        self._network_id = network_id
+        self._keys = keys
+        self._payee = payee
+        self._streams = streams
+        self._emit = emit
+        self._seen = SeenRequests()
+        self._by_flow: dict[tuple[int, int], _Serving] = {}
+        self._by_id: dict[bytes, _Serving] = {}
+        self._ttft_us = 0
+        self._tokens_per_s = 0
+
+    def advert(self) -> ProviderAdvert | None:
+        """What gossip says about us; None without models."""
+        if not self.models:
+            return None
+        running = len(self._by_id)
+        price = self._payee.price.ai_ucr
+        return ProviderAdvert(self.models, running, 0, self._tokens_per_s, self._ttft_us, price)
+
+    # --- the request ----------------------------------------------------------------------------
+
+    def receive(self, flow: Flow, now_ns: int) -> None:
+        """Look at an accepted flow on which something happened."""
+        key = (flow.initiator, flow.number)
+        serving = self._by_flow.get(key)
+        if serving is None:
+            if flow.closed_ns is not None:
+                return
+            serving = self._by_flow[key] = _Serving(flow)
+        if flow.stream.failure is not None:
+            self._drop(serving, now_ns)
+            return
+        data = flow.stream.read()
+        if data and serving.request is None and not serving.is_closed:
+            refusal = self._feed(serving, data, now_ns)
+            if refusal is not None:
+                self._refuse(serving, refusal, now_ns)
+
+    def _feed(self, serving: _Serving, data: bytes, now_ns: int) -> Refusal | None:
+        serving.size += len(data)
+        if serving.size > 2 * MAX_REQUEST:
+            return TOO_LARGE
+        if serving.opener is None:
+            serving.buffer += data
+            if len(serving.buffer) < HELLO_BYTES:
+                return None
+            refusal = self._greet(serving)
+            if refusal is not None or serving.opener is None:
+                return refusal
+            data, serving.buffer = bytes(serving.buffer[HELLO_BYTES:]), bytearray()
+        chunks = serving.opener.feed(data)
+        if isinstance(chunks, Refusal):
+            return chunks
+        serving.buffer += b"".join(chunks)
+        return self._accept(serving, now_ns) if serving.opener.is_final else None
+
+    def _greet(self, serving: _Serving) -> Refusal | None:
+        hello = unpack_hello(bytes(serving.buffer[:HELLO_BYTES]))
+        if isinstance(hello, Refusal):
+            return hello
+        keys = provider_keys(self._seed, hello.ephemeral)
+        if isinstance(keys, Refusal):
+            return keys
+        serving.hello = hello
+        serving.opener = Opener(keys.receive, hello.request_id)
+        serving.sealer = Sealer(keys.send, hello.request_id)
+        return None
+
+    def _accept(self, serving: _Serving, now_ns: int) -> Refusal | None:
+        request = unpack_request(bytes(serving.buffer))
+        if isinstance(request, Refusal) or serving.hello is None:
+            return BAD_REQUEST
+        session = self._check(serving.hello, request, now_ns)
+        if isinstance(session, Refusal):
+            return session
+        cap = request.cap
+        serving.request, serving.session, serving.started_ns = request, session, now_ns
+        serving.transcript = Transcript(cap.request_id)
+        serving.buffer.clear()
+        self._by_id[cap.request_id] = serving
+        payer = serving.hello.payer
+        self._emit(
+            DeliverRequest(
+                *(cap.request_id, payer, request.path, request.model, cap.max_tokens, request.body)
+            )
+        )
+        return None
+
+    def _check(self, hello: Hello, request: Request, now_ns: int) -> PayeeSession | Refusal:
+        cap, now_ms = request.cap, now_ns // 1_000_000
+        session = self._payee.find(hello.session, hello.payer, now_ns)
+        if isinstance(session, Refusal):
+            return session
+        if (cap.session, cap.request_id) != (hello.session, hello.request_id):
+            return BAD_CAP
+        key = self._keys.key_of(hello.payer)
+        if not is_cap_signed_by(key, self._network_id, cap, request.signature):
+            return BAD_CAP
+        if not now_ms < cap.expires_ms <= now_ms + MAX_CAP_LIFETIME_MS:
+            return CAP_EXPIRED
+        if not self._seen.admit(cap.request_id, cap.expires_ms, now_ms):
+            return REPLAYED
+        if request.model not in self.models:
+            return UNKNOWN_MODEL
+        return self._payee.reserve(session, cap.max_tokens) or session
+
+    # --- the answer -----------------------------------------------------------------------------
+
+    def begin(self, request_id: bytes, status: int, content_type: str, now_ns: int) -> None:
+        """The model began to answer."""
+        self._write(request_id, Head(status, content_type), now_ns)
+
+    def provide_chunk(self, request_id: bytes, data: bytes, now_ns: int) -> None:
+        """Send bytes of the answer."""
+        serving = self._by_id.get(request_id)
+        if serving is None or serving.transcript is None:
+            return
+        if serving.first_ns is None:
+            serving.first_ns = now_ns
+            self._ttft_us = _ewma(self._ttft_us, (now_ns - serving.started_ns) // 1_000)
+        serving.transcript.add(data)
+        self._write(request_id, data, now_ns)
+
+    def finish_request(self, request_id: bytes, tokens: int, now_ns: int) -> None:
+        """End the answer; `tokens` by the model's own tokenizer, charged up to the cap."""
+        serving = self._by_id.get(request_id)
+        if serving is None or serving.transcript is None or serving.request is None:
+            return
+        charged = min(tokens, serving.request.cap.max_tokens)
+        elapsed_ms = max(1, (now_ns - serving.started_ns) // 1_000_000)
+        self._tokens_per_s = _ewma(self._tokens_per_s, tokens * 1_000 // elapsed_ms)
+        self.answered += 1
+        self._close(serving, End(charged, serving.transcript.tip), charged, now_ns)
+
+    def fail_request(self, request_id: bytes, refusal: Refusal, now_ns: int) -> None:
+        """End without an answer: nothing is charged."""
+        serving = self._by_id.get(request_id)
+        if serving is not None:
+            self._refuse(serving, refusal, now_ns)
+
+    def _write(self, request_id: bytes, message: Message, now_ns: int) -> None:
+        serving = self._by_id.get(request_id)
+        if serving is not None and serving.sealer is not None and not serving.is_closed:
+            serving.flow.stream.write(serving.sealer.seal(pack_message(message)))
+            self._streams.pump(serving.flow, now_ns)
+
+    def _refuse(self, serving: _Serving, refusal: Refusal, now_ns: int) -> None:
+        self.refused[refusal.reason] = self.refused.get(refusal.reason, 0) + 1
+        self._close(serving, refusal, 0, now_ns)
+
+    def _close(self, serving: _Serving, last: Message, tokens: int, now_ns: int) -> None:
+        self._settle(serving, tokens, now_ns)
+        serving.is_closed = True
+        stream = serving.flow.stream
+        if serving.sealer is not None:
+            stream.write(serving.sealer.seal(pack_message(last), final=True))
+            stream.finish()
+        elif isinstance(last, Refusal):
+            stream.reset(last)
+        self._streams.pump(serving.flow, now_ns)
+
+    def _settle(self, serving: _Serving, tokens: int, now_ns: int) -> None:
+        request, session = serving.request, serving.session
+        if request is None or session is None or serving.is_closed:
+            return
+        self._by_id.pop(request.cap.request_id, None)
+        self._payee.settle(session, request.cap.max_tokens, tokens, now_ns)
+
+    def _drop(self, serving: _Serving, now_ns: int) -> None:
+        """Forget a flow that is gone; its model stops working."""
+        flow = serving.flow
+        self._by_flow.pop((flow.initiator, flow.number), None)
+        if serving.request is not None and not serving.is_closed:
+            self._emit(CancelRequest(serving.request.cap.request_id))
+            self._settle(serving, 0, now_ns)
+
+    def sweep(self, gone: Sequence[Flow], now_ns: int) -> None:
+        """Forget idle flows, and closed ones whose stream is done."""
+        for serving in list(self._by_flow.values()):
+            if serving.flow in gone or serving.flow.closed_ns is not None:
+                self._drop(serving, now_ns)
+
+
+def _ewma(old: int, new: int) -> int:
+    return new if old == 0 else (3 * old + new) // 4
