@@ -47,9 +47,9 @@ for (const file of result.outputFiles) {
 }
 
 const page = readFileSync(join(root, "src/index.html"), "utf8")
-  .replace("{{style}}", urls["style.css"])
-  .replace("{{script}}", urls["app.js"])
-  .replace("{{worker}}", worker);
+  .replaceAll("{{style}}", urls["style.css"])
+  .replaceAll("{{script}}", urls["app.js"])
+  .replaceAll("{{worker}}", worker);
 writeFileSync(join(dist, "index.html"), page);
 cpSync(join(root, "src/icon.svg"), join(dist, "icon.svg"));
 writeFileSync(join(dist, "LICENSES.txt"), licences(Object.keys(result.metafile.inputs)));

@@ -57,7 +57,7 @@ function zonesOf([west, south, east, north]: [number, number, number, number], r
   return polygonToCellsExperimental([ring], resolution, POLYGON_TO_CELLS_FLAGS.containmentOverlapping);
 }
 
-function unpack(columns: Columns, into: Cell[]): void {
+function unpack(columns: Columns, coarser: boolean, into: Cell[]): void {
   columns.h3.forEach((id, k) => {
     into.push({
       id,
@@ -65,6 +65,7 @@ function unpack(columns: Columns, into: Cell[]): void {
       value: columns.value_dbm[k] ?? Number.NaN,
       sd: columns.sd_db[k] ?? Number.NaN,
       measured: columns.measured[k] === 1,
+      coarser,
       count: columns.count[k] ?? 0,
       hotspots: columns.hotspots[k] ?? 0,
       newest: columns.newest_ms[k] ?? 0,
@@ -84,8 +85,8 @@ async function zone(id: string, depth: number): Promise<Cell[]> {
   if (known && tag && known.tag === tag) return known.cells;
   const data = (await answer.json()) as Zone;
   const cells: Cell[] = [];
-  unpack(data.coarser, cells);
-  unpack(data, cells);
+  unpack(data.coarser, true, cells);
+  unpack(data, false, cells);
   if (remembered.size > 400) remembered.clear();
   remembered.set(path, { tag, cells });
   return cells;

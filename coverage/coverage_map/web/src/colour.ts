@@ -4,14 +4,14 @@
 export type Rgba = [number, number, number, number];
 
 const SERVED_DARK: [number, number, number][] = [
-  [14, 96, 110], [20, 138, 142], [45, 183, 158], [122, 220, 146], [205, 241, 132], [255, 250, 190],
+  [15, 116, 128], [22, 156, 152], [52, 196, 160], [126, 224, 146], [206, 242, 132], [255, 250, 190],
 ];
 const SERVED_LIGHT: [number, number, number][] = [
   [126, 205, 190], [64, 176, 170], [24, 143, 152], [14, 108, 134], [22, 74, 112], [28, 42, 88],
 ];
 const BELOW_DARK: [number, number, number][] = [[74, 34, 66], [150, 62, 96]];
 const BELOW_LIGHT: [number, number, number][] = [[238, 196, 206], [222, 128, 148]];
-export const SPAN_DB = 36;
+export const SPAN_DB = 30;
 
 function mix(stops: [number, number, number][], at: number): [number, number, number] {
   const place = Math.min(0.9999, Math.max(0, at)) * (stops.length - 1);
@@ -31,7 +31,8 @@ export function signal(value: number, threshold: number, dark: boolean): [number
 /** Fill of a cell: measured is solid; a prediction is fainter, the fainter the less it is sure. */
 export function fill(value: number, sd: number, measured: boolean, threshold: number, dark: boolean): Rgba {
   const sure = Math.max(0, Math.min(1, 1 - (sd - 4) / 12));
-  const alpha = measured ? 238 : Math.round((value >= threshold ? 120 : 84) + 60 * sure);
+  const fade = Math.max(0.25, 1 + (value - threshold) / 36); // far below, a guess hardly matters
+  const alpha = measured ? 238 : Math.round(value >= threshold ? 120 + 60 * sure : (dark ? 104 : 132) * fade);
   return [...signal(value, threshold, dark), alpha];
 }
 

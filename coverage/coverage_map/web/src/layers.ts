@@ -27,11 +27,15 @@ export function layers(scene: Scene): unknown[] {
       id,
       data,
       getPolygon: (cell) => cell.ring,
-      getFillColor: (cell) => fill(cell.value, cell.sd, cell.measured, threshold, dark),
+      getFillColor: (cell) => {
+        const colour = fill(cell.value, cell.sd, cell.measured, threshold, dark);
+        // A coarser cell says less about any one place in it.
+        if (cell.coarser) colour[3] = 150;
+        return colour;
+      },
       updateTriggers: { getFillColor: [threshold, dark] },
       extensions: extensions as never[],
       extruded: false,
-      _normalize: false,
     });
   return [
     polygons("predicted", scene.predicted, [hatch]),

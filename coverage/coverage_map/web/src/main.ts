@@ -29,11 +29,11 @@ const byCell = new Map<string, Cell>();
 const byIndex = new Map<number, Hotspot>();
 let resolution = 10;
 
+const placed = location.hash.includes("at=");
 const map = new MapLibre({
   container: "map", style: style(scene.dark), center: [0, 25], zoom: 1.6, attributionControl: false,
   maxZoom: 16.5, maxPitch: 60, dragRotate: wide.matches, keyboard: true, hash: "at",
 });
-const placed = location.hash.includes("at=");
 controls(map, wide.matches);
 const overlay = new MapLibreOverlay({ interleaved: false, layers: [], useDevicePixels: Math.min(2, devicePixelRatio) });
 map.addControl(overlay as never);

@@ -13,7 +13,7 @@ export function showStats(value: Stats): void {
   skew = value.now_ms - Date.now();
   text("network", `${value.network} · ${value.preset} rules`);
   text("epoch", count(value.epoch));
-  text("records", `${count(value.ledger.records)} records`);
+  text("records", count(value.ledger.records));
   text("hotspots", count(value.hotspots));
   text("beacons", count(value.beacons_judged));
   text("ai", count(value.ai_requests));

@@ -123,6 +123,7 @@ export interface Cell {
   value: number;
   sd: number;
   measured: boolean;
+  coarser: boolean;
   count: number;
   hotspots: number;
   newest: number;
