@@ -22,7 +22,7 @@ from radio_sim.scenario import PublishedLink, Scenario
 FLOOR_BELOW_NOISE_DB = 8.0
 DERIVED_SNR_DB = 12.0
 DERIVED_LINKS_MAX = 6
-AIMED_SNR_DB = 6.0
+WEAKEST_SNR_DB = 6.0
 
 
 def radios_of(scenario: Scenario) -> Radios:
@@ -56,7 +56,6 @@ def links_of(scenario: Scenario, seed: int) -> Links:
         environment=scenario.radio.environment,
         max_range_m=scenario.radio.max_range_m,
         floor_dbm=noise - FLOOR_BELOW_NOISE_DB,
-        noise_dbm=noise,
         aimed=[
             (index[link.a], index[link.b]) for link in scenario.links if link.kind == "wireless"
         ],
@@ -100,10 +99,10 @@ def _published(
 
 
 def _snr_db(links: Links, a: int, b: int, noise_dbm: float) -> float:
-    """SNR of the weaker direction; owners who aim antennas reach at least AIMED_SNR_DB."""
+    """SNR of the weaker direction; a link that its owners keep up has at least WEAKEST_SNR_DB."""
     there = float(links.rssi_of(a, np.array([b]))[0])
     back = float(links.rssi_of(b, np.array([a]))[0])
-    return max(min(there, back) - noise_dbm, AIMED_SNR_DB)
+    return max(min(there, back) - noise_dbm, WEAKEST_SNR_DB)
 
 
 def _derived(links: Links, noise_dbm: float) -> list[LinkSpec]:

@@ -2,10 +2,9 @@
 
 A pair's loss is 38.901's for its environment: line of sight or not is a field by position held
 against the model's probability (its state decorrelates over 50 m, 38.901 table 7.6.3.1-2), and
-each state has its own shadowing field. A published link is different: its owners aimed antennas
-along a clear line, so its loss is free space's. Where even that leaves it under the margin that a
-1 Mb/s beacon needs, the two antennas get the gain that closes it, up to MAX_AIM_GAIN_DB (a 12 dBi
-panel at each end more than the omnidirectional figure); links beyond that stay as weak as they are.
+each state has its own shadowing field. A published wireless link is different: its owners found a
+clear line and aimed antennas along it, so its loss is free space's. The gain of those antennas is
+the hotspots' own, in the scenario and on the ledger; importers choose what the link needs.
 """
 
 from __future__ import annotations
@@ -28,8 +27,6 @@ Indexes = NDArray[np.int64]
 LOS_DECORRELATION_M = 50.0
 TERMINAL_HEIGHT_MAX_M = 22.5  # upper end of 38.901's UMi and UMa terminals
 TERMINAL_HEIGHT_MIN_M = 1.5
-AIMED_MARGIN_DB = 6.0
-MAX_AIM_GAIN_DB = 24.0
 _CHUNK = 16_384
 
 Loss = Callable[..., Floats]
@@ -93,7 +90,6 @@ def compute_links(
     environment: str = "umi",
     max_range_m: float = 1500.0,
     floor_dbm: float = -102.0,
-    noise_dbm: float = -94.0,
     aimed: Sequence[tuple[int, int]] = (),
 ) -> Links:
     """Mean power of all links above `floor_dbm`; `aimed` pairs are published wireless links."""
@@ -101,7 +97,7 @@ def compute_links(
     loss = _pair_loss_db(radios, pairs, environment, seed)
     if aimed:
         published = np.unique(np.sort(np.asarray(aimed, np.int64), axis=1), axis=0)
-        pairs, loss = _replace(pairs, loss, published, _aimed_loss_db(radios, published, noise_dbm))
+        pairs, loss = _replace(pairs, loss, published, _aimed_loss_db(radios, published))
     return _sparse(radios, pairs, loss, floor_dbm)
 
 
@@ -155,16 +151,13 @@ def _field(
     return values
 
 
-def _aimed_loss_db(radios: Radios, pairs: Indexes, noise_dbm: float) -> Floats:
-    """Free space, less the gain that antennas aimed at each other add where it is needed."""
+def _aimed_loss_db(radios: Radios, pairs: Indexes) -> Floats:
+    """Free space over the slant distance."""
     length = np.hypot(
         _lengths_m(radios, pairs), np.abs(np.diff(radios.height_m[pairs], axis=1))[:, 0]
     )
     hertz = 1e6 * radios.frequency_mhz[pairs[:, 0]].astype(np.float64)
-    loss = pathloss.free_space_db(length, hertz)
-    budget = radios.eirp_dbm[pairs] + radios.gain_dbi[pairs][:, ::-1]
-    short = noise_dbm + AIMED_MARGIN_DB - (budget.min(axis=1) - loss)
-    return np.asarray(loss - np.clip(short, 0.0, MAX_AIM_GAIN_DB), np.float64)
+    return pathloss.free_space_db(length, hertz)
 
 
 def _replace(

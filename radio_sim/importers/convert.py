@@ -4,6 +4,10 @@ In order: links without both ends, doubled and dead ones go; nodes without a pos
 beside their best neighbour that has one (not over a tunnel: its end may be anywhere) or go; nodes
 far from the rest go (a misplaced pin); the box and the number asked for are cut out; what publishes
 one position for several nodes is spread out around it; wireless links too long to be real go.
+
+A published wireless link means a clear line and antennas that reach: both ends get the gain (and
+the EIRP, by as much) that leaves a beacon LINK_MARGIN_DB above the noise over free space. Up to
+3.5 km the ordinary figures do.
 """
 
 from __future__ import annotations
@@ -16,8 +20,17 @@ from statistics import median_low
 from typing import Any
 
 from chain.errors import UserError
+from coverage_map.propagation.link_budget import noise_floor_dbm
+from coverage_map.propagation.pathloss import free_space_db
 from radio_sim.importers.network import RawLink, RawNetwork, RawNode
-from radio_sim.scenario import MAX_SPAN_DEG, NAME_MAX, HotspotSite, PublishedLink, Scenario
+from radio_sim.scenario import (
+    MAX_SPAN_DEG,
+    NAME_MAX,
+    HotspotSite,
+    PublishedLink,
+    RadioSettings,
+    Scenario,
+)
 
 METRES_PER_DEGREE = math.pi / 180.0 * 6_371_007.18
 FAR_M = 100_000.0
@@ -27,6 +40,8 @@ BESIDE_M = 60.0
 SPREAD_M = 52.0
 GOLDEN_ANGLE = math.pi * (3.0 - math.sqrt(5.0))
 HEIGHT_RANGE_M = (2.0, 300.0)
+LINK_MARGIN_DB = 6.0
+MAX_EXTRA_DB = 16.0  # 36 dBm EIRP in all
 PROVIDER_EVERY = 15
 
 Box = tuple[float, float, float, float]  # south, west, north, east
@@ -79,12 +94,15 @@ def convert(
     links = _short(nodes, [link for link in links if link.a in nodes and link.b in nodes], report)
     if not nodes:
         raise UserError("network", "no node with a position remains", "widen --bbox")
-    names = _names(nodes.values())
+    names, extra = _names(nodes.values()), _extra_gain_db(nodes, links)
     report.hotspots = len(nodes)
     report.links.update(link.kind for link in links)
     scenario = Scenario(
         name=name[:NAME_MAX],
-        hotspots=tuple(_site(node, names[node.key], n) for n, node in enumerate(nodes.values())),
+        hotspots=tuple(
+            _site(node, names[node.key], n, extra.get(node.key, 0.0))
+            for n, node in enumerate(nodes.values())
+        ),
         links=tuple(
             PublishedLink(names[link.a], names[link.b], link.kind, link.quality) for link in links
         ),
@@ -221,6 +239,30 @@ def _short(nodes: dict[str, RawNode], links: list[RawLink], report: ImportReport
     return short
 
 
+def _extra_gain_db(nodes: dict[str, RawNode], links: list[RawLink]) -> dict[str, float]:
+    """Gain above the ordinary that each node needs for the longest of its wireless links."""
+    extra: dict[str, float] = {}
+    radio, site = RadioSettings(), HotspotSite("", 0.0, 0.0)
+    noise = float(noise_floor_dbm(noise_figure_db=radio.noise_figure_db))
+    for link in links:
+        if link.kind == "wireless":
+            one, other = nodes[link.a], nodes[link.b]
+            length = math.hypot(
+                _apart_m(_place(one), _place(other)), _height_m(one) - _height_m(other)
+            )
+            loss = float(free_space_db(length, 1e6 * radio.frequency_mhz))
+            short = noise + LINK_MARGIN_DB - (site.eirp_dbm + site.gain_dbi - loss)
+            each = min(MAX_EXTRA_DB, math.ceil(max(0.0, short)) / 2.0)
+            for key in (link.a, link.b):
+                extra[key] = max(extra.get(key, 0.0), each)
+    return extra
+
+
+def _height_m(node: RawNode) -> float:
+    low, high = HEIGHT_RANGE_M
+    return 8.0 if node.height_m is None else round(min(high, max(low, node.height_m)), 1)
+
+
 def _place(node: RawNode) -> tuple[float, float]:
     if node.position is None:
         raise ValueError(f"node {node.key} has no position")
@@ -254,9 +296,13 @@ def _names(nodes: Iterable[RawNode]) -> dict[str, str]:
     return names
 
 
-def _site(node: RawNode, name: str, number: int) -> HotspotSite:
+def _site(node: RawNode, name: str, number: int, extra_db: float) -> HotspotSite:
     latitude, longitude = _place(node)
-    low, high = HEIGHT_RANGE_M
-    height = 8.0 if node.height_m is None else min(high, max(low, node.height_m))
-    roles = ("access", "relay", "provider") if number % PROVIDER_EVERY == 0 else ("access", "relay")
-    return HotspotSite(name, latitude, longitude, height_m=round(height, 1), roles=roles)
+    usual = HotspotSite(name, latitude, longitude)
+    return replace(
+        usual,
+        height_m=_height_m(node),
+        eirp_dbm=usual.eirp_dbm + extra_db,
+        gain_dbi=usual.gain_dbi + extra_db,
+        roles=(*usual.roles, "provider") if number % PROVIDER_EVERY == 0 else usual.roles,
+    )
