@@ -1,0 +1,214 @@
+"""`wavecomb sim`: run a scenario in virtual time, import networks, make telemetry, run it live."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from chain.errors import EXIT_OK, UserError
+from chain.io_terminal import Progress, print_json
+from radio_sim.assemble import backhaul_of, links_of
+from radio_sim.importers.convert import Box, ImportReport, convert
+from radio_sim.importers.io_files import FORMATS, read_network
+from radio_sim.importers.meshnet_lab import AXES
+from radio_sim.io_scenario import load_scenario
+from radio_sim.scenario import Scenario, format_scenario, parse_scenario
+from radio_sim.telemetry import COLUMNS, GATEWAY_EVERY, Telemetry
+
+DESCRIPTION = "Simulate a network of hotspots: the same daemons, on radios that exist in software."
+MAX_TELEMETRY_ROWS = 50_000_000
+EXAMPLES = """examples:
+  wavecomb sim run builtin:city --minutes 10
+  wavecomb sim run builtin:city:1000:7 --hours 1 --json
+  wavecomb sim import meshviewer.json -o town.toml
+  wavecomb sim import nodes.json links.json --bbox 40.68,-74.02,40.74,-73.96 -o nyc.toml
+  wavecomb sim telemetry builtin:city --seconds 7200 -o links.csv
+  wavecomb sim live --help
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point of `wavecomb sim`."""
+    arguments = list(argv)
+    if arguments[:1] == ["live"]:
+        live = importlib.import_module("radio_sim.io_live")
+        return int(live.main(arguments[1:]))
+    options = _parser().parse_args(arguments)
+    commands = {"run": _run, "import": _import, "telemetry": _telemetry}
+    return commands[options.command](options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="wavecomb sim",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands)
+    _add_import(commands)
+    _add_telemetry(commands)
+    commands.add_parser("live", help="run a scenario live, on radio devices of the kernel (root)")
+    return parser
+
+
+def _add_run(commands: Any) -> None:
+    run = commands.add_parser("run", help="run a scenario in virtual time, ledger included")
+    run.add_argument("scenario", help="builtin:city[:HOTSPOTS[:SEED]] or a TOML file")
+    duration = run.add_mutually_exclusive_group()
+    duration.add_argument("--hours", type=float)
+    duration.add_argument("--minutes", type=float)
+    duration.add_argument("--seconds", type=float)
+    run.add_argument("--seed", type=int, default=1, help="same seed, same run (default 1)")
+    run.add_argument("--preset", default="testbed", help="mainnet, testbed or minimal")
+    run.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _add_import(commands: Any) -> None:
+    read = commands.add_parser("import", help="make a scenario of a published network")
+    read.add_argument("files", nargs="+", type=Path, metavar="FILE", help="plain, .gz or .xz")
+    read.add_argument("--format", choices=FORMATS, default="auto")
+    read.add_argument("--axis", choices=AXES, default="auto", help="what (x, y) of meshnet-lab are")
+    read.add_argument("--largest", type=int, metavar="N", help="keep the N best connected nodes")
+    read.add_argument("--bbox", help="keep SOUTH,WEST,NORTH,EAST in degrees")
+    read.add_argument("--name", help="name of the scenario (default: the first file's)")
+    read.add_argument("-o", "--output", type=Path, required=True, help="scenario to write")
+    read.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def _add_telemetry(commands: Any) -> None:
+    tell = commands.add_parser("telemetry", help="make link telemetry to train the forecast on")
+    tell.add_argument("scenario", help="builtin:city[:HOTSPOTS[:SEED]] or a TOML file")
+    tell.add_argument("--seconds", type=int, default=7200, help="length (default 7200)")
+    tell.add_argument("--step", type=int, default=5, help="seconds between samples (default 5)")
+    tell.add_argument("--start-hour", type=float, default=17.0, help="of the day (default 17)")
+    tell.add_argument("--seed", type=int, default=1)
+    tell.add_argument("-o", "--output", type=Path, required=True, help="CSV to write")
+    tell.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Run in virtual time and print what came of it."""
+    seconds = _seconds(options)
+    scenario = load_scenario(options.scenario)
+    params = importlib.import_module("chain.params").PRESETS
+    if options.preset not in params:
+        raise UserError("--preset", f"no {options.preset!r}", f"use one of {', '.join(params)}")
+    fleet = importlib.import_module("radio_sim.fleet").build_fleet(
+        scenario, options.seed, options.preset
+    )
+    started = time.perf_counter()
+    progress = Progress(scenario.name[:24], round(seconds), quiet=options.json)
+    fleet.run(seconds, progress.update)
+    progress.close()
+    result = {"scenario": scenario.name, "seed": options.seed, "preset": options.preset}
+    result |= dataclasses.asdict(fleet.summary())
+    result["realtime_factor"] = round(seconds / max(1e-9, time.perf_counter() - started), 1)
+    _print(result, options.json)
+    return EXIT_OK
+
+
+def _seconds(options: argparse.Namespace) -> float:
+    seconds: float = 600.0
+    for name, unit in (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0)):
+        value = getattr(options, name)
+        if value is not None:
+            seconds = value * unit
+            if not 0 < seconds <= 31 * 86_400:
+                raise UserError(f"--{name}", f"{value:g} is out of range", "use up to 31 days")
+    return seconds
+
+
+def _import(options: argparse.Namespace) -> int:
+    """Import a published network."""
+    missing = [path for path in options.files if not path.is_file()]
+    if missing:
+        raise UserError("FILE", f"no file {str(missing[0])!r}", "name existing files")
+    if options.largest is not None and options.largest < 1:
+        raise UserError("--largest", f"{options.largest} is too few", "use 1 or more")
+    network = read_network(options.files, options.format, options.axis)
+    name = options.name or options.files[0].name.split(".")[0]
+    scenario, report = convert(
+        network, name=name, largest=options.largest, bbox=_box(options.bbox)
+    )
+    text = format_scenario(scenario)
+    parse_scenario(text, str(options.output))  # what we write, we must be able to read
+    options.output.write_text(text, encoding="utf-8")
+    if options.json:
+        print_json({"output": str(options.output), **report.as_json()})
+    else:
+        print(_report_text(report, options.output))
+    return EXIT_OK
+
+
+def _box(text: str | None) -> Box | None:
+    if text is None:
+        return None
+    try:
+        south, west, north, east = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError("--bbox", f"{text!r} is no box", "use SOUTH,WEST,NORTH,EAST") from None
+    if not (south < north and west < east):
+        raise UserError("--bbox", f"{text!r} is empty", "use SOUTH,WEST,NORTH,EAST")
+    return (south, west, north, east)
+
+
+def _report_text(report: ImportReport, output: Path) -> str:
+    links = ", ".join(f"{count} {kind}" for kind, count in sorted(report.links.items()))
+    lines = [
+        f"{report.format}: {report.nodes_read} nodes and {report.links_read} links read",
+        f"{output}: {report.hotspots} hotspots, links: {links or 'none'}",
+        f"placed beside a neighbour, having no position: {report.placed}",
+        f"spread around a position that several share: {report.spread}",
+    ]
+    reasons = sorted(report.as_json()["dropped"].items())
+    lines += [f"left out: {count} x {why}" for why, count in reasons]
+    return "\n".join(lines + report.notes)
+
+
+def _telemetry(options: argparse.Namespace) -> int:
+    """Write a day's telemetry as CSV."""
+    if not (1 <= options.step <= 3600 and options.seconds >= options.step):
+        raise UserError("--step", f"{options.step} does not fit", "use 1 to --seconds")
+    scenario = load_scenario(options.scenario)
+    backhaul = backhaul_of(scenario, links_of(scenario, options.seed), options.seed)
+    if not backhaul.links:
+        raise UserError("scenario", "it has no backhaul link", "add [[link]] or move hotspots")
+    rows = 2 * len(backhaul.links) * (options.seconds // options.step)
+    if rows > MAX_TELEMETRY_ROWS:
+        raise UserError("--seconds", f"{rows} rows", f"stay below {MAX_TELEMETRY_ROWS}")
+    model = Telemetry(
+        len(scenario.hotspots), backhaul.links, gateways_of(scenario), options.seed
+    )
+    progress = Progress("telemetry", rows, quiet=options.json)
+    written = 0
+    with options.output.open("w", encoding="ascii", newline="") as file:
+        file.write(",".join(COLUMNS) + "\n")
+        for part in model.samples(options.seconds, options.step, options.start_hour):
+            file.write("".join(",".join(map(str, row)) + "\n" for row in part.tolist()))
+            written += len(part)
+            progress.update(written)
+    progress.close()
+    result = {"output": str(options.output), "rows": written, "links": 2 * len(backhaul.links)}
+    _print(result, options.json)
+    return EXIT_OK
+
+
+def gateways_of(scenario: Scenario) -> list[int]:
+    """Hotspots whose role says so; else every fifteenth."""
+    named = [n for n, site in enumerate(scenario.hotspots) if "gateway" in site.roles]
+    return named or list(range(0, len(scenario.hotspots), GATEWAY_EVERY))
+
+
+def _print(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+        return
+    for key, value in result.items():
+        print(f"{key:<20} {value}")
