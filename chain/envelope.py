@@ -1,7 +1,8 @@
 """How strong a reception may be: bounds of path loss by band and distance, in centi-dB.
 
-The two tables are printed by `python -m coverage_map.propagation.envelope`, which says where they come
-from. A bucket is a quarter of an octave of distance: from 4/4, 5/4, 6/4, 7/4 of a power of two metres.
+The two tables are printed by `python -m coverage_map.propagation.envelope`, which says where they
+come from. A bucket is a quarter of an octave of distance: from 4/4, 5/4, 6/4, 7/4 of a power of
+two metres.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def bucket_of(distance_m: int) -> int:
 
 def loss_bounds_cdb(band: int, nearest_m: int, farthest_m: int) -> tuple[int, int]:
     """Least and most path loss, in centi-dB, of a link whose length lies between two distances."""
-    return SMALLEST_LOSS_CDB[band][bucket_of(nearest_m)], LARGEST_LOSS_CDB[band][bucket_of(farthest_m)]
+    return SMALLEST_LOSS_CDB[band][bucket_of(nearest_m)], LARGEST_LOSS_CDB[band][
+        bucket_of(farthest_m)
+    ]
 
 
 SMALLEST_LOSS_CDB = (

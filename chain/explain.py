@@ -29,7 +29,7 @@ Inputs = dict[str, int | str]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One rule applied to one reception; `margin` is how far it passed (negative: failed), if a number."""
+    """One rule applied to one reception; `margin`: by how much it passed (negative: failed)."""
 
     rule: str
     passed: bool

@@ -1,4 +1,4 @@
-"""The audit: derive every block, verdict, payment and balance again from the wires alone, and compare.
+"""The audit: derive every block, verdict, payment and balance again from the wires, and compare.
 
 The wires are replayed, signatures checked, into an empty ledger that saves to an empty database in
 memory; then both databases must be equal, row by row and type by type. What differs first is named.
@@ -131,7 +131,9 @@ def _header_problem(store: Store) -> Audit | None:
         )
         for name, value, wanted in columns:
             if not _same(value, wanted):
-                return Audit(False, f"{where} column {name}", f"is {_show(value)}, not {_show(wanted)}")
+                return Audit(
+                    False, f"{where} column {name}", f"is {_show(value)}, not {_show(wanted)}"
+                )
     return None
 
 

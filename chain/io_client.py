@@ -126,7 +126,7 @@ _HEX = {"network_id", "mix", "log_root", "state_root", "key", "owner", "anchor",
 
 
 def _build(cls: type[Any], value: dict[str, Any]) -> Any:
-    """A typed result from JSON: hexadecimal to bytes, cells to integers, unknown members ignored."""
+    """A typed result from JSON: hexadecimal to bytes, cells to integers, unknown members left."""
     converted: dict[str, Any] = {}
     for name in cls.__dataclass_fields__:
         item = value[name]

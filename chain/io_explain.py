@@ -9,7 +9,7 @@ from chain import wire
 from chain.errors import EXIT_FAILED, UserError
 from chain.explain import explain_beacon
 from chain.io_store import Store
-from chain.ledger import Ledger, Sealed
+from chain.ledger import Ledger
 from chain.records import Refusal
 from chain.rules.verdicts import REASONS, Judgement
 
@@ -55,7 +55,7 @@ def damaged(store: Store, problem: str) -> UserError:
 
 
 def find_judgement(store: Store, epoch: int, ledger: Ledger | None = None) -> Judgement | None:
-    """The judgement on an epoch: a recent one from memory, an older one by replaying the records."""
+    """The judgement on an epoch: recent ones from memory, older ones by replaying the records."""
     if ledger is not None and (recent := ledger.verdicts(epoch)):
         return recent
     return load_ledger(store, until_epoch=epoch + 1).verdicts(epoch)

@@ -18,7 +18,9 @@ from chain.errors import EXIT_FAILED, UserError
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+def json_response(
+    value: Any, *, status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
     """A compact JSON response."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return web.json_response(text=text, status=status, headers=headers)
@@ -103,7 +105,9 @@ def _remove_dead_socket(path: str) -> None:
             os.unlink(path)
             return
     raise UserError(
-        "unix", f"{path} is served by another process", "stop it or take another path",
+        "unix",
+        f"{path} is served by another process",
+        "stop it or take another path",
         exit_code=EXIT_FAILED,
     )
 

@@ -39,7 +39,7 @@ class DurableLedger:
 
     @classmethod
     def open(cls, directory: Path) -> DurableLedger:
-        """Open the ledger in a directory; UserError if there is none, or it is damaged or in use."""
+        """Open the ledger in a directory; UserError if there is none, if damaged or in use."""
         store = Store.open(directory / DATABASE)
         _lock(directory)
         ledger = load_ledger(store)
@@ -112,7 +112,7 @@ class Sequencer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def submit(self, wires: list[bytes]) -> list[SubmitResult]:
-        """The answers to records, once they are on the disk; UserError (503) if the disk refuses."""
+        """Answer records once they are on the disk; UserError (503) if the disk refuses."""
         answer: asyncio.Future[list[SubmitResult]] = asyncio.get_running_loop().create_future()
         self._waiting.append((wires, answer))
         self._arrived.set()
@@ -135,9 +135,9 @@ class Sequencer:
             self.fault = str(error)
             for _, answer in batch:
                 if not answer.done():
-                    answer.set_exception(UserError(
-                        error.field, error.problem, error.remedy, status=error.status
-                    ))
+                    answer.set_exception(
+                        UserError(error.field, error.problem, error.remedy, status=error.status)
+                    )
             return
         for request, answer in batch:
             own = [next(results) for _ in request]

@@ -1,4 +1,4 @@
-"""The ledger's HTTP service: a thin skin over the sequencer. docs/ledger-api.md describes every path."""
+"""The ledger's HTTP service, a thin skin over the sequencer; docs/ledger-api.md has every path."""
 
 from __future__ import annotations
 
@@ -156,9 +156,7 @@ async def get_hotspot(request: web.Request) -> web.Response:
     index = int(text) if short else state.index_of.get(_hex(text, "id"), -1)
     if not 0 <= index < len(state.hotspots):
         raise _missing("id", text)
-    return json_response(
-        views.hotspot_json(state.hotspots[index], compute_trust_ppm(state)[index])
-    )
+    return json_response(views.hotspot_json(state.hotspots[index], compute_trust_ppm(state)[index]))
 
 
 async def get_account(request: web.Request) -> web.Response:
@@ -310,5 +308,3 @@ def _explain_old(path: str, identifier: str) -> dict[str, Any]:
 async def get_stats(request: web.Request) -> web.Response:
     """Totals."""
     return json_response(views.stats_json(_durable(request).ledger))
-
-

@@ -1,7 +1,8 @@
 """The ledger on disk: SQLite, write-ahead log, synchronous=FULL.
 
-`blocks` and `records` are the ledger; `verdicts`, `beacons`, `payments` and `balances` are derived from
-it, for queries. A block is saved whole or not at all, and `append` returns once it is on the disk.
+`blocks` and `records` are the ledger; `verdicts`, `beacons`, `payments` and `balances` are derived
+from it, for queries. A block is saved whole or not at all, and `append` returns once it is on the
+disk.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +86,11 @@ class Store:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, read_only: bool = False) -> Store:
-        """Open a database that exists; UserError if it is missing, damaged or of another version."""
+        """Open a database; UserError if it is missing, damaged or of another version."""
         if not Path(path).is_file():
-            raise UserError("database", f"{path}: no such file", "run: wavecomb chain init --dir DIR")
+            raise UserError(
+                "database", f"{path}: no such file", "run: wavecomb chain init --dir DIR"
+            )
         try:
             connection = _connect(Path(path), read_only)
             version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -155,11 +159,7 @@ class Store:
         first = 0 if row[0] is None else row[0] + 1
         self._insert(
             "payments",
-            (
-                (first + i, height, p.epoch, p.kind, p.account, p.hotspot, p.cell, p.amount_ucr)
-                + (p.source,)
-                for i, p in enumerate(payments)
-            ),
+            ((first + i, height, *astuple(p)) for i, p in enumerate(payments)),
         )
 
     def blocks(self) -> Iterator[Block]:
@@ -191,7 +191,7 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         return connection
     has_log = path.with_name(path.name + "-wal").exists()
-    options = "mode=ro" if has_log or os.access(path.parent, os.W_OK) else "immutable=1"
+    options = "mode=ro" if has_log else "immutable=1"  # without a log nobody has it open
     uri = f"{path.resolve().as_uri()}?{options}"
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
 

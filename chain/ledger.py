@@ -1,7 +1,7 @@
-"""The ledger engine: wires in, answers and blocks out. Pure: the service and the simulator share it.
+"""The ledger engine: wires in, answers and blocks out; pure, for service and simulator alike.
 
-Refused records leave no trace; accepted ones form a block per `submit`. A tick that ends an epoch makes
-a block without records, so that every epoch's outcome is under a header.
+Refused records leave no trace; accepted ones form a block per `submit`. A tick that ends an epoch
+makes a block without records, so that every epoch's outcome is under a header.
 """
 
 from __future__ import annotations
@@ -123,9 +123,7 @@ class Ledger:
             previous=previous.hash() if previous else bytes(32),
         )
         self._judgements.extend(effects.verdicts)
-        block = Block(
-            self.head.height, state.epoch, state.time_ms, tuple(raw for raw, _ in kept)
-        )
+        block = Block(self.head.height, state.epoch, state.time_ms, tuple(raw for raw, _ in kept))
         sealed = Sealed(self.head, block, tuple(result for _, result in kept), effects, balances)
         if self.on_block:
             self.on_block(sealed)

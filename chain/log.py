@@ -1,7 +1,7 @@
 """The log: RFC 6962 (and 9162) hashing, roots, inclusion and consistency proofs.
 
-Leaf hash SHA-256(0x00 | record), node hash SHA-256(0x01 | left | right), unbalanced trees split at the
-largest power of two below their size (RFC 6962, 2.1).
+Leaf hash SHA-256(0x00 | record), node hash SHA-256(0x01 | left | right), unbalanced trees split at
+the largest power of two below their size (RFC 6962, 2.1).
 """
 
 from __future__ import annotations
@@ -149,7 +149,9 @@ def verify_inclusion(index: int, size: int, leaf: bytes, proof: list[bytes], roo
         raise ProofError("the proof does not lead to the root")
 
 
-def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: list[bytes]) -> None:
+def verify_consistency(
+    old: int, new: int, old_root: bytes, new_root: bytes, proof: list[bytes]
+) -> None:
     """Check that a tree is a prefix of a later one (RFC 9162, 2.1.4.2); ProofError if not shown."""
     if not 0 < old <= new:
         raise ProofError(f"nothing can be shown between {old} and {new} leaves")

@@ -75,7 +75,7 @@ class Params:
     trust_edge_cap: int = 4
     # Before the first settlement: mutual hearing within this many hops of a seed.
     trust_hops: int = 16
-    # A witness counts from a millionth of the mean trust on: far hotspots have that, unlinked rings 0.
+    # A witness counts from a millionth of the mean trust on: far hotspots do, unlinked rings don't.
     trust_floor_ppm: int = 1
     # A network without seeds trusts everybody: for trials on one machine only.
     may_lack_seeds: bool = True

@@ -1,8 +1,8 @@
 """The live state of the ledger: all that rules read and write. Integers and bytes only.
 
 `touched` lists what changed since the last state root, so that a block of one record costs a few
-hashes. Everything in `LIVE` tables is committed to by the root; caches and statistics are not, since
-they follow from the records.
+hashes. Everything in `LIVE` tables is committed to by the root; caches and statistics are not,
+since they follow from the records.
 """
 
 from __future__ import annotations

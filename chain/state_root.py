@@ -1,7 +1,8 @@
 """The state root: a Merkle tree per large table with a slot per entry, a digest per small table.
 
-Slots are handed out in order of first appearance and never reused, so a changed entry costs one leaf
-and log2(n) nodes. Hashing is that of RFC 6962; missing leaves of the padded tree are 32 zero bytes.
+Slots are handed out in order of first appearance and never reused, so a changed entry costs one
+leaf and log2(n) nodes. Hashing is that of RFC 6962; missing leaves of the padded tree are 32 zero
+bytes.
 """
 
 from __future__ import annotations
@@ -110,7 +111,9 @@ class StateRoot:
 
     def update(self, state: State) -> bytes:
         """Hash what was touched since the last call; the new root."""
-        for table, key in sorted(state.touched, key=lambda entry: (entry[0], _slot(state, entry[1]))):
+        for table, key in sorted(
+            state.touched, key=lambda entry: (entry[0], _slot(state, entry[1]))
+        ):
             if table in TREES:
                 self._trees[table].set(_slot(state, key), TREES[table](state, key))
             else:

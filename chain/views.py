@@ -1,4 +1,4 @@
-"""The live state as JSON values, for the HTTP API and the commands. Keys and hashes are hexadecimal."""
+"""The live state as JSON values, for the HTTP API and the commands; keys are hexadecimal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 
 def head_json(ledger: Ledger) -> Json:
-    """Where the ledger stands, with the mix of the current epoch and the time that its epochs take."""
+    """Where the ledger stands, with the mix of the current epoch and the length of epochs."""
     head, state, params = ledger.head, ledger.state, ledger.params
     return {
         "network_id": ledger.network_id.hex(),
@@ -118,9 +118,7 @@ def account_json(state: State, account: bytes) -> Json:
         "account": account.hex(),
         "balance_ucr": state.accounts.get(account, 0),
         "bonds_ucr": sum(hotspot.bond_ucr for hotspot in owned),
-        "escrow_ucr": sum(
-            s.escrow_ucr for s in state.sessions.values() if s.account == account
-        ),
+        "escrow_ucr": sum(s.escrow_ucr for s in state.sessions.values() if s.account == account),
         "hotspots": [hotspot.index for hotspot in owned],
     }
 

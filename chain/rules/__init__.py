@@ -1,1 +1,1 @@
-"""The rules of the ledger, one file per subject; verbs: is_ tests, get_ reads, compute_ derives, process_ changes."""
+"""The rules, one file per subject: is_ tests, get_ reads, compute_ derives, process_ changes."""

@@ -1,7 +1,8 @@
 """The state transition: apply(block, state) -> state'.
 
-A block is a time and the wires that were accepted at that time. Before its records are processed, every
-epoch that ended since is closed, in order: mix, verdicts, links, and every so often a settlement.
+A block is a time and the wires that were accepted at that time. Before its records are processed,
+every epoch that ended since is closed, in order: mix, verdicts, links, and every so often a
+settlement.
 """
 
 from __future__ import annotations
@@ -114,9 +115,7 @@ def process_time(state: State, time_ms: int, pairs: PairCache) -> Effects:
     return effects
 
 
-def process_wire(
-    state: State, raw: bytes, verify: Verify, effects: Effects
-) -> SubmitResult:
+def process_wire(state: State, raw: bytes, verify: Verify, effects: Effects) -> SubmitResult:
     """Decode and process one wire; the state is as before if it is refused."""
     signed = wire.decode(raw)
     if isinstance(signed, Refusal):
@@ -143,7 +142,7 @@ def process_record(state: State, signed: Signed, verify: Verify, effects: Effect
 
 
 def process_epoch_close(state: State, effects: Effects, pairs: PairCache) -> None:
-    """Close the current epoch E: R_(E+1), verdicts on E-1, links, and a settlement if one is due."""
+    """Close the current epoch E: R_(E+1), verdicts on E-1, links, a settlement if one is due."""
     process_mix(state)
     if state.epoch >= 1:
         process_verdicts(state, effects, pairs)

@@ -41,8 +41,8 @@ def get_message_refusal(
     if not state.epoch - params.late_epochs <= message.epoch <= state.epoch:
         return Refusal(
             "wrong_epoch",
-            f"epoch: {message.epoch} is outside {state.epoch - params.late_epochs} to {state.epoch};"
-            " check the clock",
+            f"epoch: {message.epoch} is not from {state.epoch - params.late_epochs} to"
+            f" {state.epoch}; check the clock",
         )
     if len(message.report) > params.max_receptions * RECEPTION_BYTES:
         return Refusal("over_cap", f"report: at most {params.max_receptions} receptions; drop some")
@@ -89,7 +89,9 @@ def get_reveal_refusal(state: State, message: EpochMessage, chain: Chain) -> Ref
         )
     newer, older = (message.reveal, chain.tip) if gap >= 0 else (chain.tip, message.reveal)
     if compute_link_back(newer, abs(gap)) != older:
-        return Refusal("bad_reveal", f"reveal: does not lead to the link of epoch {chain.tip_epoch}")
+        return Refusal(
+            "bad_reveal", f"reveal: does not lead to the link of epoch {chain.tip_epoch}"
+        )
     return None
 
 

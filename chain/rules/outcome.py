@@ -30,7 +30,8 @@ LATE = "late"
 class Payment:
     """Credits that moved at a claim or a settlement: to whom, for what, and whose burn paid for it.
 
-    `source` is the owner whose burn it is (empty for the bootstrap); `cell` 0 where none is concerned.
+    `source` is the owner whose burn it is (empty for the bootstrap); `cell` 0 where none is
+    concerned.
     """
 
     epoch: int

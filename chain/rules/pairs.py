@@ -1,4 +1,4 @@
-"""What is true of a witness and a beaconer as long as neither moves: distance, and how strong is plausible."""
+"""What is true of two hotspots as long as neither moves: distance, and plausible strength."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from chain.geo import cell_resolution, distance_m
 from chain.records import Registration
 from chain.state import Assertion
 
-# The farthest that a point of an H3 cell lies from its centre, in m, by resolution: a hexagon's edge
-# (h3geo.org, average edge lengths 1,406 / 531 / 201 / 76 m) and a fifth more for the distorted ones.
+# The farthest that a point of an H3 cell lies from its centre, in m, by resolution: the edge of a
+# hexagon (h3geo.org, averages 1,406 / 531 / 201 / 76 m) and a fifth more for the distorted ones.
 CELL_RADIUS_M = {7: 1_690, 8: 640, 9: 242, 10: 92}
 MAX_PAIRS = 1_000_000
 
@@ -45,7 +45,7 @@ def compute_pair(witness: Registration, beaconer: Registration) -> Pair:
 
 
 class PairCache:
-    """Pairs by the records that asserted them; forgets everything rather than grow without bound."""
+    """Pairs by the records that asserted them; forgets them all rather than grow without bound."""
 
     def __init__(self) -> None:
         self._pairs: dict[tuple[bytes, bytes], Pair] = {}

@@ -1,4 +1,4 @@
-"""Registrations: a hotspot's key, place, radio and hash chain; they bind epochs ahead and lock a bond."""
+"""Registrations: key, place, radio and hash chain; they bind epochs ahead and lock a bond."""
 
 from __future__ import annotations
 

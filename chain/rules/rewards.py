@@ -1,4 +1,4 @@
-"""Settlement: what coverage and witnessing earn. docs/rewards.md has the formula and a worked table."""
+"""Settlement: what coverage and witnessing earn; docs/rewards.md has a worked table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ NO_PAYER = b""
 def process_counted(state: State, judgement: Judgement) -> None:
     """Add an epoch's counted receptions to what the next settlement pays for.
 
-    A beacon that is heard in a cell covers that cell. Witnesses are paid for what others corroborate.
+    A beacon that is heard in a cell covers that cell. Witnesses are paid for what others
+    corroborate.
     """
     counted = list(get_counted(judgement))
     hearers: dict[tuple[int, int], int] = {}
@@ -138,7 +139,7 @@ def process_pools(state: State, work: dict[int, CellWork], effects: Effects) -> 
 
 
 def process_bootstrap(state: State, work: dict[int, CellWork], effects: Effects) -> None:
-    """Mint the bootstrap: an equal share per covered cell, capped; what no cell takes isn't minted."""
+    """Mint the bootstrap: an equal, capped share per covered cell; the rest isn't minted."""
     covered = [cell for cell, cell_work in work.items() if cell_work.coverage]
     if not covered:
         return

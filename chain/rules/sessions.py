@@ -1,4 +1,4 @@
-"""Relay and AI money: escrow at the opening, cumulative receipts signed by both ends, burn at the claim."""
+"""Relay and AI money: escrow at the opening, receipts signed by both ends, burn at the claim."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def get_opening_refusal(
     if held < opening.cap_ucr:
         return Refusal(
             "insufficient_balance",
-            f"cap_ucr: {opening.cap_ucr}, but the payer's account holds {held}; deposit or lower it",
+            f"cap_ucr: {opening.cap_ucr}, but the account holds {held}; deposit or lower it",
         )
     return None
 
@@ -170,7 +170,7 @@ def compute_burn(state: State, session: Session, receipt: Receipt) -> Burn:
 
 
 def process_receipt(state: State, receipt: Receipt, effects: Effects) -> None:
-    """Burn a receipt's part of the escrow: payee at once, the payer's cell pool, the fee destroyed."""
+    """Burn a receipt's part of the escrow."""
     session = state.sessions[receipt.session]
     burn = compute_burn(state, session, receipt)
     count_receipt(state, session, receipt, burn)

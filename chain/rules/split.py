@@ -17,12 +17,14 @@ class Split:
 def compute_split(amount: int, weights: Sequence[int]) -> Split:
     """Split an amount by weights; ties of remainders go to the earlier. ValueError for no weight.
 
-    Everybody gets the floor of its exact share; the units left over, fewer than there are weights, go
-    one each to the largest remainders.
+    Everybody gets the floor of its exact share; the units left over, fewer than there are weights,
+    go one each to the largest remainders.
     """
     total = sum(weights)
     if amount < 0 or total <= 0 or min(weights) < 0:
-        raise ValueError("a split needs an amount and weights that are not negative, and one above 0")
+        raise ValueError(
+            "a split needs an amount and weights that are not negative, and one above 0"
+        )
     shares = [amount * weight // total for weight in weights]
     dust = amount - sum(shares)
     remainders = sorted(range(len(weights)), key=lambda i: (-(amount * weights[i] % total), i))

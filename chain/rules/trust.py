@@ -35,7 +35,7 @@ def get_seed_indexes(state: State) -> list[int]:
 
 
 def compute_trust(links: Links, seeds: list[int], before: list[int], params: Params) -> list[int]:
-    """Trust per hotspot index, out of TOTAL: `trust_rounds` power iterations from what it was before.
+    """Trust per hotspot index, out of TOTAL: `trust_rounds` power iterations from the last one.
 
     t' = (1 - d) s + d * sum over neighbours j of t_j * w_ij / sum of j's weights, rounded down.
     """
@@ -78,7 +78,7 @@ def process_trust(state: State) -> None:
 
 
 def compute_trust_ppm(state: State) -> list[int]:
-    """Weight per hotspot index: its trust against the mean of those who have any, at most FULL_PPM."""
+    """Weight per hotspot index: its trust against the mean of who has any, at most FULL_PPM."""
     reached = sum(1 for hotspot in state.hotspots if hotspot.trust)
     return [min(FULL_PPM, FULL_PPM * reached * h.trust // TOTAL) for h in state.hotspots]
 

@@ -1,9 +1,9 @@
 """Which receptions count: the named rules of proof of coverage.
 
-When epoch e+1 closes, the ledger holds for every hotspot the commit to what it heard in e, the report
-itself, the secret x_e that its own beacons were made of, and R_(e+2), which nobody could foresee when
-the reports were committed. Every reception passes the rules below in order; the first that fails is
-its verdict, and a reception that fails none of them counts.
+When epoch e+1 closes, the ledger holds for every hotspot the commit to what it heard in e, the
+report itself, the secret x_e that its own beacons were made of, and R_(e+2), which nobody could
+foresee when the reports were committed. Every reception passes the rules below in order; the first
+that fails is its verdict, and a reception that fails none of them counts.
 
 | group | when | rules |
 |---|---|---|
@@ -232,7 +232,7 @@ EpochVerdicts = Judgement
 
 
 def get_judgement(state: State, epoch: int, pairs: PairCache) -> Judgement:
-    """Lay out an epoch for judgement: needs R_epoch, R_(epoch+2) and the inboxes of it and the next."""
+    """Lay out an epoch for judgement; R_epoch, R_(epoch+2) and both inboxes must be there."""
     reports = state.inbox.get(epoch + 1, {})
     bound = ((h.index, h.assertion_at(epoch)) for h in state.hotspots)
     assertions = {index: assertion for index, assertion in bound if assertion is not None}
@@ -261,9 +261,7 @@ def compute_beaconer(judgement: Judgement, assertion: Assertion, message: OnTime
         assertion,
         secret,
         tuple(tag_of(answer(secret, judgement.epoch, n)) for n in numbers),
-        tuple(
-            100 * power_step_db(secret, judgement.mix, n) if sets_power else 0 for n in numbers
-        ),
+        tuple(100 * power_step_db(secret, judgement.mix, n) if sets_power else 0 for n in numbers),
         get_weight(assertion.registration),
     )
 
@@ -423,9 +421,7 @@ def get_beacon_verdicts(judgement: Judgement) -> list[BeaconVerdict]:
     ]
 
 
-def get_beacon_verdict(
-    judgement: Judgement, beacon: tuple[int, int], reasons: Counter[str]
-) -> str:
+def get_beacon_verdict(judgement: Judgement, beacon: tuple[int, int], reasons: Counter[str]) -> str:
     """One word for a beacon."""
     if beacon[0] not in judgement.beaconers:
         return "unrevealed"
