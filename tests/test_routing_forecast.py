@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from chain.errors import UserError
 from chain.records import Refusal
+from routing.crossval import cross_validate, fold_split
 from routing.evaluation import conformal_offset, pinball, score
 from routing.features import FEATURES, WINDOW
 from routing.forecast import Forecaster
@@ -162,3 +163,18 @@ def test_scores_by_hand():
     assert result.pinball90 == pytest.approx((0.1 * 10 + 0.9 * 10) / 30)
     assert result.coverage90 == 0.5
     assert pinball(truth, truth, 0.9) == 0.0
+
+
+def test_cross_validation_never_trains_on_the_trace_that_it_tests():
+    parts = fold_split(series(), fold=1, folds=4, horizon=5)
+    links = {one.link for one in series()}
+    tested = set(parts.test.links)
+    assert tested and tested.isdisjoint(parts.fit.links)
+    assert tested | set(parts.fit.links) == links
+    assert parts.test.link.min() >= len(parts.fit.links)
+
+
+def test_cross_validation_scores_every_trace_once():
+    scores = cross_validate(series()[:8], 5, 2, TrainOptions(rounds=5))
+    rows = build_table(series()[:8], 5).length
+    assert [scores[name].rows for name in ("model", "persistence", "ewma")] == [rows] * 3
