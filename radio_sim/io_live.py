@@ -62,6 +62,7 @@ def run_live(testbed: Testbed, seconds: float, *, quiet: bool) -> dict[str, obje
         "rss_start_mib": round(sum(memory_before) / max(1, len(memory_before)), 2),
         "rss_end_mib": round(sum(memory_after) / max(1, len(memory_after)), 2),
         "frames_undelivered": testbed.air.undelivered,
+        "receipts_on_ledger": testbed.receptions_on_ledger(),
         **asdict(outcome),
     }
 

@@ -1,7 +1,7 @@
 """The parts of a live run: namespaces, devices, a ledger and the shipping daemons.
 
-Nothing in a daemon knows that its radio is simulated. What it stored is read from its own durable
-queue, read-only: receptions it kept, and records that the ledger accepted.
+Nothing in a daemon knows that its radio is simulated. What it heard is read from its own durable
+queue, read-only; what came of it, from the ledger's log.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from radio_sim.scenario import HotspotSite, Scenario
 START_TIMEOUT_S = 120.0
 ROUND_S = 6.0  # to look at every daemon's stored receptions, which are kept for three epochs
 LONGEST_WAIT_S = 0.05
+PAGE = 500  # of the ledger's log
 CHAIN_LENGTH = 8640  # a day of ten-second epochs
 
 
@@ -95,7 +96,7 @@ class Testbed:
 
     def _ledger_answers(self) -> bool:
         try:
-            self.start_ms = self.client.genesis().start_ms
+            self.start_ms = self.client.head().start_ms
         except OSError:
             return False
         return True
@@ -189,15 +190,21 @@ url = "unix:{self._socket}"
         )
 
     def look_at(self, node: int) -> None:
-        """Take in what a daemon has stored: receptions, and records that the ledger accepted."""
+        """Take in the receptions that a daemon has stored."""
         path = self._home(node) / "queue.db"
         node_of = {index: known for known, (index, _) in self.sightings.items()}
         with contextlib.suppress(sqlite3.Error), contextlib.closing(_read_only(path)) as queue:
             rows = queue.execute("SELECT epoch, entry FROM receptions").fetchall()
             for epoch, entry in rows:
                 self.watch.note_receptions(node, epoch, [bytes(entry)], node_of)
-            for identifier, wire in queue.execute("SELECT id, wire FROM records WHERE state = 1"):
-                self.watch.reported[bytes(identifier)] = _receptions_in(bytes(wire))
+
+    def receptions_on_ledger(self) -> int:
+        """Count the receptions in the reports that the ledger holds, over its whole log."""
+        total, start = 0, 0
+        while entries := self.client.records(start, PAGE):
+            total += sum(_receptions_in(entry.wire) for entry in entries)
+            start += len(entries)
+        return total
 
     def _learn_indexes(self) -> None:
         """Ask the ledger who is registered, and from which epoch on."""
@@ -206,7 +213,7 @@ url = "unix:{self._socket}"
             for row in self.client.hotspots():
                 node = node_of.get(row.key.hex())
                 if node is not None:
-                    self.sightings[node] = (row.index, row.bound_epoch)
+                    self.sightings[node] = (row.index, row.bind_epoch)
 
     def _keys(self) -> dict[str, int]:
         """Public keys by node, from the daemons' status files."""

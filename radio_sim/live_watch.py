@@ -34,7 +34,6 @@ class Watch:
     sent: set[Beacon] = field(default_factory=set)
     delivered: set[Hearing] = field(default_factory=set)
     received: set[Hearing] = field(default_factory=set)
-    reported: dict[bytes, int] = field(default_factory=dict)  # accepted record > receptions
 
     def note_receptions(
         self, receiver: int, epoch: int, entries: Iterable[bytes], node_of: Mapping[int, int]
@@ -54,7 +53,6 @@ class Outcome:
     beacons_sent: int
     heard_expected: int
     heard: int
-    receipts_on_ledger: int
     missing_sent: list[Beacon]
     missing_heard: list[Hearing]
 
@@ -82,7 +80,6 @@ def judge(watch: Watch, bound: Mapping[int, int], last_epoch: int, per_epoch: in
         beacons_sent=len(due & watch.sent),
         heard_expected=len(expected),
         heard=len(expected & watch.received),
-        receipts_on_ledger=sum(watch.reported.values()),
         missing_sent=sorted(due - watch.sent)[:5],
         missing_heard=sorted(expected - watch.received)[:5],
     )

@@ -54,14 +54,6 @@ def test_a_receiver_owes_nothing_before_its_own_first_epoch() -> None:
     assert judge(watch, {0: 3, 1: 4}, last_epoch=3, per_epoch=1).heard_expected == 0
 
 
-def test_receptions_of_accepted_records_are_counted_once() -> None:
-    watch = Watch()
-    for _ in range(3):
-        watch.reported[b"id"] = 5
-    watch.reported[b"other"] = 2
-    assert judge(watch, {}, last_epoch=0, per_epoch=1).receipts_on_ledger == 7
-
-
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
