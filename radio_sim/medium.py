@@ -21,6 +21,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,10 +46,18 @@ FIELD_TSFT, FIELD_SIGNAL, FIELD_NOISE = 1, 2, 4
 FIELDS_ALL = FIELD_TSFT | FIELD_SIGNAL | FIELD_NOISE
 FIELD_SHARES = ((FIELD_TSFT, 0.10), (FIELD_SIGNAL, 0.79), (FIELD_NOISE, 0.004))
 
-_FIXED = "<BBHI"
+# The header with all four fields: those of all receivers of a frame are made in one array.
+_HEADER = np.dtype(
+    [
+        *(("version", "u1"), ("pad", "u1"), ("length", "<u2"), ("present", "<u4")),
+        *(("tsft", "<u8"), ("frequency", "<u2"), ("flags", "<u2")),
+        *(("signal", "i1"), ("noise", "i1")),
+    ]
+)
+_FIXED = struct.Struct("<BBHI")
 _CHANNEL_FLAGS = {True: 0x00A0, False: 0x0140}  # 2 GHz CCK, 5 GHz OFDM
-_PRESENT = {FIELD_TSFT: 1 << 0, FIELD_SIGNAL: 1 << 5, FIELD_NOISE: 1 << 6}
-_PRESENT_CHANNEL = 1 << 3
+_PRESENT_CHANNEL, _PRESENT_TSFT, _PRESENT_SIGNAL, _PRESENT_NOISE = 1 << 3, 1 << 0, 1 << 5, 1 << 6
+_PRESENT_ALL = _PRESENT_CHANNEL | _PRESENT_TSFT | _PRESENT_SIGNAL | _PRESENT_NOISE
 
 NO_RATE = Refusal(
     "bad_rate", "radiotap: the rate is none that the medium carries; use 1, 2 or 6 to 54 Mb/s"
@@ -84,8 +93,7 @@ class Transmission:
     overlaps: list[Transmission] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """A frame with its receive radiotap header, as a monitor-mode device hands it over."""
 
     receiver: int
@@ -113,7 +121,12 @@ class Medium:
         self._receiver_words = links.neighbours.astype(np.uint64)
         devices = draws_u64(draw_u64(self._seed, "device"), np.arange(nodes, dtype=np.uint64))
         self._offset_db = self.config.device_offset_db * normals(devices)
-        self._headers = [self._header(node) for node in range(nodes)]
+        # Device clocks: when they started, and up to 20 ppm of skew.
+        clocks = uniforms(draws_u64(draw_u64(self._seed, "clock"), np.arange(nodes, dtype="u8")))
+        skews = uniforms(draws_u64(draw_u64(self._seed, "skew"), np.arange(nodes, dtype="u8")))
+        self._clock_us = (clocks * 1e12).astype(np.int64)
+        self._skew_ppb = (skews * 40_001).astype(np.int64) - 20_000
+        self._fields = [self._drawn_fields(node) for node in range(nodes)]
 
     def queue(
         self, sender: int, frame: bytes, power_step_db: int, frequency_mhz: int, now_ns: int
@@ -240,38 +253,38 @@ class Medium:
     ) -> list[Delivery]:
         measured = signal + self._offset_db[receivers] + self.config.rssi_noise_db * normals(words)
         # Clipped to what the field's signed byte and an ordinary receiver's scale hold.
-        levels = np.clip(np.rint(measured), -110, -10).astype(np.int64).tolist()
-        frequency, flags = sent.frequency_mhz, _CHANNEL_FLAGS[sent.frequency_mhz < 3000]
-        start_us, noise = sent.start_ns // US, round(self.config.noise_dbm)
-        deliveries = []
-        for receiver, level in zip(receivers.tolist(), levels, strict=True):
-            packer, size, present, fields, offset_us, skew_ppb = self._headers[receiver]
-            values = [0, 0, size, present]
-            if fields & FIELD_TSFT:
-                values.append((start_us + offset_us + start_us * skew_ppb // 10**9) & (2**64 - 1))
-            values += (frequency, flags)
-            if fields & FIELD_SIGNAL:
-                values.append(level)
-            if fields & FIELD_NOISE:
-                values.append(noise)
-            deliveries.append(Delivery(receiver, packer.pack(*values) + sent.body, level))
+        levels = np.clip(np.rint(measured), -110, -10).astype(np.int8)
+        headers = self._headers(sent, receivers, levels)
+        size, body, deliveries = _HEADER.itemsize, sent.body, []
+        for place, (receiver, level) in enumerate(
+            zip(receivers.tolist(), levels.tolist(), strict=True)
+        ):
+            header = headers[size * place : size * (place + 1)]
+            if self._fields[receiver] != FIELDS_ALL:
+                header = _trimmed(header, self._fields[receiver])
+            deliveries.append(Delivery(receiver, header + body, level))
         self.counts["delivered"] += len(deliveries)
         return deliveries
 
-    def _header(self, node: int) -> tuple[struct.Struct, int, int, int, int, int]:
-        """What this device's driver writes, and its clock: a start and up to 20 ppm of skew."""
-        fields = FIELDS_ALL if not self.config.real_fields else self._drawn_fields(node)
-        layout, present = _FIXED, _PRESENT_CHANNEL
-        for bit in (FIELD_TSFT, FIELD_SIGNAL, FIELD_NOISE):
-            present |= _PRESENT[bit] if fields & bit else 0
-        layout += "Q" if fields & FIELD_TSFT else ""
-        layout += "HH" + "b" * bool(fields & FIELD_SIGNAL) + "b" * bool(fields & FIELD_NOISE)
-        packer = struct.Struct(layout)
-        skew_ppb = draw_below(40_001, self._seed, "skew", node) - 20_000
-        offset_us = draw_below(10**12, self._seed, "clock", node)
-        return packer, packer.size, present, fields, offset_us, skew_ppb
+    def _headers(
+        self, sent: Transmission, receivers: Indexes, levels: NDArray[np.int8]
+    ) -> bytes:
+        """Headers with all fields, one after the other; each device has a clock of its own."""
+        start_us = sent.start_ns // US
+        skew_us = start_us // 1000 * self._skew_ppb[receivers] // 1_000_000
+        rows = np.zeros(len(receivers), _HEADER)
+        rows["length"] = _HEADER.itemsize
+        rows["present"] = _PRESENT_ALL
+        rows["tsft"] = start_us + self._clock_us[receivers] + skew_us
+        rows["frequency"] = sent.frequency_mhz
+        rows["flags"] = _CHANNEL_FLAGS[sent.frequency_mhz < 3000]
+        rows["signal"] = levels
+        rows["noise"] = round(self.config.noise_dbm)
+        return rows.tobytes()
 
     def _drawn_fields(self, node: int) -> int:
+        if not self.config.real_fields:
+            return FIELDS_ALL
         scale = 1 << 32
         return sum(
             bit
@@ -288,6 +301,22 @@ class Medium:
                 self._rates.clear()
             self._rates[header] = _read_rate(frame, self.config.default_rate_kbps)
         return self._rates[header]
+
+
+def _trimmed(header: bytes, fields: int) -> bytes:
+    """A header of all fields with those left out that a driver doesn't give."""
+    present, parts = _PRESENT_CHANNEL, [header[16:20]]
+    if fields & FIELD_TSFT:
+        present |= _PRESENT_TSFT
+        parts.insert(0, header[8:16])
+    if fields & FIELD_SIGNAL:
+        present |= _PRESENT_SIGNAL
+        parts.append(header[20:21])
+    if fields & FIELD_NOISE:
+        present |= _PRESENT_NOISE
+        parts.append(header[21:22])
+    tail = b"".join(parts)
+    return _FIXED.pack(0, 0, _FIXED.size + len(tail), present) + tail
 
 
 def _read_rate(frame: bytes, default_kbps: int) -> int | Refusal:

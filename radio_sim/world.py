@@ -89,6 +89,7 @@ class World:
         self._sequence = 0
         self._spins = 0
         self._due: list[int | None] = [None] * len(self.agents)
+        self._queued: list[set[int]] = [set() for _ in self.agents]  # deadlines on the heap
         self._life = [0] * len(self.agents)
         self._digest = hashlib.sha256()
         self._trace = bytearray()
@@ -143,7 +144,8 @@ class World:
             due = max(due, self.now_ns)
         if due != self._due[agent]:
             self._due[agent] = due
-            if due is not None:
+            if due is not None and due not in self._queued[agent]:
+                self._queued[agent].add(due)
                 self._push(due, Kind.DEADLINE, agent, None)
 
     def crash(self, agent: int) -> None:
@@ -179,6 +181,7 @@ class World:
 
     def _deadline(self, agent: int) -> None:
         machine = self.agents[agent]
+        self._queued[agent].discard(self.now_ns)
         if machine is None or self._due[agent] != self.now_ns:
             return  # it has moved since
         self._due[agent] = None
@@ -203,15 +206,14 @@ class World:
         deliveries = self.medium.finish(sent)
         self._note(Kind.FINISH, agent, len(deliveries))
         now_ns = self.now_ns
-        for delivery in deliveries:
-            receiver = delivery.receiver
+        for receiver, frame, rssi_dbm in deliveries:
             machine = self.agents[receiver]
-            self._note(Kind.HEARD, receiver, delivery.rssi_dbm)
+            self._trace += _TRACE.pack(now_ns, Kind.HEARD, receiver, rssi_dbm)
             if machine is not None:
-                machine.receive_frame(delivery.frame, now_ns)
+                machine.receive_frame(frame, now_ns)
                 self.settle(receiver)
             elif receiver in self.external_frames:
-                self.external_frames[receiver](delivery.frame, now_ns)
+                self.external_frames[receiver](frame, now_ns)
 
     def _arrive(self, agent: int, data: bytes, peer: int, life: int) -> None:
         self._note(Kind.DATAGRAM, agent, peer, data)
