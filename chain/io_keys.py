@@ -52,6 +52,14 @@ def load_or_create_seed(path: str | os.PathLike[str]) -> bytes:
     return load_seed(file)
 
 
+def save_seed(path: str | os.PathLike[str], seed: bytes) -> None:
+    """Write a seed to a new key file, mode 0600; UserError where another key stands."""
+    file = Path(path)
+    _create(file, seed)
+    if load_seed(file) != seed:
+        raise UserError("key_file", f"{file} holds another key", "name a file that doesn't exist")
+
+
 def _create(file: Path, seed: bytes) -> None:
     """Write a key file whole or not at all: a link never replaces a key that appeared meanwhile."""
     draft = file.with_name(f".{file.name}.{os.getpid()}")

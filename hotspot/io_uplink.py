@@ -82,6 +82,7 @@ class Uplink(threading.Thread):
         self._mixes: set[int] = set()
         self._sessions: set[int] = set()
         self._stopping = False
+        self._called = False
         self._away = False
         self._refresh_at = 0.0
 
@@ -92,19 +93,24 @@ class Uplink(threading.Thread):
         """Deliver signed records, in order, until the ledger answers."""
         with self._lock:
             self._wires.extend(wires)
-            self._lock.notify()
+            self._call()
 
     def fetch_mix(self, epoch: int) -> None:
         """Report the mix of this epoch once the ledger has it; an older question is dropped."""
         with self._lock:
             self._mixes = {e for e in self._mixes if e >= epoch - 1} | {epoch}
-            self._lock.notify()
+            self._call()
 
     def fetch_session(self, session: int) -> None:
         """Report what the ledger knows of a session."""
         with self._lock:
             self._sessions.add(session)
-            self._lock.notify()
+            self._call()
+
+    def _call(self) -> None:
+        """Wake the thread, or keep it from resting if it is just at work."""
+        self._called = True
+        self._lock.notify()
 
     def drain(self) -> list[Event]:
         """Events that are ready."""
@@ -121,7 +127,7 @@ class Uplink(threading.Thread):
         """End the thread; what is undelivered stays in the durable queue."""
         with self._lock:
             self._stopping = True
-            self._lock.notify()
+            self._call()
         self.join(timeout=5)
 
     # --- the thread
@@ -140,8 +146,9 @@ class Uplink(threading.Thread):
                 failures += 1
                 self._note_away(str(error))
             with self._lock:
-                if not self._stopping and (failures or not self._wires):
+                if not self._called:
                     self._lock.wait(timeout=idle)
+                self._called = False
 
     def _work(self) -> float:
         """Do what is wanted now; return how long to rest, in seconds, unless woken."""

@@ -22,6 +22,11 @@ from radio_sim.telemetry import COLUMNS, GATEWAY_EVERY, Telemetry
 
 DESCRIPTION = "Simulate a network of hotspots: the same daemons, on radios that exist in software."
 MAX_TELEMETRY_ROWS = 50_000_000
+DELEGATED = {
+    "live": ("radio_sim.io_live", "run a scenario live, on radio devices of the kernel (root)"),
+    "world": ("radio_sim.io_world", "run a scenario's routers in real time beside a ledger"),
+    "demand": ("radio_sim.io_demand", "send AI requests to gateways at a trace's pace"),
+}
 EXAMPLES = """examples:
   wavecomb sim run builtin:city --minutes 10
   wavecomb sim run builtin:city:1000:7 --hours 1 --json
@@ -35,9 +40,9 @@ EXAMPLES = """examples:
 def main(argv: Sequence[str]) -> int:
     """Entry point of `wavecomb sim`."""
     arguments = list(argv)
-    if arguments[:1] == ["live"]:
-        live = importlib.import_module("radio_sim.io_live")
-        return int(live.main(arguments[1:]))
+    if arguments and arguments[0] in DELEGATED:
+        owner = importlib.import_module(DELEGATED[arguments[0]][0])
+        return int(owner.main(arguments[1:]))
     options = _parser().parse_args(arguments)
     commands = {"run": _run, "import": _import, "telemetry": _telemetry}
     return commands[options.command](options)
@@ -54,7 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_import(commands)
     _add_telemetry(commands)
-    commands.add_parser("live", help="run a scenario live, on radio devices of the kernel (root)")
+    for name, (_, text) in DELEGATED.items():
+        commands.add_parser(name, help=text)
     return parser
 
 

@@ -70,6 +70,7 @@ class Family:
     folder: Path
     say: Callable[[str], None]
     children: dict[str, Child] = field(default_factory=dict)
+    past: list[Child] = field(default_factory=list)
 
     def start(self, name: str, arguments: Sequence[str]) -> Child:
         """Start `wavecomb ARGUMENTS` as a child under this name."""
@@ -135,4 +136,4 @@ class Family:
             except subprocess.TimeoutExpired:
                 os.killpg(child.process.pid, signal.SIGKILL)
                 child.process.wait()
-            self.children.pop(child.name, None)
+            self.past.append(self.children.pop(child.name))

@@ -56,13 +56,19 @@ class WorldProcess:
     """All simulated routers of a demo."""
 
     def __init__(
-        self, scenario: Scenario, folder: Path, ledger_url: str, air_port: int, external: set[str]
+        self,
+        scenario: Scenario,
+        folder: Path,
+        ledger_url: str,
+        air_port: int,
+        external: set[str],
+        master: bytes,
     ) -> None:
         self._scenario = scenario
         self._folder = folder
         self._client = LedgerClient(ledger_url)
         self._queue = DurableQueue(folder / "world.db", limit_bytes=1 << 30)
-        self._master = load_or_create_seed(folder / "master.key")
+        self._master = master
         self._network = self._learn()
         self._external = {scenario.index_of()[name] for name in external}
         self._air = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -395,12 +401,18 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--dir", type=Path, required=True, help="where queue and keys are kept")
     parser.add_argument("--ledger", required=True, help="http://HOST:PORT or unix:/PATH")
     parser.add_argument("--air-port", type=int, default=0, help="loopback UDP port of the air")
+    parser.add_argument("--master", type=Path, help="key file that all keys are derived from")
     parser.add_argument("--external", default="", help="names whose gateway is another process")
     options = parser.parse_args(argv)
     external = {name for name in options.external.split(",") if name}
     try:
         process = WorldProcess(
-            load_scenario(options.scenario), options.dir, options.ledger, options.air_port, external
+            load_scenario(options.scenario),
+            options.dir,
+            options.ledger,
+            options.air_port,
+            external,
+            load_or_create_seed(options.master or options.dir / "master.key"),
         )
         process.register()
     except OSError as error:

@@ -1,0 +1,149 @@
+"""AI demand for the demo: requests at the times of a published trace, by the ordinary OpenAI API.
+
+Each consumer gateway gets its share of the arrivals. A request asks for the embedding of a text as
+long as the trace's prompt (bounded). What happened is written to a file each second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import aiohttp
+
+from chain.errors import EXIT_OK
+from radio_sim.draws import draw_u64
+from radio_sim.io_scenario import load_scenario
+from radio_sim.io_traces import arrivals_of, read_trace
+from radio_sim.traces import Arrival, synthetic, window
+
+WORDS = (
+    *("hotspot", "beacon", "witness", "epoch", "antenna", "roof", "street", "relay", "hexagon"),
+    *("signal", "noise", "shadow", "secret", "ledger", "credit", "receipt", "cell", "gateway"),
+    *("neighbour", "channel", "frame", "slot", "power", "path", "queue", "token", "model"),
+)
+MAX_WORDS = 200
+TIMEOUT_S = 30
+
+
+def text_of(words: int, seed: int, number: int) -> str:
+    """A text of that many words; the same for the same seed and number."""
+    count = max(1, min(MAX_WORDS, words))
+    picks = (draw_u64(seed, "word", number, place) % len(WORDS) for place in range(count))
+    return " ".join(WORDS[pick] for pick in picks)
+
+
+class Demand:
+    """Sends requests and counts what came of them."""
+
+    def __init__(self, gateways: Sequence[tuple[str, str]], model: str, status: Path) -> None:
+        self._gateways = gateways
+        self._model = model
+        self._status = status
+        self.counts: Counter[str] = Counter()
+        self._latencies_ms: list[int] = []
+        self._last_error = ""
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def ask(self, session: aiohttp.ClientSession, number: int, text: str) -> None:
+        """Send one request and note its fate."""
+        url, key = self._gateways[number % len(self._gateways)]
+        started = time.monotonic()
+        self.counts["sent"] += 1
+        try:
+            async with session.post(
+                f"{url}/v1/embeddings",
+                json={"model": self._model, "input": text},
+                headers={"Authorization": f"Bearer {key}"},
+            ) as answer:
+                body = await answer.json()
+                if answer.status == 200 and body["data"][0]["embedding"]:
+                    self.counts["ok"] += 1
+                    self._latencies_ms.append(round(1000 * (time.monotonic() - started)))
+                else:
+                    self.counts[f"status_{answer.status}"] += 1
+                    self._last_error = str(body.get("error", body))
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError) as error:
+            self.counts["failed"] += 1
+            self._last_error = f"{type(error).__name__}: {error}"
+
+    async def run(self, arrivals: Iterable[Arrival], seed: int) -> None:
+        """Send each arrival at its time, until the trace ends and all are answered."""
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        writer = asyncio.create_task(self._write_often())
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            started = time.monotonic()
+            for number, arrival in enumerate(arrivals):
+                due = started + arrival.offset_ms / 1000
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                text = text_of(arrival.prompt_tokens, seed, number)
+                task = asyncio.create_task(self.ask(session, number, text))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+            await asyncio.gather(*self._running)
+        writer.cancel()
+        self.write()
+
+    async def _write_often(self) -> None:
+        while True:
+            self.write()
+            await asyncio.sleep(1)
+
+    def write(self) -> None:
+        """Write the counts to the status file."""
+        ordered = sorted(self._latencies_ms)
+        status = {
+            **dict(sorted(self.counts.items())),
+            "latency_p50_ms": ordered[len(ordered) // 2] if ordered else None,
+            "last_error": self._last_error,
+        }
+        temporary = self._status.with_suffix(".tmp")
+        temporary.write_text(json.dumps(status))
+        temporary.replace(self._status)
+
+
+def chosen_arrivals(options: argparse.Namespace) -> Iterator[Arrival]:
+    """The arrivals that the command line asks for."""
+    if options.trace is not None:
+        return window(read_trace(options.trace, options.trace_format), speedup=options.speedup)
+    if options.rate is not None:
+        return synthetic(options.seed, options.rate)
+    scenario = load_scenario(options.scenario)
+    return arrivals_of(scenario.traffic, options.seed, Path(options.scenario).parent)
+
+
+def main(argv: Sequence[str]) -> int:
+    """`wavecomb sim demand`: used by the demo."""
+    parser = argparse.ArgumentParser(
+        prog="wavecomb sim demand",
+        description="Send AI requests to gateways at a trace's pace.",
+        epilog="example:\n  wavecomb sim demand builtin:city --gateway URL=KEYFILE --status d.json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("scenario", help="its [traffic] says which trace")
+    parser.add_argument("--gateway", action="append", required=True, metavar="URL=KEYFILE")
+    parser.add_argument("--model", default="wordllama")
+    parser.add_argument(
+        "--status", type=Path, required=True, help="file that counts are written to"
+    )
+    parser.add_argument("--trace", type=Path, help="LLM trace instead of the scenario's traffic")
+    parser.add_argument("--trace-format", default="azure", help="azure, mooncake or servegen")
+    parser.add_argument("--speedup", type=float, default=1.0, help="run the trace this much faster")
+    parser.add_argument("--rate", type=float, help="synthetic requests per hour instead")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(argv)
+    gateways = []
+    for item in options.gateway:
+        url, _, key_file = item.partition("=")
+        gateways.append((url, Path(key_file).read_text().strip()))
+    arrivals = chosen_arrivals(options)
+    demand = Demand(gateways, options.model, options.status)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(demand.run(arrivals, options.seed))
+    return EXIT_OK

@@ -1,0 +1,467 @@
+"""`wavecomb demo`: a whole network on this machine, its page, and AI requests crossing it.
+
+The supervisor starts ordinary programs and tends them: the ledger, a world of simulated routers,
+the map, one AI gateway per consumer and provider, and a source of AI requests. Any of them may be
+killed; it is restarted and goes on where its durable state stands. All end when the supervisor does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chain.draws import digest
+from chain.errors import EXIT_FAILED, EXIT_OK, UserError
+from chain.io_client import LedgerClient
+from chain.io_keys import load_or_create_seed, load_seed, save_seed
+from chain.io_terminal import Progress, print_json
+from chain.keys import public_key
+from chain.params import PRESETS
+from chain.records import Deposit
+from chain.wire import seal
+from radio_sim.agents import keys_of, world_seed
+from radio_sim.assemble import backhaul_of, links_of
+from radio_sim.casting import Cast, cast
+from radio_sim.fleet import trust_seeds
+from radio_sim.io_processes import Family, die_with_parent
+from radio_sim.io_scenario import load_scenario
+from radio_sim.scenario import Scenario
+
+EXAMPLES = """\
+examples:
+  wavecomb demo                                  # the built-in city, page on port 8080
+  wavecomb demo --scenario freifunk.toml         # a published network (see: wavecomb sim import)
+  wavecomb demo --headless --seconds 120 --json  # figures instead of a page
+"""
+STEPS = 8
+READY_S = 90.0
+DEPOSIT_UCR = 50_000_000
+TRAINING_SECONDS = 900
+CLAIM_S = 3.0
+LEDGER_FILE, OPERATOR_FILE = "ledger.db", "operator.key"
+WAVECOMB = (sys.executable, "-m", "wavecomb")
+GATEWAY_CONFIG = """\
+[hotspot]
+index = {index}
+key_file = "hotspot.key"
+[ledger]
+url = "{ledger}"
+[gateway]
+listen = "{listen}"
+api_key_file = "api.key"
+[link]
+listen = "127.0.0.1:0"
+air = "{air}"
+peers = {peers}
+[routing]
+forecast = "{model}"
+{provider}"""
+PROVIDER_CONFIG = """\
+[provider]
+backend = "wordllama"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asked for."""
+
+    scenario: str
+    folder: Path
+    port: int
+    gateway_port: int
+    preset: str
+    headless: bool
+    seconds: float | None
+    json: bool
+    ai: bool
+    demand: tuple[str, ...]
+
+
+class Demo:
+    """One run of the demo."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._folder = options.folder
+        self._scenario: Scenario = load_scenario(options.scenario)
+        self._started_s = time.monotonic()
+        self._quiet = options.json
+        self._bar = Progress("starting the network", STEPS, quiet=options.json)
+        self._step = 0
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._family = Family(self._folder, self._say)
+        self._ledger_url = f"unix:{self._folder / 'ledger.sock'}"
+        self._master = load_or_create_seed(self._folder / "master.key")
+        self._cast = self._choose_cast()
+        self._gateways: list[tuple[str, Path]] = []
+        self._first_page_s: float | None = None
+        self._first_picture_s: float | None = None
+
+    # --- starting ----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Bring everything up, in the order in which one needs the other."""
+        self._advance(f"{len(self._scenario.hotspots)} hotspots of {self._scenario.name}")
+        air_port = free_udp_port()
+        self._start_ledger()
+        self._fund()
+        self._advance("ledger")
+        self._start_world(air_port)
+        self._advance("routers on the air")
+        self._start_map()
+        self._advance("map")
+        if self._options.ai:
+            self._train()
+            self._advance("congestion forecast")
+            self._start_gateways(air_port)
+            self._advance("AI gateways")
+            self._start_demand()
+        self._wait_for_picture()
+        self._bar.close("first picture")
+
+    def _advance(self, note: str) -> None:
+        self._step += 1
+        self._bar.update(self._step, note)
+
+    def _choose_cast(self) -> Cast:
+        seed = world_seed(self._master)
+        backhaul = backhaul_of(self._scenario, links_of(self._scenario, seed), seed)
+        self._peers = [backhaul.peers(i) for i in range(len(self._scenario.hotspots))]
+        return cast(self._scenario, self._peers)
+
+    def _start_ledger(self) -> None:
+        ledger = self._folder / "ledger"
+        if not (ledger / LEDGER_FILE).exists():
+            arguments = ["--dir", str(ledger), "--preset", self._options.preset]
+            for key in self._trust_seeds():
+                arguments += ["--seed-key", key]
+            self._once("chain", "init", *arguments, "--network", self._scenario.name[:64])
+        socket_path = self._ledger_url.removeprefix("unix:")
+        self._family.start("ledger", ["chain", "run", "--dir", str(ledger), "--unix", socket_path])
+        client = LedgerClient(self._ledger_url)
+        self._family.wait_for("ledger", lambda: answers(client), READY_S)
+
+    def _trust_seeds(self) -> list[str]:
+        names = [self._scenario.hotspots[i].name for i in trust_seeds(len(self._scenario.hotspots))]
+        return [public_key(keys_of(self._master, name).hotspot).hex() for name in names]
+
+    def _fund(self) -> None:
+        """Give every owner its bond, and those who ask for AI something to pay with."""
+        client = LedgerClient(self._ledger_url)
+        operator = load_seed(self._folder / "ledger" / OPERATOR_FILE)
+        network_id = client.head().network_id
+        payers = {self._scenario.hotspots[i].name for i in self._cast.consumers}
+        bond = PRESETS[self._options.preset].bond_ucr
+        wires = []
+        for site in self._scenario.hotspots:
+            amount = bond + (DEPOSIT_UCR if site.name in payers else 0)
+            if amount:
+                owner = public_key(keys_of(self._master, site.name).owner)
+                deposit = Deposit(owner, amount, digest("demo-deposit", owner), (0,))
+                wires.append(seal(deposit, network_id, [operator]).wire)
+        for result in client.submit(wires):
+            if not result.accepted:
+                raise UserError("deposit", result.detail, "use a new --dir", exit_code=EXIT_FAILED)
+
+    def _start_world(self, air_port: int) -> None:
+        names = [self._scenario.hotspots[i].name for i in self._external()]
+        arguments = ["sim", "world", self._options.scenario, "--dir", str(self._folder / "world")]
+        arguments += ["--ledger", self._ledger_url, "--air-port", str(air_port)]
+        arguments += ["--master", str(self._folder / "master.key")]
+        self._family.start("world", [*arguments, "--external", ",".join(names)])
+        ready = self._folder / "world" / "hotspots.json"
+        self._family.wait_for("world", ready.exists, READY_S)
+
+    def _external(self) -> tuple[int, ...]:
+        return (*self._cast.consumers, *self._cast.providers) if self._options.ai else ()
+
+    def _start_map(self) -> None:
+        arguments = [
+            "map",
+            "serve",
+            "--ledger",
+            self._ledger_url,
+            "--port",
+            str(self._options.port),
+        ]
+        self._family.start("map", [*arguments, "--data", str(self._folder / "map")])
+        self._family.wait_for("map", lambda: self._map("/stats") is not None, READY_S)
+        self._first_page_s = time.monotonic() - self._started_s
+
+    def _map(self, path: str) -> Any:
+        """A JSON document of the map, or None while it has none."""
+        return fetch(f"http://127.0.0.1:{self._options.port}{path}")
+
+    def _train(self) -> None:
+        """Train the congestion forecast on this network's own simulated telemetry."""
+        telemetry, model = self._folder / "telemetry.csv", self._folder / "forecast.json"
+        if model.exists():
+            return
+        seconds = str(TRAINING_SECONDS)
+        self._once("sim", "telemetry", self._options.scenario, "--seconds", seconds, "-o",
+                   str(telemetry))  # fmt: skip
+        self._once("routing", "train", "--data", str(telemetry), "--rounds", "60", "-o", str(model))
+
+    def _start_gateways(self, air_port: int) -> None:
+        for place, index in enumerate((*self._cast.providers, *self._cast.consumers)):
+            provides = place < len(self._cast.providers)
+            name = f"gateway-{index}"
+            folder = self._folder / name
+            folder.mkdir(exist_ok=True)
+            seed = keys_of(self._master, self._scenario.hotspots[index].name).hotspot
+            save_seed(folder / "hotspot.key", seed)
+            port = 0 if provides else self._options.gateway_port + len(self._gateways)
+            config = folder / "gateway.toml"
+            config.write_text(self._gateway_config(index, port, air_port, provides))
+            self._family.start(name, ["hotspot", "gateway", "--config", str(config)])
+            if not provides:
+                self._gateways.append((f"http://127.0.0.1:{port}", folder / "api.key"))
+        self._family.wait_for("gateways", self._gateways_answer, READY_S)
+
+    def _gateway_config(self, index: int, port: int, air_port: int, provides: bool) -> str:
+        peers = json.dumps(list(self._peers[index]))
+        return GATEWAY_CONFIG.format(
+            index=index,
+            ledger=self._ledger_url,
+            listen=f"127.0.0.1:{port}",
+            air=f"127.0.0.1:{air_port}",
+            peers=peers,
+            provider=PROVIDER_CONFIG if provides else "",
+            model=self._folder / "forecast.json",
+        )
+
+    def _gateways_answer(self) -> bool:
+        return all(key.exists() and fetch(f"{url}/json") for url, key in self._gateways)
+
+    def _start_demand(self) -> None:
+        arguments = ["sim", "demand", self._options.scenario, *self._options.demand]
+        for url, key in self._gateways:
+            arguments += ["--gateway", f"{url}={key}"]
+        self._family.start("demand", [*arguments, "--status", str(self._folder / "demand.json")])
+
+    def _wait_for_picture(self) -> None:
+        """Wait until a cell is shown that was measured over the air."""
+        self._family.wait_for("measured cells", lambda: self._measured_cells() > 0, READY_S)
+        self._first_picture_s = time.monotonic() - self._started_s
+
+    def _measured_cells(self) -> int:
+        stats = self._map("/stats") or {}
+        return int(stats.get("cells", {}).get("measured", 0))
+
+    # --- running -----------------------------------------------------------------------------
+
+    def announce(self) -> None:
+        """Tell the person where to look."""
+        page = f"http://127.0.0.1:{self._options.port}/"
+        print(f"page      {page}", flush=True)
+        for url, key in self._gateways:
+            print(f"OpenAI    base_url={url}/v1   key in {key}", flush=True)
+        print(f"data      {self._folder}\nCtrl-C ends it.", flush=True)
+
+    def tend(self) -> None:
+        """Keep everything running until the time is up or Ctrl-C."""
+        seconds = self._options.seconds
+        end = None if seconds is None else time.monotonic() + seconds
+        bar = Progress("running", round(seconds or 1), quiet=self._quiet or seconds is None)
+        began = time.monotonic()
+        while end is None or time.monotonic() < end:
+            self._family.tend()
+            bar.update(round(time.monotonic() - began))
+            time.sleep(0.25)
+
+    def finish(self) -> dict[str, Any]:
+        """Stop in order, so that receipts reach the ledger; then audit a copy and sum up."""
+        self._family.stop(["demand"])
+        time.sleep(CLAIM_S)
+        stats = self._map("/stats") or {}
+        self._family.stop([name for name in self._family.children if name.startswith("gateway")])
+        self._family.stop(["world"])
+        time.sleep(1.0)
+        ledger = LedgerClient(self._ledger_url).stats()
+        self._family.stop(["map", "ledger"])
+        return self._summary(stats, ledger, self._audit())
+
+    def stop(self) -> None:
+        """End whatever still runs."""
+        self._family.stop()
+
+    def _audit(self) -> bool:
+        copy = self._folder / "audit-copy"
+        shutil.copytree(self._folder / "ledger", copy, dirs_exist_ok=True)
+        done = subprocess.run(
+            [*WAVECOMB, "chain", "audit", str(copy / LEDGER_FILE), "--json"],
+            capture_output=True,
+            check=False,
+        )
+        return done.returncode == 0
+
+    def _summary(self, stats: Any, ledger: Any, audit_ok: bool) -> dict[str, Any]:
+        world = read_json(self._folder / "world" / "world.json")
+        demand = read_json(self._folder / "demand.json") if self._options.ai else {}
+        nodes = world.get("nodes", {})
+        return {
+            "scenario": self._scenario.name,
+            "hotspots": len(self._scenario.hotspots),
+            "first_page_s": round(self._first_page_s or 0, 1),
+            "first_picture_s": round(self._first_picture_s or 0, 1),
+            "beacons_sent": nodes.get("beacons", 0),
+            "witness_receipts": nodes.get("heard", 0),
+            "cells_covered": stats.get("cells", {}).get("measured", 0),
+            "cells_predicted": stats.get("cells", {}).get("predicted", 0),
+            "ai_requests_sent": demand.get("sent", 0),
+            "ai_requests_ok": demand.get("ok", 0),
+            "ai_latency_p50_ms": demand.get("latency_p50_ms"),
+            "ai_hops": list(self._cast.hops),
+            "ledger": ledger,
+            "restarts": {c.name: c.restarts for c in self._family.past if c.restarts},
+            "audit_ok": audit_ok,
+        }
+
+    # --- helpers -----------------------------------------------------------------------------
+
+    def _once(self, *arguments: str) -> None:
+        """Run a command to its end; its last line becomes our error if it fails."""
+        done = subprocess.run(
+            [*WAVECOMB, *arguments], capture_output=True, text=True, check=False,
+            preexec_fn=die_with_parent,
+        )  # fmt: skip
+        if done.returncode:
+            words = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            raise UserError(" ".join(arguments[:2]), words, "run it by hand to see more")
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            sys.stderr.write(f"\r\x1b[K{text}\n" if sys.stderr.isatty() else f"{text}\n")
+
+
+def free_udp_port() -> int:
+    """A UDP port of the loopback that is free now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def check_port(option: str, port: int) -> None:
+    """Raise UserError if another program listens on this port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UserError(
+                option, f"port {port}: {error.strerror}", f"name another, e.g. {option} {port + 10}"
+            ) from error
+
+
+def answers(client: LedgerClient) -> bool:
+    """Whether the ledger service answers."""
+    try:
+        client.head()
+    except OSError:
+        return False
+    return True
+
+
+def fetch(url: str) -> Any:
+    """A JSON document, or None where there is none yet."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)
+    except (urllib.error.URLError, OSError, ValueError):
+        return None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A status file, or an empty object."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="wavecomb demo",
+        description="Bring up a whole network on simulated radios and open its page.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--scenario", default="builtin:city", help="builtin:city or a TOML file")
+    parser.add_argument("--dir", type=Path, help="keep its data here (default: nothing is kept)")
+    parser.add_argument("--port", type=int, default=8080, help="of the page (%(default)s)")
+    parser.add_argument("--gateway-port", type=int, default=8181, help="of the AI gateways")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="minimal")
+    parser.add_argument("--headless", action="store_true", help="end after --seconds with figures")
+    parser.add_argument("--seconds", type=float, help="run this long after the first picture")
+    parser.add_argument("--trace", help="LLM arrivals from this file instead of synthetic ones")
+    parser.add_argument("--trace-format", default="azure", help="azure, mooncake or servegen")
+    parser.add_argument("--speedup", type=float, default=1.0, help="run the trace faster")
+    parser.add_argument("--rate", type=float, default=3600.0, help="AI requests per hour")
+    parser.add_argument("--no-ai", action="store_true", help="leave the AI gateways out")
+    parser.add_argument("--json", action="store_true", help="print one JSON document at the end")
+    given = parser.parse_args(argv)
+    if given.trace:
+        demand = ["--trace", given.trace, "--trace-format", given.trace_format]
+        demand += ["--speedup", str(given.speedup)]
+    else:
+        demand = ["--rate", str(given.rate)]
+    seconds = given.seconds
+    if given.headless and seconds is None:
+        seconds = 90.0
+    folder = given.dir or Path(tempfile.mkdtemp(prefix="wavecomb-"))
+    return Options(
+        given.scenario, folder.resolve(), given.port, given.gateway_port, given.preset,
+        given.headless, seconds, given.json, not given.no_ai, tuple(demand),
+    )  # fmt: skip
+
+
+def _end(number: int, frame: object) -> None:
+    del number, frame
+    raise KeyboardInterrupt
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the demo; leave no process behind, and no file unless --dir was given."""
+    options = parse(argv)
+    signal.signal(signal.SIGTERM, _end)
+    demo = None
+    try:
+        check_port("--port", options.port)
+        demo = Demo(options)
+        demo.start()
+        if not options.json:
+            demo.announce()
+        with contextlib.suppress(KeyboardInterrupt):
+            demo.tend()
+        return _sum_up(demo, options) if options.headless else EXIT_OK
+    finally:
+        if demo is not None:
+            demo.stop()
+        if options.folder.name.startswith("wavecomb-") and "--dir" not in argv:
+            shutil.rmtree(options.folder, ignore_errors=True)
+
+
+def _sum_up(demo: Demo, options: Options) -> int:
+    figures = demo.finish()
+    if options.json:
+        print_json(figures)
+    else:
+        for name, value in figures.items():
+            print(f"{name:<20} {value}")
+    return EXIT_OK if figures["audit_ok"] else EXIT_FAILED

@@ -1,0 +1,98 @@
+"""The uplink against a ledger that comes and goes: nothing lost, nothing late without need."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from chain.draws import digest
+from chain.io_client import HotspotInfo, LedgerUnavailable, SessionInfo
+from chain.records import SubmitResult
+from chain.wire import record_id_of
+from hotspot.io_uplink import LedgerAway, LedgerBack, MixKnown, Submitted, Uplink
+
+
+@dataclass
+class FlakyLedger:
+    """A stand-in for LedgerClient that can be switched off."""
+
+    away: bool = False
+    seen: list[bytes] = field(default_factory=list)
+    mixes: dict[int, bytes] = field(default_factory=dict)
+
+    def _reach(self) -> None:
+        if self.away:
+            raise LedgerUnavailable("switched off")
+
+    def submit(self, wires: list[bytes]) -> list[SubmitResult]:
+        self._reach()
+        self.seen.extend(wires)
+        return [SubmitResult(record_id_of(w), True, None, "ok", "") for w in wires]
+
+    def mix(self, epoch: int) -> bytes | None:
+        self._reach()
+        return self.mixes.get(epoch)
+
+    def hotspots(self) -> list[HotspotInfo]:
+        self._reach()
+        return []
+
+    def session(self, index: int) -> SessionInfo | None:
+        self._reach()
+        return None
+
+
+class Waiter:
+    """Collects events until the wanted ones came."""
+
+    def __init__(self, ledger: FlakyLedger) -> None:
+        self.woken = threading.Semaphore(0)
+        self.uplink = Uplink(ledger, self.woken.release)  # type: ignore[arg-type]
+        self.events: list[object] = []
+
+    def until(self, kind: type) -> object:
+        for _ in range(200):
+            self.events += self.uplink.drain()
+            for event in self.events:
+                if isinstance(event, kind):
+                    self.events.remove(event)
+                    return event
+            assert self.woken.acquire(timeout=20)
+        raise AssertionError(f"no {kind.__name__} came")
+
+
+def test_records_are_delivered_in_order_once_the_ledger_is_back() -> None:
+    ledger = FlakyLedger(away=True)
+    waiter = Waiter(ledger)
+    wires = [digest("wire", bytes([n])) for n in range(150)]
+    waiter.uplink.submit(wires)
+    waiter.uplink.start()
+    waiter.until(LedgerAway)
+    ledger.away = False
+    waiter.until(Submitted)
+    waiter.until(LedgerBack)
+    waiter.uplink.stop()
+    assert ledger.seen == wires
+
+
+def test_a_mix_that_is_not_known_yet_is_asked_for_until_it_is() -> None:
+    ledger = FlakyLedger()
+    waiter = Waiter(ledger)
+    waiter.uplink.start()
+    waiter.uplink.fetch_mix(7)
+    ledger.mixes[7] = b"m" * 32
+    event = waiter.until(MixKnown)
+    waiter.uplink.stop()
+    assert event == MixKnown(7, b"m" * 32)
+
+
+def test_what_is_asked_while_the_thread_works_is_not_forgotten() -> None:
+    ledger = FlakyLedger(mixes={n: bytes(32) for n in range(50)})
+    waiter = Waiter(ledger)
+    waiter.uplink.start()
+    for epoch in range(50):
+        waiter.uplink.fetch_mix(epoch)
+        event = waiter.until(MixKnown)
+        assert isinstance(event, MixKnown)
+        assert event.epoch == epoch
+    waiter.uplink.stop()
