@@ -73,6 +73,8 @@ def ours_of_mac(data: bytes, start: int, end: int) -> tuple[Any, ...] | None:
 
 def scapys_of_mac(data: bytes, with_fcs: bool) -> tuple[Any, ...] | None:
     """Return the same by scapy, from the MPDU (and its FCS)."""
+    if not data:
+        return None
     try:
         frame = (Dot11FCS if with_fcs else Dot11)(data)
     except SCAPY_ERRORS:
@@ -85,11 +87,16 @@ def scapys_of_mac(data: bytes, with_fcs: bool) -> tuple[Any, ...] | None:
 def scapys_elements(frame: Any) -> list[tuple[int, bytes]]:
     """List the whole elements; where scapy stumbles over one's contents, by its plain element."""
     elements: list[tuple[int, bytes]] = []
-    first, layer = b"", frame
+    first, layer, rest = b"", frame, None
     while not isinstance(layer, NoPayload):
         raw = bytes(layer.original)
         if isinstance(layer, Dot11Elt):
+            if len(raw) < 2:
+                break
             first = first or raw
+            if rest not in (None, raw):  # the one before took more or less than its length
+                return plain_elements(first)
+            rest = raw[2 + raw[1] :]
             if len(raw) >= 2 + raw[1]:
                 elements.append((raw[0], raw[2 : 2 + raw[1]]))
         elif isinstance(layer, Raw) and takes_elements(layer):
