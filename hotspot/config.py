@@ -5,9 +5,12 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from chain.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 SAMPLE = """\
 # Wavecomb hotspot settings. Every key is shown with its default; [hotspot] cell is the only one
@@ -79,7 +82,7 @@ class HotspotConfig:
     ledger: LedgerSection
 
 
-Section = TypeVar("Section", HotspotSection, RadioSection, LedgerSection)
+Section = TypeVar("Section", bound="DataclassInstance")
 
 
 def parse_config(text: str, source: str) -> HotspotConfig:
