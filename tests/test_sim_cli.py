@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench import world
 from chain.io_terminal import run_command
 from radio_sim.assemble import backhaul_of, links_of
 from radio_sim.city import make_city
@@ -176,3 +177,17 @@ def test_evening_is_busier_than_night_and_full_radios_queue() -> None:
     full = evening[evening[:, 5] == 1000]
     assert len(full) > 0
     assert np.mean(full[:, 6] > 0) > 0.3
+
+
+def test_the_world_bench_ends_with_its_figures(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["bench.world", "--hotspots", "12", "--minutes", "3", "--json"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert world.main() == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert world.main() == 0
+    second = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert first["digest"] == second["digest"]
+    assert first["realtime_factor"] > 0
+    assert first["transmissions"] == 12 * 6
