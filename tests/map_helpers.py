@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from hashlib import sha256
-from typing import Any
 
 import numpy as np
 from aiohttp import web
 
 from chain.draws import answer, chain_link, commit, power_step_db, tag_of
-from chain.keys import public_key
+from chain.io_ledger import DurableLedger
+from chain.io_service import build
+from chain.io_store import Store
+from chain.keys import public_key, sign
 from chain.ledger import Ledger, Sealed
 from chain.records import (
     Deposit,
@@ -21,11 +22,9 @@ from chain.records import (
     Registration,
     SessionClaim,
     SessionOpen,
-    Signed,
     SubmitResult,
 )
-from chain.rules.verdicts import get_reason_counts, get_verdicts
-from chain.wire import pack_reception, receipt_hash, seal
+from chain.wire import pack_reception, receipt_body, receipt_hash, seal
 from coverage_map import cells
 from coverage_map.observations import Site
 from coverage_map.predict import baseline_dbm
@@ -58,21 +57,18 @@ class Town:
         record = Genesis("testtown", preset, start_ms, (public_key(OPERATOR),), 1, seeds)
         self.genesis = seal(record, b"", [])
         self.network_id = self.genesis.record_id
-        self.log: list[tuple[bytes, int, SubmitResult]] = []
-        self.judgements: dict[int, Any] = {}
-        self.ledger = Ledger(self.genesis, on_block=self._on_block)
+        first: list[Sealed] = []
+        ledger = Ledger(self.genesis, on_block=first.append)
+        store = Store.create(":memory:")
+        store.append(first)
+        self.durable = DurableLedger(ledger, store)
+        self.ledger = ledger
         self.start_ms, self.now_ms = start_ms, start_ms
         self.chains = [self._chain(k) for k in range(size)]
         self.sites = self._sites(size, spacing_m, latitude, longitude, resolution)
         self.heard: dict[int, dict[int, bytes]] = {}
         self.receipts: dict[int, tuple[int, Receipt]] = {}
         self._register()
-
-    def _on_block(self, sealed: Sealed) -> None:
-        for raw, result in zip(sealed.block.wires, sealed.results, strict=True):
-            self.log.append((raw, sealed.block.epoch, result))
-        for judgement in sealed.effects.verdicts:
-            self.judgements[judgement.epoch] = judgement
 
     def _chain(self, index: int) -> list[bytes]:
         links = [sha256(b"chain" + index.to_bytes(4)).digest()]
@@ -127,17 +123,29 @@ class Town:
             deposit = Deposit(site.owner, 50_000_000, b"d%d" % site.index, (0,))
             wires.append(seal(deposit, self.network_id, [OPERATOR]).wire)
             assertion = Registration(
-                *(site.key, site.owner, site.cell),
-                *(round(site.latitude_deg * 1e6), round(site.longitude_deg * 1e6)),
-                *(site.height_m, site.gain_cdb, site.eirp_cdbm, site.frequency_mhz, 1),
-                *(FIRST_EPOCH, CHAIN, links[0]),
+                site.key,
+                site.owner,
+                site.cell,
+                round(site.latitude_deg * 1e6),
+                round(site.longitude_deg * 1e6),
+                site.height_m,
+                site.gain_cdb,
+                site.eirp_cdbm,
+                site.frequency_mhz,
+                flags=1,
+                first_epoch=FIRST_EPOCH,
+                chain_length=CHAIN,
+                anchor=links[0],
             )
             seeds = [seed_of(site.index), owner_seed]
             wires.append(seal(assertion, self.network_id, seeds).wire)
         self.submit(wires)
 
+    def close(self) -> None:
+        self.durable.store.close()
+
     def submit(self, wires: list[bytes]) -> list[SubmitResult]:
-        results = self.ledger.submit(wires, self.now_ms)
+        results = self.durable.submit(wires, self.now_ms)
         refused = [r for r in results if not r.accepted]
         if refused:
             raise AssertionError(refused[0])
@@ -145,7 +153,7 @@ class Town:
 
     def skip_to(self, epoch: int) -> None:
         self.now_ms = self.start_ms + epoch * self.ledger.params.epoch_ms
-        self.ledger.tick(self.now_ms)
+        self.durable.tick(self.now_ms)
 
     def report_of(self, witness: int, epoch: int) -> bytes:
         """What a witness hears in an epoch, from the same physics with shadowing on top."""
@@ -213,9 +221,6 @@ class Town:
         return index
 
     def pay(self, session: int, tokens: int, moved: int = 0) -> None:
-        from chain.keys import sign
-        from chain.wire import receipt_body
-
         ends, old = self.receipts[session]
         payee, payer = divmod(ends, 1_000_000)
         previous = receipt_hash(old) if old.sequence else bytes(32)
@@ -236,88 +241,8 @@ class Town:
 
 
 def ledger_app(town: Town) -> web.Application:
-    """The read-only part of the ledger's HTTP service over a town's ledger."""
-
-    async def head(_: web.Request) -> web.Response:
-        now = town.ledger.head
-        assert now is not None
-        return web.json_response(
-            {
-                "height": now.height,
-                "epoch": now.epoch,
-                "record_count": now.record_count,
-                "log_root": now.log_root.hex(),
-                "state_root": now.state_root.hex(),
-            }
-        )
-
-    async def genesis(_: web.Request) -> web.Response:
-        return web.json_response({"wire": base64.b64encode(town.genesis.wire).decode()})
-
-    async def mix(request: web.Request) -> web.Response:
-        found = town.ledger.mix(int(request.match_info["epoch"]))
-        if found is None:
-            raise web.HTTPNotFound
-        return web.json_response({"mix": found.hex()})
-
-    async def records(request: web.Request) -> web.Response:
-        start, limit = int(request.query["from"]), int(request.query["limit"])
-        items = [
-            {
-                "sequence": start + k,
-                "wire": base64.b64encode(raw).decode(),
-                "epoch": epoch,
-                "result": {"index": result.index, "reason": result.reason},
-            }
-            for k, (raw, epoch, result) in enumerate(town.log[start : start + limit])
-        ]
-        return web.json_response({"records": items})
-
-    async def record(request: web.Request) -> web.Response:
-        wanted = request.match_info["id"]
-        for k, (_, _, result) in enumerate(town.log):
-            if result.record_id.hex() == wanted:
-                proof = {"leaf": k, "tree_size": len(town.log), "path": [], "root": ""}
-                return web.json_response({"proof": proof})
-        raise web.HTTPNotFound
-
-    async def verdicts(request: web.Request) -> web.Response:
-        judgement = town.judgements.get(int(request.query["epoch"]))
-        if judgement is None:
-            raise web.HTTPNotFound
-        items = [
-            {
-                "witness": v.witness,
-                "beaconer": v.reception.heard,
-                "sequence": v.reception.sequence,
-                "reason": v.reason,
-            }
-            for v in get_verdicts(judgement)
-        ]
-        return web.json_response({"verdicts": items})
-
-    async def stats(_: web.Request) -> web.Response:
-        requests = sum(r.ai_requests for _, r in town.receipts.values())
-        judged = sum(sum(get_reason_counts(j).values()) for j in town.judgements.values())
-        return web.json_response(
-            {"beacons_judged": judged, "ai_requests": requests, "credits_paid_ucr": 12_345_678}
-        )
-
-    async def hotspot(request: web.Request) -> web.Response:
-        found = town.ledger.state.hotspots[int(request.match_info["index"])]
-        return web.json_response({"index": found.index, "earned_ucr": found.earned_ucr})
-
-    app = web.Application()
-    app.router.add_get("/v1/head", head)
-    app.router.add_get("/v1/genesis", genesis)
-    app.router.add_get("/v1/mix/{epoch}", mix)
-    app.router.add_get("/v1/records", records)
-    app.router.add_get("/v1/records/{id}", record)
-    app.router.add_get("/v1/verdicts", verdicts)
-    app.router.add_get("/v1/stats", stats)
-    app.router.add_get("/v1/hotspots/{index}", hotspot)
+    """The real ledger service over a town's ledger, without its wall clock."""
+    app = build(town.durable)
+    app.on_startup.clear()
+    app.on_cleanup.clear()
     return app
-
-
-def signed_genesis(town: Town) -> Signed:
-    return town.genesis

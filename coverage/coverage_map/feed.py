@@ -1,4 +1,4 @@
-"""The map's memory of the ledger: records, mixes and verdicts in, observations and news out.
+"""The map's memory of the ledger: records, verdicts in, observations and news out.
 
 A report of epoch e is held until the ledger has judged e: until then its receptions are news
 ("pending"), not measurements. A late report is never judged and enters at once, marked late. The
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from chain import draws
 from chain.draws import answer, chain_link, power_step_db, tag_of
 from chain.params import MIB, PRESETS
 from chain.records import (
@@ -30,7 +31,6 @@ from coverage_map.observations import Observation, Site, observations_of, site_o
 LATE = "late"
 PENDING = "pending"
 UNJUDGED = "unjudged"
-MIXES_KEPT = 2_048
 TOKENS_PER_PRICE = 1_000
 
 
@@ -95,7 +95,8 @@ class Feed:
         self.next_sequence = 0
         self._secrets: dict[int, tuple[int, bytes]] = {}
         self._older: dict[tuple[int, int], bytes] = {}
-        self._mixes: dict[int, bytes] = {}
+        self._mixes = [draws.genesis_mix(network_id)]
+        self._reveals: dict[int, dict[int, bytes]] = {}
         self._reports: dict[int, dict[int, _Report]] = {}
         self._late: list[tuple[int, EpochMessage]] = []
 
@@ -118,25 +119,20 @@ class Feed:
             return [news for receipt in record.receipts for news in self._pay(receipt)]
         return []
 
-    def receive_mix(self, epoch: int, mix: bytes) -> None:
-        """Learn R_epoch, which says with the secrets how strong each beacon was."""
-        self._mixes[epoch] = mix
-        self._mixes.pop(epoch - MIXES_KEPT, None)
-
-    def awaiting_mixes(self) -> list[int]:
-        """Epochs that reports speak of but whose R isn't known."""
-        spoken = {*self._reports, *(message.epoch - 1 for _, message in self._late)}
-        return sorted(spoken - self._mixes.keys())
-
     def awaiting_verdicts(self, open_epoch: int) -> list[int]:
         """Epochs that the ledger has judged by now but whose verdicts the map hasn't seen."""
         return [e for e in sorted(self._reports) if e <= open_epoch - 2]
+
+    def mix(self, epoch: int) -> bytes | None:
+        """R_epoch as the records themselves give it, once verdicts on the epoch have come."""
+        return self._mixes[epoch] if epoch < len(self._mixes) else None
 
     def receive_verdicts(
         self, epoch: int, reasons: Mapping[tuple[int, int, int], str]
     ) -> list[Observation]:
         """Verdicts on an epoch's receptions, by (witness, beaconer, number): they may count now."""
         found: list[Observation] = []
+        self._extend_mixes(epoch)
         for _, report in sorted(self._reports.pop(epoch, {}).items()):
             found += self._observe(report.ledger_sequence, report.message, reasons, UNJUDGED)
         found += self._flush_late()
@@ -169,9 +165,14 @@ class Feed:
         if entry.reason == LATE or message.epoch < entry.epoch:
             self.totals.late_reports += 1
             self._late.append((entry.sequence, message))
-        elif heard:
+            return self._report_news(entry, message)
+        self._reveals.setdefault(message.epoch, {})[message.hotspot] = message.reveal
+        if heard:
             report = _Report(entry.sequence, message, heard)
             self._reports.setdefault(message.epoch - 1, {})[message.hotspot] = report
+        return self._report_news(entry, message)
+
+    def _report_news(self, entry: Entry, message: EpochMessage) -> list[News]:
         site = self.sites.get(message.hotspot)
         return [
             News(
@@ -185,6 +186,13 @@ class Feed:
                 },
             )
         ]
+
+    def _extend_mixes(self, epoch: int) -> None:
+        """Compute R up to an epoch that is closed: what will come later can't change it."""
+        while len(self._mixes) <= epoch:
+            revealed = self._reveals.pop(len(self._mixes) - 1, {})
+            secrets = [revealed[index] for index in sorted(revealed)]
+            self._mixes.append(draws.mix(self._mixes[-1], len(self._mixes), secrets))
 
     def _learn_secret(self, message: EpochMessage) -> None:
         newest = self._secrets.get(message.hotspot, (-1, b""))
@@ -208,11 +216,8 @@ class Feed:
 
     def _beaconed(self, hotspot: int, epoch: int, sequence: int) -> tuple[bytes, int] | None:
         """Tag and power step of a beacon, once its secret and the epoch's mix are known."""
-        site, secret, mix = (
-            self.sites.get(hotspot),
-            self._secret(hotspot, epoch),
-            self._mixes.get(epoch),
-        )
+        site, secret = self.sites.get(hotspot), self._secret(hotspot, epoch)
+        mix = self.mix(epoch)
         if site is None or secret is None or mix is None:
             return None
         step_db = power_step_db(secret, mix, sequence) if site.sets_power else 0
@@ -234,10 +239,10 @@ class Feed:
         )
 
     def _flush_late(self) -> list[Observation]:
-        late, self._late = self._late, []
-        found = [
-            x for sequence, message in late for x in self._observe(sequence, message, {}, LATE)
-        ]
+        """Observe the late reports whose epoch's secrets are all known by now."""
+        ripe = [x for x in self._late if self.mix(x[1].epoch - 1) is not None]
+        self._late = [x for x in self._late if self.mix(x[1].epoch - 1) is None]
+        found = [x for sequence, late in ripe for x in self._observe(sequence, late, {}, LATE)]
         self._older.clear()
         return found
 

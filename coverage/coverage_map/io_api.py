@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from aiohttp import web
 
+from chain.io_http import problem_middleware
 from chain.records import Refusal
 from coverage_map import cells, openapi, queries
 from coverage_map.io_events import Hub, encode
@@ -304,8 +305,8 @@ class Api:
             why = await self.sync.source.get(f"/v1/explain/{index}")
         except LedgerDown:
             return {"earnings": None, "why": []}
-        lines = why.get("lines", []) if isinstance(why, dict) else []
-        return {"earnings": earned, "why": [str(line) for line in lines][:12]}
+        lines = queries.why_lines(why) if isinstance(why, dict) else []
+        return {"earnings": earned, "why": lines}
 
 
 def checked(operation: Operation, handler: Handler) -> Callable[[web.Request], Any]:
@@ -378,15 +379,9 @@ def _unknown(cell: int, threshold_dbm: float) -> Values:
 
 
 @web.middleware
-async def only_known(request: web.Request, handler: Any) -> web.StreamResponse:
-    """Problems instead of bare errors, and the page's security headers everywhere."""
-    try:
-        response: web.StreamResponse = await handler(request)
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        detail = f"{request.method} {request.path}: see /api for what exists"
-        response = problem(error.status, error.reason, detail)
+async def secured(request: web.Request, handler: Any) -> web.StreamResponse:
+    """The page's security headers on every answer, problems included."""
+    response: web.StreamResponse = await handler(request)
     if not response.prepared:
         response.headers.update(SECURITY)
     return response
@@ -394,7 +389,7 @@ async def only_known(request: web.Request, handler: Any) -> web.StreamResponse:
 
 def make_app(sync: Sync, hub: Hub) -> web.Application:
     """The application: API, page, and the task that follows the ledger."""
-    app = web.Application(middlewares=[only_known])
+    app = web.Application(middlewares=[secured, problem_middleware])
     api = Api(sync, hub)
     sync.on_news(api.publish)
     api.routes(app)

@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from chain.errors import EXIT_FAILED, UserError
+from chain.io_http import bound_port, run_until, serve
 from chain.io_terminal import print_json, run_command
 from coverage_map.io_api import make_app
 from coverage_map.io_events import Hub
@@ -46,19 +47,19 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    serve = commands.add_parser(
+    server = commands.add_parser(
         "serve",
         help="follow a ledger; serve the page and its API",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    serve.add_argument("--ledger", required=True, metavar="URL", help="http://… or unix:/PATH")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    serve.add_argument("--port", type=int, default=8650, help="0 picks a free one (%(default)s)")
-    serve.add_argument(
+    server.add_argument("--ledger", required=True, metavar="URL", help="http://… or unix:/PATH")
+    server.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    server.add_argument("--port", type=int, default=8650, help="0 picks a free one (%(default)s)")
+    server.add_argument(
         "--data", type=Path, metavar="DIR", help="keep the mirror here, not in memory"
     )
-    serve.add_argument("--json", action="store_true", help="print the address as JSON")
+    server.add_argument("--json", action="store_true", help="print the address as JSON")
     cells = commands.add_parser(
         "cells",
         help="print cells of a running map",
@@ -95,34 +96,14 @@ async def _run(app: web.Application, options: argparse.Namespace) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, options.host, options.port)
-        await _listen(site, options)
-        host, port = runner.addresses[0][:2]
-        url = f"http://{host}:{port}/"
-        if options.json:
-            print_json({"url": url, "ledger": options.ledger})
-        else:
-            print(f"coverage map at {url} following {options.ledger}", flush=True)
-        await stop.wait()
-    finally:
-        await runner.cleanup()
+    runner = await serve(app, options.host, options.port)
+    url = f"http://{options.host}:{bound_port(runner)}/"
+    if options.json:
+        print_json({"url": url, "ledger": options.ledger})
+    else:
+        print(f"coverage map at {url} following {options.ledger}", flush=True)
+    await run_until(stop, runner)
     return 0
-
-
-async def _listen(site: web.TCPSite, options: argparse.Namespace) -> None:
-    try:
-        await site.start()
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(
-            "--port",
-            f"can't listen on {options.host} port {options.port}: {reason}",
-            "choose another port, or 0 for any that is free",
-            exit_code=EXIT_FAILED,
-        ) from error
 
 
 def _cells(options: argparse.Namespace) -> int:

@@ -78,16 +78,9 @@ class LedgerSource:
         document = _object(await self.get(f"/v1/records?from={start}&limit={PAGE}"))
         return [_entry(item) for item in _items(document, "records")]
 
-    async def mix(self, epoch: int) -> bytes | None:
-        """R_epoch, or None while the ledger doesn't have it."""
-        document = await self.get(f"/v1/mix/{epoch}")
-        return None if document is None else bytes.fromhex(str(_object(document)["mix"]))
-
-    async def verdicts(self, epoch: int) -> Reasons | None:
-        """Reason by (witness, beaconer, beacon number), or None before the epoch is judged."""
+    async def verdicts(self, epoch: int) -> Reasons:
+        """Reason by (witness, beaconer, beacon number) of a judged epoch."""
         document = await self.get(f"/v1/verdicts?epoch={epoch}")
-        if document is None:
-            return None
         found: Reasons = {}
         for item in _items(_object(document), "verdicts"):
             key = (int(item["witness"]), int(item["beaconer"]), int(item["sequence"]))
@@ -133,7 +126,7 @@ def _entry(item: Mapping[str, Any]) -> Entry:
     result = item.get("result", item)
     index = result.get("index")
     return Entry(
-        sequence=int(item["sequence"]),
+        sequence=int(item["seq"]),
         signed=_signed(_bytes(item, "wire"), object),
         epoch=int(item["epoch"]),
         index=None if index is None else int(index),

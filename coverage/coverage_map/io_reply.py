@@ -10,6 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from chain.io_http import problem_response
+
 GZIP_FROM_BYTES = 860
 CSP = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
@@ -83,11 +85,6 @@ class Remembered:
 
 
 def problem(status: int, title: str, detail: str) -> web.Response:
-    """An RFC 9457 problem."""
-    document = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return web.Response(
-        status=status,
-        body=dump(document),
-        content_type="application/problem+json",
-        headers={"Access-Control-Allow-Origin": "*", "X-Content-Type-Options": "nosniff"},
-    )
+    """An RFC 9457 problem that pages of other origins may read too."""
+    headers = {"Access-Control-Allow-Origin": "*", "X-Content-Type-Options": "nosniff"}
+    return problem_response(status, title, detail, headers=headers)

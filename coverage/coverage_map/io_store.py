@@ -1,4 +1,4 @@
-"""What the map keeps on disk: the ledger's records as they came, mixes, verdicts; rebuildable.
+"""What the map keeps on disk: the ledger's records as they came, and verdicts; rebuildable.
 
 Observations are never stored: they follow from these rows, so a restart replays them and a wrong
 figure can't survive a repair of the code. Wires are kept because they are the evidence that the API
@@ -19,7 +19,6 @@ CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WIT
 CREATE TABLE IF NOT EXISTS records (
     sequence INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, handed_out INTEGER,
     reason TEXT NOT NULL, wire BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS mixes (epoch INTEGER PRIMARY KEY, mix BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS verdicts (
     epoch INTEGER PRIMARY KEY, after_sequence INTEGER NOT NULL, reasons TEXT NOT NULL);
 """
@@ -38,8 +37,12 @@ class Store:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path or ":memory:", check_same_thread=False)
-            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
         except (sqlite3.Error, OSError) as error:
+            raise self._unusable(error) from error
+        try:
+            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
+        except sqlite3.Error as error:
+            self._db.close()
             raise self._unusable(error) from error
 
     def close(self) -> None:
@@ -63,20 +66,12 @@ class Store:
         """Keep records; one that is there already stays as it is."""
         self._write("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?, ?)", rows)
 
-    def keep_mix(self, epoch: int, mix: bytes) -> None:
-        """Keep R_epoch."""
-        self._write("INSERT OR IGNORE INTO mixes VALUES (?, ?)", [(epoch, mix)])
-
     def keep_verdicts(self, epoch: int, after_sequence: int, reasons: Reasons) -> None:
         """Keep an epoch's verdicts and how far the records had come when they were applied."""
         text = json.dumps([[*key, reason] for key, reason in sorted(reasons.items())])
         self._write(
             "INSERT OR IGNORE INTO verdicts VALUES (?, ?, ?)", [(epoch, after_sequence, text)]
         )
-
-    def mixes(self) -> Iterator[tuple[int, bytes]]:
-        """All mixes by epoch."""
-        yield from self._db.execute("SELECT epoch, mix FROM mixes ORDER BY epoch")
 
     def records(self, start: int, stop: int | None = None) -> Iterator[Row]:
         """Records with start <= sequence < stop, in order."""

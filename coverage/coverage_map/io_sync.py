@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from chain.errors import UserError
 from chain.records import Genesis, Refusal, Signed
 from chain.wire import decode
 from coverage_map.estimator import Estimator
@@ -75,16 +76,23 @@ class Sync:
             except LedgerDown as error:
                 self._set_state("unreachable", str(error))
                 pause = RETRY_S
+            except UserError as error:
+                self._set_state("fault", str(error))
+                pause = RETRY_S
+            except (KeyError, TypeError, ValueError) as error:
+                self._set_state("unreachable", f"the ledger's answer can't be read: {error!r}")
+                pause = RETRY_S
             await self._build_if_due()
             await asyncio.sleep(pause)
 
     async def step(self) -> None:
         """Take over whatever the ledger has beyond what is known; LedgerDown when it is away."""
         feed = self.feed or await self._open()
+        # The head first: of every epoch that it calls closed, all records are in what follows.
+        self.ledger.head = dict(await self.source.head())
         while entries := await self.source.entries(feed.next_sequence):
             self._take(feed, entries)
             await self._build_if_due()
-        self.ledger.head = dict(await self.source.head())
         self.ledger.stats = dict(await self.source.stats())
         await self._take_verdicts(feed, int(self.ledger.head["epoch"]))
         self._publish("stats", None)
@@ -123,16 +131,9 @@ class Sync:
         self._tell(news)
 
     async def _take_verdicts(self, feed: Feed, epoch: int) -> None:
-        for wanted in feed.awaiting_mixes():
-            mix = await self.source.mix(wanted)
-            if mix is not None:
-                self.store.keep_mix(wanted, mix)
-                feed.receive_mix(wanted, mix)
         news = []
         for judged in feed.awaiting_verdicts(epoch):
             reasons = await self.source.verdicts(judged)
-            if reasons is None:
-                continue
             self.store.keep_verdicts(judged, feed.next_sequence, reasons)
             found = feed.receive_verdicts(judged, reasons)
             self._dirty = True
@@ -167,8 +168,6 @@ def replay(store: Store, genesis: Signed) -> Feed:
     if not isinstance(record, Genesis):
         raise LedgerDown("the ledger's first record is no genesis")
     feed = Feed(record, genesis.record_id)
-    for epoch, mix in store.mixes():
-        feed.receive_mix(epoch, mix)
     for epoch, after, reasons in store.verdicts():
         _replay_records(store, feed, after)
         feed.receive_verdicts(epoch, reasons)

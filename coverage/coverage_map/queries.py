@@ -258,3 +258,26 @@ def links_in(table: LinkTable, cell: int) -> list[Link]:
         cells.parents(own, resolution) == np.uint64(cell)
     )
     return [table.links[keys[i]] for i in np.flatnonzero(inside)]
+
+
+def why_lines(explanation: Mapping[str, Any]) -> list[str]:
+    """The ledger's explanation of a hotspot (GET /v1/explain/INDEX) in sentences, newest first."""
+    lines = []
+    about = explanation.get("as_beaconer", {})
+    if about.get("beacons"):
+        lines.append("Its newest beacons: " + _counts(about["beacons"]))
+    if about.get("receptions"):
+        lines.append("Verdicts on who heard them: " + _counts(about["receptions"]))
+    if explanation.get("as_witness"):
+        lines.append("Verdicts on what it heard: " + _counts(explanation["as_witness"]))
+    for payment in explanation.get("payments", [])[:8]:
+        paid = f"{payment['amount_ucr'] / 1e6:.6f}".rstrip("0").rstrip(".")
+        where = f" in cell {payment['cell']}" if payment["cell"].strip("0") else ""
+        kind = str(payment["kind"]).replace("_", " ")
+        lines.append(f"Epoch {payment['epoch']}: {paid} credits, {kind}{where}")
+    return lines
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in ordered)

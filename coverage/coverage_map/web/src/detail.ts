@@ -74,7 +74,7 @@ function evidence(items: Evidence[], open: Open): HTMLElement {
   const rows = items.map((item) =>
     h("li", {},
       h("div", {}, h("b", { class: "verdict", title: REASONS[item.reason]?.[1] ?? "" }, reason(item.reason)), " ", hotspotLink(item.witness, open), " heard ", hotspotLink(item.beaconer, open), ` in epoch ${item.epoch}`),
-      h("div", { class: "quiet" }, h("code", {}, item.record_id.slice(0, 16)), item.proof ? ` leaf ${item.proof.leaf} of ${item.proof.tree_size}, ${item.proof.path.length} hashes to the root` : " proof not at hand")));
+      h("div", { class: "quiet" }, h("code", {}, item.record_id.slice(0, 16)), item.proof ? ` leaf ${item.proof.leaf_index} of ${item.proof.tree_size}, ${item.proof.path.length} hashes to the root` : " proof not at hand")));
   return h("section", {}, h("h3", {}, "Signed evidence"), h("ul", { class: "evidence" }, ...rows));
 }
 

@@ -71,7 +71,7 @@ export interface Evidence {
   epoch: number;
   beacon: number;
   reason: string;
-  proof: { leaf: number; tree_size: number; path: string[]; root: string } | null;
+  proof: { leaf_index: number; tree_size: number; path: string[]; root: string } | null;
 }
 
 export interface CellInfo {
