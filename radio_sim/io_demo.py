@@ -1,8 +1,8 @@
 """`wavecomb demo`: a whole network on this machine, its page, and AI requests crossing it.
 
 The supervisor starts ordinary programs and tends them: the ledger, a world of simulated routers,
-the map, one AI gateway per consumer and provider, and a source of AI requests. Any of them may be
-killed; it is restarted and goes on where its durable state stands. All end when the supervisor does.
+the map, one AI gateway per consumer and provider, and a source of AI requests. Any may be killed;
+it is restarted and goes on where its durable state stands. All end when the supervisor does.
 """
 
 from __future__ import annotations
@@ -56,19 +56,16 @@ LEDGER_FILE, OPERATOR_FILE = "ledger.db", "operator.key"
 WAVECOMB = (sys.executable, "-m", "wavecomb")
 GATEWAY_CONFIG = """\
 [hotspot]
-index = {index}
 key_file = "hotspot.key"
 [ledger]
 url = "{ledger}"
 [gateway]
 listen = "{listen}"
-api_key_file = "api.key"
+api_key_file = "gateway.key"
+forecaster = "{model}"
 [link]
-listen = "127.0.0.1:0"
 air = "{air}"
-peers = {peers}
-[routing]
-forecast = "{model}"
+neighbours = {neighbours}
 {provider}"""
 PROVIDER_CONFIG = """\
 [provider]
@@ -230,17 +227,15 @@ class Demo:
             config.write_text(self._gateway_config(index, port, air_port, provides))
             self._family.start(name, ["hotspot", "gateway", "--config", str(config)])
             if not provides:
-                self._gateways.append((f"http://127.0.0.1:{port}", folder / "api.key"))
+                self._gateways.append((f"http://127.0.0.1:{port}", folder / "gateway.key"))
         self._family.wait_for("gateways", self._gateways_answer, READY_S)
 
     def _gateway_config(self, index: int, port: int, air_port: int, provides: bool) -> str:
-        peers = json.dumps(list(self._peers[index]))
         return GATEWAY_CONFIG.format(
-            index=index,
             ledger=self._ledger_url,
             listen=f"127.0.0.1:{port}",
             air=f"127.0.0.1:{air_port}",
-            peers=peers,
+            neighbours=list(self._peers[index]),
             provider=PROVIDER_CONFIG if provides else "",
             model=self._folder / "forecast.json",
         )

@@ -17,7 +17,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import sys
 import time
 from collections import Counter
@@ -32,6 +31,7 @@ from chain.wire import seal
 from hotspot.actions import Action, FetchMix, FetchSession, Log
 from hotspot.directory import Directory
 from hotspot.io_daemon import learn_network
+from hotspot.io_link import pack, pack_report, unpack
 from hotspot.io_queue import DurableQueue
 from hotspot.io_uplink import DirectoryKnown, MixKnown, SessionKnown, Submitted, Uplink
 from hotspot.linkstate import LinkReport
@@ -48,7 +48,6 @@ MS = 1_000_000
 CHAIN_LENGTH = 20_000
 LONGEST_WAIT_S = 0.05
 REPORT_S = 1.0
-HEADER = struct.Struct(">II")  # source and target of a datagram on the loopback air
 REGISTER_BATCH = 100
 
 
@@ -240,12 +239,13 @@ class WorldProcess:
                 packet, address = self._air.recvfrom(65_536)
             except BlockingIOError:
                 return
-            if len(packet) < HEADER.size:
+            parts = unpack(packet)
+            if parts is None:
                 continue
-            source, target = HEADER.unpack_from(packet)
+            source, target, datagram = parts
             if source in self._external and target < len(self._agents):
                 self._addresses[source] = address
-                self._world.inject_datagram(source, target, packet[HEADER.size :], time.time_ns())
+                self._world.inject_datagram(source, target, datagram, time.time_ns())
 
     def _take_events(self) -> None:
         for event in self._uplink.drain():
@@ -288,7 +288,7 @@ class WorldProcess:
     def _outbox(self, index: int) -> ExternalInbox:
         def take(data: bytes, peer: int, now_ns: int) -> None:
             del now_ns
-            self._outgoing.append((index, HEADER.pack(peer, index) + data))
+            self._outgoing.append((index, pack(peer, index, data)))
 
         return take
 
@@ -321,11 +321,11 @@ class WorldProcess:
     def _report_links(self, now_ns: int) -> None:
         """Tell each relay what its driver would: rate, airtime, queue and loss of its links."""
         backhaul = self._world.backhaul
+        if backhaul is None:
+            return
         for index, agent in enumerate(self._agents):
-            if agent.relay is None or backhaul is None:
-                continue
-            for row in backhaul.report(index, now_ns):
-                report = LinkReport(
+            reports = [
+                LinkReport(
                     row.target,
                     row.rate_kbps,
                     row.busy_permille,
@@ -333,6 +333,12 @@ class WorldProcess:
                     row.loss_permille,
                     row.rtt_us,
                 )
+                for row in backhaul.report(index, now_ns)
+            ]
+            if agent.relay is None:
+                self._outgoing += [(index, pack_report(index, report)) for report in reports]
+                continue
+            for report in reports:
                 agent.relay.receive_link_report(report, now_ns)
             self._world.settle(index)
 
