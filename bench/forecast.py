@@ -2,8 +2,8 @@
 
 Per data set and horizon: WAPE and p90 pinball (over the mean load) of the model, persistence and
 EWMA on held-out data, and the coverage of p90. Abilene and the replay are split by time; the 5G
-traces are cross-validated by trace. `paths` is the mean delay of five flows in the fluid world under
-shortest path, without a model and with one. Data sets that aren't there are named with the reason.
+traces are cross-validated by trace. `paths` is the mean delay of five flows in the fluid world
+under shortest path, without a model and with one. Absent data sets are named with the reason.
 """
 
 from __future__ import annotations

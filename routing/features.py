@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,7 @@ LOAD_WINDOWS = (6, 12, 36)
 RATE_WINDOWS = (12, 36)
 _EWMA_ALPHA = 0.3
 _FIELDS = ("load_kbps", "rate_kbps", "busy_permille", "queue_bytes", "loss_permille", "rtt_us")
+_FIELDS_OF = attrgetter(*_FIELDS)
 _DAY_MS = 86_400_000
 _EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday
 
@@ -108,7 +110,12 @@ def series_of(samples: Sequence[LinkSample], step_ms: int) -> list[Series]:
 
 def _filled(run: list[int], buckets: dict[int, list[LinkSample]], step_ms: int) -> Series:
     first = buckets[run[0]][0]
-    values = np.empty((len(_FIELDS), run[-1] - run[0] + 1))
+    link = (first.source, first.target)
+    length = run[-1] - run[0] + 1
+    if length == len(run) == sum(len(buckets[bucket]) for bucket in run):
+        table = np.array([_FIELDS_OF(buckets[bucket][0]) for bucket in run], dtype=np.float64)
+        return Series(link, step_ms, run[0] * step_ms, table.T)
+    values = np.empty((len(_FIELDS), length))
     for step, bucket in enumerate(range(run[0], run[-1] + 1)):
         samples = buckets.get(bucket)
         for row, field in enumerate(_FIELDS):
@@ -117,7 +124,7 @@ def _filled(run: list[int], buckets: dict[int, list[LinkSample]], step_ms: int) 
                 if samples
                 else values[row, step - 1]
             )
-    return Series((first.source, first.target), step_ms, run[0] * step_ms, values)
+    return Series(link, step_ms, run[0] * step_ms, values)
 
 
 def feature_names() -> tuple[str, ...]:
@@ -137,9 +144,8 @@ FEATURES = feature_names()
 
 
 def _lag(values: Array, lag: int) -> Array:
-    """Return values `lag` steps before each row's step, [m]."""
-    last = values.shape[0] - lag
-    return values[WINDOW - 1 - lag : last]
+    """Return values `lag` steps before each row's step: [..., n] to [..., m]."""
+    return values[..., WINDOW - 1 - lag : values.shape[-1] - lag]
 
 
 def _mean(values: Array, window: int) -> Array:
@@ -157,7 +163,7 @@ def _extreme(values: Array, window: int, pick: np.ufunc) -> Array:
 
 
 def ewma(values: Array) -> Array:
-    """Return the exponentially weighted mean over the last WINDOW steps, one value per row [m]."""
+    """Return the exponentially weighted mean over the last WINDOW steps: [..., n] to [..., m]."""
     weight, total = 1.0, 1.0
     result = _lag(values, 0).copy()
     for lag in range(1, WINDOW):
@@ -179,8 +185,8 @@ def _statistics(values: Array, scale: Array, windows: tuple[int, ...]) -> list[A
     return columns
 
 
-def _condition_columns(series: Series) -> list[Array]:
-    load, rate, busy, queue, loss, rtt = series.values
+def _condition_columns(values: Array) -> list[Array]:
+    load, rate, busy, queue, loss, rtt = values
     capacity = np.maximum(rate, 1.0)
     mean_capacity = np.maximum(_mean(rate, 12), 1.0)
     mean_rtt = np.maximum(_mean(rtt, 12), 1.0)
@@ -205,28 +211,45 @@ def _calendar_columns(times_ms: npt.NDArray[np.int64]) -> list[Array]:
     return [np.sin(angle), np.cos(angle), weekday.astype(np.float64)]
 
 
+def _columns(values: Array, times_ms: npt.NDArray[np.int64]) -> tuple[list[Array], Array, Array]:
+    """Return all columns and both scales, [..., m], of values [6, ..., n] at times [..., n]."""
+    if not bool(np.isfinite(values).all()):
+        raise ValueError("a sample is not a finite number")
+    load, rate = values[0], values[1]
+    load_scale = np.maximum(ewma(load), 1.0)
+    rate_scale = np.maximum(ewma(rate), 1.0)
+    columns = [_lag(load, k) / load_scale for k in range(LOAD_LAGS)]
+    columns += _statistics(load, load_scale, LOAD_WINDOWS)
+    columns += [_lag(rate, k) / rate_scale for k in range(RATE_LAGS)]
+    columns += _statistics(rate, rate_scale, RATE_WINDOWS)
+    columns += _condition_columns(values)
+    columns += [np.log2(load_scale), np.log2(rate_scale)]
+    columns += _calendar_columns(times_ms[..., WINDOW - 1 :])
+    return columns, load_scale, rate_scale
+
+
 def build_rows(series: Series) -> Rows:
     """Build one row per step that has WINDOW steps up to and including itself; m may be 0.
 
     Raises ValueError on values that aren't finite: they would be a bug of whoever made the series.
     """
-    if not bool(np.isfinite(series.values).all()):
-        raise ValueError(f"link {series.link}: a sample is not a finite number")
     count = max(0, series.length - WINDOW + 1)
     steps = np.arange(WINDOW - 1, WINDOW - 1 + count, dtype=np.int64)
     if count == 0:
         empty = np.empty(0)
         return Rows(np.empty((0, len(FEATURES))), empty, empty, steps)
-    load_scale = np.maximum(ewma(series.load), 1.0)
-    rate_scale = np.maximum(ewma(series.rate), 1.0)
-    columns = [_lag(series.load, k) / load_scale for k in range(LOAD_LAGS)]
-    columns += _statistics(series.load, load_scale, LOAD_WINDOWS)
-    columns += [_lag(series.rate, k) / rate_scale for k in range(RATE_LAGS)]
-    columns += _statistics(series.rate, rate_scale, RATE_WINDOWS)
-    columns += _condition_columns(series)
-    columns += [np.log2(load_scale), np.log2(rate_scale)]
-    columns += _calendar_columns(series.times_ms()[steps])
+    columns, load_scale, rate_scale = _columns(series.values, series.times_ms())
     return Rows(np.column_stack(columns), load_scale, rate_scale, steps)
+
+
+def build_tail_rows(tails: Sequence[Series]) -> Rows:
+    """Build the one row of each of several series of just WINDOW steps, all at once."""
+    values = np.stack([tail.values for tail in tails], axis=1)
+    times_ms = np.stack([tail.times_ms() for tail in tails])
+    columns, load_scale, rate_scale = _columns(values, times_ms)
+    matrix = np.concatenate(columns, axis=1)
+    steps = np.full(len(tails), WINDOW - 1, dtype=np.int64)
+    return Rows(matrix, load_scale.ravel(), rate_scale.ravel(), steps)
 
 
 def future_mean(values: Array, steps: npt.NDArray[np.int64], horizon: int) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from chain.records import Refusal
-from routing.features import WINDOW, Array, Rows, Series, build_rows, series_of
+from routing.features import WINDOW, Array, Rows, Series, build_tail_rows, series_of
 from routing.history import History
 from routing.model import TARGETS, Model, load_booster, predict_ratio
 from routing.types import Forecast, Link
@@ -26,13 +26,7 @@ class Forecaster:
         tails = [tail for link in history.links() if (tail := self._tail(history, link))]
         if not tails:
             return {}
-        rows = [build_rows(tail) for tail in tails]
-        table = Rows(
-            np.concatenate([row.matrix for row in rows]),
-            np.concatenate([row.load_scale for row in rows]),
-            np.concatenate([row.rate_scale for row in rows]),
-            np.concatenate([row.steps for row in rows]),
-        )
+        table = build_tail_rows(tails)
         values = {key: self._values(key, table, tails) for key in sorted(self._boosters)}
         if not all(bool(np.isfinite(array).all()) for array in values.values()):
             return Refusal("forecast-not-finite", "the model's output is not a number; retrain it")

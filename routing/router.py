@@ -93,6 +93,7 @@ class Router:
         self._beliefs = Beliefs(self._graph, self._history, {})
         self._costs: dict[tuple[str, FlowClass], dict[Link, int]] = {}
         self._trees: dict[tuple[str, FlowClass, int], dict[int, Hops]] = {}
+        self._answers: dict[tuple[int, int, FlowClass], Path] = {}
         self._recent: dict[Link, int] | None = None
         self._round: _Round | None = None
         self._next_round_ms = 0
@@ -121,6 +122,7 @@ class Router:
     def _forget_costs(self) -> None:
         self._costs.clear()
         self._trees.clear()
+        self._answers.clear()
         self._recent = None
 
     def _start_round_if_due(self, now_ms: int) -> None:
@@ -201,7 +203,8 @@ class Router:
         """Return a loop-free source route, or why there is none."""
         self._start_round_if_due(now_ms)
         self._asked_ms[source, target] = now_ms
-        return self._answer(source, target, flow, now_ms)
+        known = self._answers.get((source, target, flow))
+        return known or self._answer(source, target, flow, now_ms)
 
     def _answer(self, source: int, target: int, flow: FlowClass, now_ms: int) -> Path | Refusal:
         if source == target:
@@ -216,6 +219,7 @@ class Router:
         path = self._make_path(wanted, floor, expert, flow, now_ms)
         kept = self._keep_held(path, floor, flow, now_ms)
         self._held[source, target, flow] = kept
+        self._answers[source, target, flow] = kept
         return kept
 
     def _make_path(

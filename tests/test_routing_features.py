@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routing.features import FEATURES, WINDOW, build_rows, future_mean, series_of
+from routing.features import (
+    FEATURES,
+    WINDOW,
+    build_rows,
+    build_tail_rows,
+    future_mean,
+    series_of,
+)
 from routing.history import History
 from routing.types import LinkSample
 
@@ -40,7 +47,8 @@ def test_live_rows_equal_training_rows_to_the_last_bit(loads):
         if count < WINDOW:
             continue
         (tail,) = series_of(history.of((3, 4)), 1_000)
-        live = build_rows(tail)
+        live = build_tail_rows([tail, tail])
+        assert live.matrix[0].tobytes() == live.matrix[1].tobytes()
         assert live.matrix[-1].tobytes() == trained.matrix[seen].tobytes()
         assert live.load_scale[-1] == trained.load_scale[seen]
         seen += 1

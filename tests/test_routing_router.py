@@ -1,5 +1,9 @@
 """The router as a whole: paths, AI placement, bandwidth jobs."""
 
+import subprocess
+import sys
+from pathlib import Path as Path_
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -289,3 +293,12 @@ def test_price_rises_with_bytes_relays_and_scarcity(size, hops, scarcity):
     assert price(size, hops, scarcity + 1) >= base
     assert price(MIB, 3, 0) == 1_000
     assert price(MIB, 4, 1_000) == 4_000
+
+
+def test_the_router_runs_on_the_standard_library_alone():
+    code = (
+        "import sys; import routing.router; "
+        "sys.exit(bool({'numpy', 'lightgbm', 'scipy', 'aiohttp', 'asyncio'} & set(sys.modules)))"
+    )
+    root = Path_(__file__).resolve().parents[1]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
