@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+HASH_BYTES = 32
 EMPTY_ROOT = sha256(b"").digest()
 
 
@@ -134,6 +135,8 @@ def verify_inclusion(index: int, size: int, leaf: bytes, proof: list[bytes], roo
     """Check that a leaf hash is in a tree (RFC 9162, 2.1.3.2); ProofError if it isn't shown."""
     if not 0 <= index < size:
         raise ProofError(f"leaf {index} can't be in a tree of {size}")
+    if any(len(node) != HASH_BYTES for node in (leaf, root, *proof)):
+        raise ProofError("a hash is not 32 bytes long")
     at, last, computed = index, size - 1, leaf
     for node in proof:
         if last == 0:

@@ -4,12 +4,11 @@
 the formulas are evaluated here once and a test compares the two.
 
 * Smallest loss: free space (ITU-R P.525-4 eq. 4) at the near edge of a distance bucket and the
-* Smallest loss: free space (ITU-R P.525-4 eq. 4) at the near edge of a distance bucket and the
-lowest frequency of the band, less 10 dB: 6 dB for two waves that add up, 4 dB for what drivers
-misreport. * Largest loss: UMi street canyon without line of sight (3GPP TR 38.901 table 7.4.1-1)
-at the far edge and the highest frequency, plus three standard deviations of its shadowing (7.82
-dB) and 10 dB for fading and drivers. Links that lose more exist, but nobody is paid for hearing
-them.
+  lowest frequency of the band, less 10 dB: 6 dB for two waves that add up, 4 dB for what drivers
+  misreport.
+* Largest loss: UMi street canyon without line of sight (3GPP TR 38.901 table 7.4.1-1) at the far
+  edge and the highest frequency, plus three standard deviations of its shadowing (7.82 dB) and
+  10 dB for fading and drivers. Links that lose more exist, but nobody is paid for hearing them.
 """
 
 from __future__ import annotations
