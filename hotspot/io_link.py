@@ -12,6 +12,7 @@ import asyncio
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import cast
 
 from chain.errors import EXIT_FAILED, UserError
 from hotspot.linkstate import LinkReport
@@ -94,8 +95,7 @@ class UdpLink(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport (called by asyncio)."""
-        if isinstance(transport, asyncio.DatagramTransport):
-            self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)  # uvloop's is no subclass
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         """Take a packet (called by asyncio)."""
