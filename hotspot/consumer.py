@@ -39,6 +39,7 @@ MAX_ATTEMPTS = 3
 STEP_NS = 100_000_000
 SETUP_NS = 30_000_000_000
 SILENCE_NS = 120_000_000_000
+QUIET_NS = 1_000_000_000  # an answer that pauses this long may have lost its path: ping it
 CAP_LIFETIME_MS = 120_000
 FINAL_REASONS = frozenset({"bad_request", "cancelled"})
 
@@ -98,6 +99,8 @@ class _Call:
     counter: AnswerCounter | None = None
     has_head: bool = False
     heard_ns: int = 0
+    pinged_ns: int = 0
+    earlier: Refusal | None = None  # why the attempt before failed
 
 
 class ConsumerDesk:
@@ -192,11 +195,19 @@ class ConsumerDesk:
             if refusal is not None:
                 return refusal
         if not call.route:
+            self._watch(call, now_ns)
             return None
         paid = self._secure(call.route, now_ns)
         if isinstance(paid, Refusal):
             return paid if call.flow is None else None  # a stream keeps trying its old path
         return self._go(call, paid, now_ns) if paid is not None else None
+
+    def _watch(self, call: _Call, now_ns: int) -> None:
+        quiet_since_ns = max(call.heard_ns, call.pinged_ns)
+        if call.flow is not None and now_ns - quiet_since_ns >= QUIET_NS:
+            call.pinged_ns = now_ns
+            call.flow.stream.ping()
+            self._streams.pump(call.flow, now_ns)
 
     def _place(self, call: _Call, now_ns: int) -> Refusal | None:
         if self._router is None:
@@ -252,6 +263,7 @@ class ConsumerDesk:
         beside = sessions_beside(route, paid)
         if call.flow is not None:
             call.flow.route, call.flow.sessions = route, beside
+            call.flow.stream.ping()
             self._streams.pump(call.flow, now_ns)
             return None
         call.session = paid[call.provider]
@@ -352,11 +364,14 @@ class ConsumerDesk:
             self._count(call, call.call.prompt_tokens + call.call.max_tokens)
         can_retry = not call.has_head and refusal.reason not in FINAL_REASONS
         if can_retry and call.provider >= 0 and call.attempt + 1 < MAX_ATTEMPTS:
+            call.earlier = refusal
             self._retry(call, now_ns)
             return
         if self._calls.pop(call.request_id, None) is not None:
             self.failed += 1
-            self._emit(RequestFailed(call.request_id, refusal.reason, refusal.detail))
+            # "No other provider" says less than what was wrong with the one there was.
+            told = call.earlier if call.provider < 0 and call.earlier else refusal
+            self._emit(RequestFailed(call.request_id, told.reason, told.detail))
 
     def _retry(self, call: _Call, now_ns: int) -> None:
         call.excluded.add(call.provider)

@@ -158,6 +158,11 @@ class Sender:
         """No more bytes will come."""
         self._ended = True
 
+    def ping(self) -> None:
+        """Ask for a sign of life: an empty segment that is repeated until acknowledged."""
+        if not self._flying and not self._lost:
+            self._lost.append(_Sent(self._next, 0, False, 0))
+
     def deadline(self) -> int | None:
         """When the retransmission timer runs out."""
         return self._timer_ns
@@ -237,7 +242,9 @@ class Sender:
             return None
         while self._lost:
             old = self._lost.popleft()
-            if old.offset + old.length > self._base or (old.is_last and not self._last_acked):
+            is_ping = old.length == 0 and not old.is_last
+            is_end = old.is_last and not self._last_acked
+            if is_ping or is_end or old.offset + old.length > self._base:
                 return _Sent(old.offset, old.length, old.is_last, now_ns)
         end = self._base + len(self._buffer)
         length = min(SEGMENT_DATA, end - self._next, self._base + WINDOW - self._next)
@@ -346,6 +353,10 @@ class Stream:
     def write(self, data: bytes) -> None:
         """Send bytes, reliably and in order."""
         self.sender.write(data)
+
+    def ping(self) -> None:
+        """Ask the other end for a sign of life, which also shows it our newest route."""
+        self.sender.ping()
 
     def finish(self) -> None:
         """End our direction."""

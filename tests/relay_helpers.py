@@ -237,7 +237,7 @@ class Overlay:
         messages = {"messages": [{"role": "user", "content": text}]}
         body = json.dumps(messages).encode()
         call = AiCall("chat/completions", model, body, prompt_tokens(messages), max_tokens)
-        entropy = digest("test-entropy", f"{index}:{text}:{self.now_ns}".encode())
+        entropy = digest("test-entropy", u32(index), u32(len(self.answers)))
         answer = Answer()
         self.answers[digest("request-id", entropy, u32(0))[:16]] = answer
         self.nodes[index].request(call, entropy, self.now_ns)
