@@ -1,6 +1,6 @@
 // The panel of one place: a cell with its quantiles and proofs, or a hotspot with who hears it.
 import { h } from "./dom";
-import { age, count, credits, db, dbm, distance, percent, REASONS, reason } from "./format";
+import { age, bare, count, credits, db, dbm, distance, percent, REASONS, reason } from "./format";
 import type { CellInfo, Evidence, HotspotInfo, LinkInfo } from "./types";
 
 type Open = (hotspot: number) => void;
@@ -31,7 +31,7 @@ export function cellPanel(cell: CellInfo, now: number, threshold: number, open: 
     );
     if (cell.measured.late) facts.append(fact("Came late", count(cell.measured.late), "unpaid, but a measurement"));
   }
-  if (cell.predicted) facts.append(fact("Model says", `${dbm(cell.predicted.mean_dbm)} ± ${db(cell.predicted.sd_db)}`));
+  if (cell.predicted) facts.append(fact("Model says", `${bare(cell.predicted.mean_dbm)} ± ${cell.predicted.sd_db.toFixed(0)} dB`));
   if (cell.state !== "unknown") {
     facts.append(
       fact("Chance of service", percent(cell.service_probability), "that the best server alone reaches the threshold"),
@@ -60,7 +60,7 @@ function quantiles(p10: number, p50: number, p90: number, threshold: number): HT
   line.style.left = at(threshold);
   return h("figure", { class: "quantiles" },
     h("div", { class: "axis", "aria-hidden": "true" }, box, middle, line),
-    h("figcaption", {}, `10 %: ${dbm(p10)}   median: ${dbm(p50)}   90 %: ${dbm(p90)}`));
+    h("figcaption", {}, `10 % ${bare(p10)} · median ${bare(p50)} · 90 % ${bare(p90)} dBm`));
 }
 
 function linkTable(title: string, links: LinkInfo[], other: "beaconer" | "witness", open: Open): HTMLElement {

@@ -8,6 +8,9 @@ export const count = (value: number): string =>
 export const dbm = (value: number | null | undefined): string =>
   value == null || Number.isNaN(value) ? "–" : `${Math.round(value)} dBm`.replace("-", "−");
 
+/** dBm without the unit. */
+export const bare = (value: number): string => String(Math.round(value)).replace("-", "−");
+
 export const db = (value: number | null | undefined): string =>
   value == null ? "–" : `${value.toFixed(1)} dB`.replace("-", "−");
 

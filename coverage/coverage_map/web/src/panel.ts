@@ -33,7 +33,7 @@ export function showState(state: string, detail = ""): void {
   const badge = byId("status");
   badge.dataset["state"] = state;
   badge.title = detail;
-  const words: Record<string, string> = { ok: "live", unreachable: "ledger unreachable", waiting: "connecting", offline: "reconnecting" };
+  const words: Record<string, string> = { ok: "live", unreachable: "ledger unreachable", fault: "map at fault", waiting: "connecting", offline: "reconnecting" };
   badge.querySelector("b")!.textContent = words[state] ?? state;
 }
 
@@ -91,6 +91,7 @@ function sentence(item: News, open: (hotspot: number) => void): HTMLElement | nu
 export function showList(all: Hotspot[], wanted: string, open: (hotspot: number) => void): void {
   const sought = wanted.trim().replace(/^#/, "").toLowerCase();
   const found = all.filter((x) => !sought || String(x.hotspot).startsWith(sought) || x.key.startsWith(sought));
+  found.sort((a, b) => Number(String(b.hotspot) === sought) - Number(String(a.hotspot) === sought));
   const rows = found.slice(0, LIST_SHOWN).map((x) =>
     h("li", {}, h("button", { type: "button", click: () => open(x.hotspot) }, h("b", {}, `#${x.hotspot}`), h("code", {}, x.key.slice(0, 8)), h("span", {}, `heard by ${x.heard_by}`))),
   );

@@ -32,7 +32,7 @@ export interface Stats {
   ai_requests: number;
   ai_tokens: number;
   credits_paid_ucr: number;
-  ledger: { state: "ok" | "unreachable" | "waiting"; detail: string; records: number; log_root: string };
+  ledger: { state: "ok" | "unreachable" | "waiting" | "fault"; detail: string; records: number; log_root: string };
 }
 
 export interface HotspotProperties {
