@@ -70,6 +70,7 @@ neighbours = {neighbours}
 PROVIDER_CONFIG = """\
 [provider]
 backend = "wordllama"
+models = ["wordllama"]
 """
 
 
@@ -241,7 +242,12 @@ class Demo:
         )
 
     def _gateways_answer(self) -> bool:
-        return all(key.exists() and fetch(f"{url}/json") for url, key in self._gateways)
+        """Whether every consumer's gateway has heard of a provider over the overlay."""
+        for url, key in self._gateways:
+            state = fetch(f"{url}/json") if key.exists() else None
+            if not state or not state.get("providers"):
+                return False
+        return True
 
     def _start_demand(self) -> None:
         arguments = ["sim", "demand", self._options.scenario, *self._options.demand]
