@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from radio_sim.io_testbed import Testbed
 from radio_sim.live_watch import judge
 
 SOCKET_PATH_MAX_BYTES = 90  # of a Unix socket's 107, leaving room for its name
+FOLDER_PREFIX = "wavecomb-live-"
 EXAMPLES = """examples:
   wavecomb sim live --hotspots 6 --seconds 40
   wavecomb sim live builtin:city:50 --seconds 300 --json
@@ -87,11 +89,22 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, former)
 
 
+def remove_stale_folders() -> None:
+    """Remove the temporary folders of our own runs that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*-*"):
+        maker = folder.name.removeprefix(FOLDER_PREFIX).split("-")[0]
+        with contextlib.suppress(ValueError, OSError):
+            gone = not Path(f"/proc/{int(maker, 16)}").exists()
+            if gone and folder.lstat().st_uid == os.geteuid():
+                shutil.rmtree(folder)
+
+
 @contextlib.contextmanager
 def run_folder(chosen: Path | None) -> Iterator[Path]:
     """Use the folder that was asked for, which stays, or a temporary one, which goes."""
     if chosen is None:
-        with tempfile.TemporaryDirectory(prefix="wavecomb-live-") as name:
+        remove_stale_folders()
+        with tempfile.TemporaryDirectory(prefix=f"{FOLDER_PREFIX}{os.getpid():x}-") as name:
             yield Path(name)
         return
     if len(os.fsencode(chosen.absolute())) > SOCKET_PATH_MAX_BYTES:

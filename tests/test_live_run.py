@@ -6,13 +6,14 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from radio_sim import io_tap
+from radio_sim import io_live, io_tap
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = "from radio_sim.io_live import main; import sys; from chain.io_terminal import "
@@ -39,6 +40,10 @@ def start_live(*arguments: str) -> subprocess.Popen[str]:
 
 def namespaces_of(pid: int) -> list[str]:
     return [name for name in io_tap.our_namespaces() if name.startswith(f"{io_tap.PREFIX}{pid:x}-")]
+
+
+def folders_of(pid: int) -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob(f"{io_live.FOLDER_PREFIX}{pid:x}-*"))
 
 
 def children_of(pid: int) -> list[psutil.Process]:
@@ -77,6 +82,7 @@ def test_an_interrupted_run_leaves_nothing(number: signal.Signals) -> None:
     run.communicate(timeout=60)
     assert run.returncode == 130
     assert namespaces_of(run.pid) == []
+    assert folders_of(run.pid) == []
     assert wait_until(lambda: not any(child.is_running() for child in children), 10)
 
 
@@ -90,4 +96,7 @@ def test_the_next_run_cleans_up_after_one_that_was_killed() -> None:
     assert len(left) == 2
     assert set(left) <= set(io_tap.cleanup())
     assert namespaces_of(run.pid) == []
+    assert len(folders_of(run.pid)) == 1
+    io_live.remove_stale_folders()
+    assert folders_of(run.pid) == []
     assert wait_until(lambda: not any(child.is_running() for child in children), 15)
