@@ -328,7 +328,12 @@ class Demo:
             "ai_requests_ok": demand.get("ok", 0),
             "ai_latency_p50_ms": demand.get("latency_p50_ms"),
             "ai_hops": list(self._cast.hops),
-            "ledger": ledger,
+            "credits_paid": ledger["credits_paid_ucr"] / 1e6,
+            "paid_ucr": ledger["paid_ucr"],
+            "verdicts": ledger["verdicts"],
+            "ai_requests_settled": ledger["ai_requests"],
+            "relayed_bytes": ledger["relayed_bytes"],
+            "supply_conserved": ledger["supply"]["conserved"],
             "restarts": {c.name: c.restarts for c in self._family.past if c.restarts},
             "audit_ok": audit_ok,
         }

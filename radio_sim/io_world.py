@@ -36,7 +36,8 @@ from hotspot.io_queue import DurableQueue
 from hotspot.io_uplink import DirectoryKnown, MixKnown, SessionKnown, Submitted, Uplink
 from hotspot.linkstate import LinkReport
 from hotspot.node import beacon_verifier
-from hotspot.relay import RelayNode
+from hotspot.payee import Price
+from hotspot.relay import RelayNode, RelayOptions
 from hotspot.secrets import SecretChain
 from radio_sim.agents import HotspotAgent, Network, keys_of, make_node, registration_of, world_seed
 from radio_sim.assemble import backhaul_of, links_of, medium_of
@@ -49,6 +50,7 @@ CHAIN_LENGTH = 20_000
 LONGEST_WAIT_S = 0.05
 REPORT_S = 1.0
 REGISTER_BATCH = 100
+RELAY_PRICE_UCR = 1_000  # per MiB, what a gateway's sample settings ask too
 
 
 class WorldProcess:
@@ -193,6 +195,7 @@ class WorldProcess:
                     self._peers(index),
                     now_ns,
                     start_ms=self._network.start_ms,
+                    options=RelayOptions(price=Price(RELAY_PRICE_UCR)),
                     verified=verified,
                 )
                 key = agent.node.key
