@@ -38,6 +38,7 @@ from routing.types import AiRequest, FlowClass, LinkSample, Path, Placement, Pro
 MAX_ATTEMPTS = 3
 STEP_NS = 100_000_000
 SETUP_NS = 30_000_000_000
+PLACE_NS = 5_000_000_000  # a provider may be known before the links that lead to it
 SILENCE_NS = 120_000_000_000
 QUIET_NS = 1_000_000_000  # an answer that pauses this long may have lost its path: ping it
 CAP_LIFETIME_MS = 120_000
@@ -219,7 +220,9 @@ class ConsumerDesk:
         providers = [p for p in self._table.providers(now_ms) if p.hotspot not in away]
         placement = self._router.place(request, providers, now_ms)
         if isinstance(placement, Refusal):
-            return placement
+            is_offered = any(wanted.model in p.models for p in providers)
+            is_early = now_ns - call.since_ns < PLACE_NS
+            return None if is_offered and is_early else placement
         call.provider, call.route = placement.provider, placement.path.hops
         return None
 

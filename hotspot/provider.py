@@ -32,6 +32,7 @@ from hotspot.linkstate import ProviderAdvert
 from hotspot.payee import PayeeBook, PayeeSession
 from hotspot.seal import (
     HELLO_BYTES,
+    MAX_CHUNK,
     Hello,
     Opener,
     Sealer,
@@ -43,6 +44,7 @@ from hotspot.sessions import KeyBook
 from hotspot.streams import Flow, StreamTable
 
 MAX_CAP_LIFETIME_MS = 600_000
+MAX_BODY = MAX_CHUNK - 64  # a message fits one sealed chunk
 TOO_LARGE = Refusal("too_large", f"request: more than {MAX_REQUEST} bytes")
 
 
@@ -199,8 +201,10 @@ class ProviderDesk:
         if serving.first_ns is None:
             serving.first_ns = now_ns
             self._ttft_us = _ewma(self._ttft_us, (now_ns - serving.started_ns) // 1_000)
-        serving.transcript.add(data)
-        self._write(request_id, data, now_ns)
+        for at in range(0, len(data), MAX_BODY):
+            piece = data[at : at + MAX_BODY]
+            serving.transcript.add(piece)
+            self._write(request_id, piece, now_ns)
 
     def finish_request(self, request_id: bytes, tokens: int, now_ns: int) -> None:
         """End the answer; `tokens` by the model's own tokenizer, charged up to the cap."""

@@ -155,6 +155,7 @@ class RelayNode:
 
     def request(self, call: AiCall, entropy: bytes, now_ns: int) -> bytes:
         """Send an AI request; its answer comes as actions that carry the returned id."""
+        self._teach_router(now_ns)
         return self.consumer.start(call, entropy, now_ns)
 
     def receive_link_report(self, report: LinkReport, now_ns: int) -> None:
@@ -396,6 +397,7 @@ class RelayNode:
         self._send_claims(now_ns)
         if self._gossip_ns is not None and now_ns >= self._gossip_ns:
             self._flush_gossip()
+        if len(self.consumer):
             self._teach_router(now_ns)
         self.consumer.handle_deadline(now_ns)
         for name in [n for n, due_ns in self._timers.items() if due_ns <= now_ns]:

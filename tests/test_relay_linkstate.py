@@ -1,4 +1,4 @@
-"""Gossip: everybody learns everything, over lossy links, and nothing that its origin did not sign."""
+"""Gossip: everybody learns everything over lossy links, and nothing its origin did not sign."""
 
 from __future__ import annotations
 

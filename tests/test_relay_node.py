@@ -123,9 +123,9 @@ def test_relays_see_no_word_of_request_or_answer() -> None:
 def test_a_relay_that_changes_bytes_gets_the_request_refused_as_tampered() -> None:
     def flip(source: int, _target: int, data: bytes) -> bytes:
         packet = parse(data)
-        if source == 1 and isinstance(packet, Routed) and packet.kind == DATA:
-            if packet.route[0] == 0 and len(packet.payload) > 200:
-                return data[:-1] + bytes((data[-1] ^ 1,))
+        is_data = isinstance(packet, Routed) and packet.kind == DATA and packet.route[0] == 0
+        if source == 1 and is_data and len(data) > 240:
+            return data[:-1] + bytes((data[-1] ^ 1,))
         return data
 
     overlay = warm(Overlay(4, LINE, {3: ("echo",)}, changes=flip))
@@ -197,7 +197,7 @@ def test_a_relay_killed_and_restarted_keeps_its_receipts_and_is_paid_once() -> N
     overlay = warm(Overlay(4, LINE, {3: ("echo",)}, claim_ms=3_600_000))
     assert ask_and_wait(overlay).failed is None
     overlay.run(3_000)
-    signed = {s: k for s, k in overlay.kept[1].items()}
+    signed = dict(overlay.kept[1])
     assert signed
     overlay.nodes[1] = overlay.make_node(1)
     overlay.nodes[1].restore(signed.values(), [], overlay.now_ns)
