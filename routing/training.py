@@ -29,6 +29,7 @@ class TrainOptions:
     leaves: int = 31
     learning_rate: float = 0.05
     min_leaf_rows: int = 40
+    patience: int = 30
     calibration_share: float = 0.1
     test_share: float = 0.3
     seed: int = 1
@@ -60,18 +61,30 @@ def _label(table: Table, target: Target) -> Array:
     return (table.load if target.field == "load" else table.rate) / _scale(table, target)
 
 
-def fit_booster(table: Table, target: Target, options: TrainOptions) -> str:
-    """Train one quantile booster and return LightGBM's text of it."""
+def _dataset(table: Table, target: Target) -> Any:
     weight = _scale(table, target)
-    data = lightgbm.Dataset(
+    return lightgbm.Dataset(
         table.matrix,
         label=_label(table, target),
         weight=weight / np.mean(weight),
         feature_name=list(FEATURES),
-        free_raw_data=True,
     )
-    booster = lightgbm.train(_parameters(options, target.level), data, options.rounds)
-    return str(booster.model_to_string())
+
+
+def fit_booster(parts: Split, target: Target, options: TrainOptions) -> str:
+    """Train one quantile booster and return LightGBM's text of it.
+
+    It stops growing once `patience` trees brought nothing on the calibration part: short or noisy
+    data gets a small model instead of one that knows the past by heart.
+    """
+    data = _dataset(parts.fit, target)
+    held = [_dataset(parts.calibrate, target)] if parts.calibrate.length else []
+    stop: list[Callable[..., Any]] = []
+    if held:
+        stop.append(lightgbm.early_stopping(options.patience, verbose=False))
+    parameters = _parameters(options, target.level)
+    booster = lightgbm.train(parameters, data, options.rounds, valid_sets=held, callbacks=stop)
+    return str(booster.model_to_string(num_iteration=booster.best_iteration))
 
 
 def calibrate(text: str, table: Table, target: Target) -> Offsets:
@@ -113,7 +126,7 @@ def fit_split(parts: Split, options: TrainOptions, step: Callable[[str], None]) 
     """Train and calibrate the boosters of one horizon: {target name: (text, offsets)}."""
     result: dict[str, Any] = {}
     for target in TARGETS:
-        text = fit_booster(parts.fit, target, options)
+        text = fit_booster(parts, target, options)
         result[target.name] = (text, calibrate(text, parts.calibrate, target))
         step(target.name)
     return result
