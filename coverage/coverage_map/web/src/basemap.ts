@@ -46,7 +46,33 @@ export function style(dark: boolean): StyleSpecification {
 export async function loadLand(map: MapLibre): Promise<void> {
   const topology = await (await fetch(LAND_URL)).json();
   const source = map.getSource("land") as GeoJSONSource | undefined;
-  source?.setData(feature(topology, topology.objects.land) as never);
+  source?.setData(unwrapped(feature(topology, topology.objects.land) as Land) as never);
+}
+
+type Ring = [number, number][];
+interface Land { features: { geometry: { type: string; coordinates: Ring[][] } }[] }
+
+/** The outlines are stitched over the antimeridian: make each ring run on past 180 degrees instead. */
+function unwrapped(land: Land): unknown {
+  const polygons = land.features.flatMap(({ geometry }) => geometry.coordinates);
+  const coordinates = polygons.map((polygon) => polygon.map(unwrap));
+  return { type: "Feature", properties: {}, geometry: { type: "MultiPolygon", coordinates } };
+}
+
+function unwrap(ring: Ring): Ring {
+  let shift = 0;
+  let before = ring[0]![0];
+  const out = ring.map(([longitude, latitude]): [number, number] => {
+    if (longitude - before > 180) shift -= 360;
+    if (longitude - before < -180) shift += 360;
+    before = longitude;
+    return [longitude + shift, latitude];
+  });
+  if (!shift) return out;
+  // Round a pole: close the ring along the edge of the map.
+  const [first, last] = [out[0]!, out.at(-1)!];
+  const edge = last[1] < 0 ? -88 : 88;
+  return [...out, [last[0], edge], [first[0], edge], first];
 }
 
 const STEPS = [30, 15, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001];

@@ -28,6 +28,7 @@ const scene: Scene = {
 const byCell = new Map<string, Cell>();
 const byIndex = new Map<number, Hotspot>();
 let resolution = 10;
+let framed = false;
 
 const placed = location.hash.includes("at=");
 const map = new MapLibre({
@@ -57,6 +58,7 @@ async function refresh(): Promise<void> {
   }
   loading = true;
   try {
+    if (!report.snapshot || !framed) return; // nothing to ask for yet
     const plan = api.plan(bounds(), map.getZoom());
     const cells = await api.cells(plan.zones, plan.resolution);
     resolution = plan.resolution;
@@ -89,6 +91,7 @@ async function refreshHotspots(first: boolean): Promise<void> {
   showList(found, byId<HTMLInputElement>("find").value, openHotspot);
   draw();
   if (first && !placed) frameNetwork(false);
+  framed ||= found.length > 0;
 }
 
 /** Frames where most hotspots stand: the middle 96 %, so that one far outlier can't shrink the rest. */
@@ -101,7 +104,7 @@ function frameNetwork(animate: boolean): void {
   };
   const [west, east] = cut(scene.hotspots.map((x) => x.longitude));
   const [south, north] = cut(scene.hotspots.map((x) => x.latitude));
-  const padding = wide.matches ? { left: 380, right: 70, top: 60, bottom: 130 } : { left: 24, right: 24, top: 96, bottom: 320 };
+  const padding = wide.matches ? { left: 400, right: 90, top: 90, bottom: 190 } : { left: 24, right: 24, top: 96, bottom: 320 };
   map.fitBounds([[west, south], [east, north]], { padding, maxZoom: 14.5, animate });
 }
 
@@ -277,8 +280,14 @@ map.on("moveend", () => {
 });
 setThreshold(scene.threshold);
 setInterval(tick, 500);
-void api.stats().then(showStats, () => showState("offline"));
-void refreshHotspots(true).then(refresh);
+async function start(): Promise<void> {
+  const first = await api.stats();
+  showStats(first);
+  report.snapshot = first.snapshot ?? "";
+  await refreshHotspots(true);
+  await refresh();
+}
+start().catch(() => showState("offline"));
 map.on("load", () => {
   drawGraticule(map);
   void loadLand(map);
@@ -293,7 +302,7 @@ api.listen({
   snapshot: (identity) => {
     report.snapshot = identity;
     clearTimeout(soon);
-    soon = window.setTimeout(() => void refresh(), 150);
+    soon = window.setTimeout(() => void (framed ? refresh() : refreshHotspots(true).then(refresh)), 150);
   },
   state: (open) => {
     if (!open) showState("offline", "the map server doesn’t answer");

@@ -11,7 +11,7 @@ let last: Stats | null = null;
 export function showStats(value: Stats): void {
   last = value;
   skew = value.now_ms - Date.now();
-  text("network", `${value.network} · ${value.preset} rules`);
+  text("network", value.epoch_end_ms ? `${value.network} · ${value.preset} rules` : "waiting for the ledger");
   text("epoch", count(value.epoch));
   text("records", count(value.ledger.records));
   text("hotspots", count(value.hotspots));
@@ -33,13 +33,14 @@ export function showState(state: string, detail = ""): void {
   const badge = byId("status");
   badge.dataset["state"] = state;
   badge.title = detail;
-  const words: Record<string, string> = { ok: "live", unreachable: "ledger unreachable", fault: "map at fault", waiting: "connecting", offline: "reconnecting" };
+  const words: Record<string, string> = { ok: "live", unreachable: "ledger unreachable", fault: "map at fault", waiting: "waiting", offline: "reconnecting" };
   badge.querySelector("b")!.textContent = words[state] ?? state;
 }
 
 /** The countdown to the end of the epoch, on the server's clock. */
 export function tick(): void {
   if (!last) return;
+  if (!last.epoch_end_ms) return;
   const left = last.epoch_end_ms - (Date.now() + skew);
   text("countdown", clock(left));
   const share = Math.min(1, Math.max(0, 1 - left / last.epoch_ms));
