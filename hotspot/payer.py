@@ -59,7 +59,7 @@ class PayerSession:
     requests: int = 0
     is_ready: bool = False
     is_retired: bool = False
-    opened_ns: int = 0
+    asking_ns: int = 0
     synced_ns: int = 0
 
     def bound(self) -> Work:
@@ -156,7 +156,7 @@ class PayerBook:
             return True
         prices = (record.relay_price_ucr, record.ai_price_ucr, record.cap_ucr, record.expiry_epoch)
         info = SessionInfo(result.index, record.payer, record.payee, *prices)
-        session = PayerSession(info, opened_ns=now_ns)
+        session = PayerSession(info)
         self.sessions[info.session] = session
         self._keep(session)
         return True
@@ -185,7 +185,9 @@ class PayerBook:
         """Tell whether a SYNC should leave now for a session that is not ready, and note it."""
         if session.is_ready or session.is_retired or now_ns < session.synced_ns + SYNC_NS:
             return False
-        if now_ns > session.opened_ns + PATIENCE_NS:
+        if now_ns > session.synced_ns + 10 * SYNC_NS:  # nobody asked for a while: start afresh
+            session.asking_ns = now_ns
+        if now_ns > session.asking_ns + PATIENCE_NS:
             self.retire(session, PAYEE_SILENT, now_ns)
             return False
         session.synced_ns = now_ns
@@ -245,7 +247,7 @@ class PayerBook:
         data = pack_kept(Kept(session.info, session.receipt))
         self._emit(KeepReceipt(session.info.session, data))
 
-    def restore(self, kept: Kept, now_ns: int) -> None:
+    def restore(self, kept: Kept) -> None:
         """Take back a session after a restart; unsigned work of before is forgotten."""
         work = work_of(kept.receipt)
         self.sessions[kept.info.session] = PayerSession(
@@ -254,7 +256,6 @@ class PayerBook:
             sent_bytes=work.relayed_bytes,
             tokens=work.ai_tokens,
             requests=work.ai_requests,
-            opened_ns=now_ns,
         )
 
     def restore_opening(self, wire: bytes, now_ns: int) -> None:

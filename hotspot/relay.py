@@ -180,7 +180,7 @@ class RelayNode:
         for data in kept:
             item = unpack_kept(data)
             if item.info.payer == self.index:
-                self.payer.restore(item, now_ns)
+                self.payer.restore(item)
             else:
                 self.payee.restore(item)
         for wire in wires:

@@ -86,10 +86,15 @@ class Program:
 class Town:
     """A ledger process with `count` funded hotspots, and the folder that holds everything."""
 
-    def __init__(self, folder: Path, count: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.programs: list[Program] = []
         self.url = f"unix:{folder}/ledger.sock"
+        self.client = LedgerClient(self.url)
+
+    def open(self, count: int) -> None:
+        """Start the ledger and register `count` hotspots."""
+        folder = self.folder
         chain = ["wavecomb.py", "chain"]
         subprocess.run(
             [sys.executable, *chain, "init", "--dir", f"{folder}/ledger", "--preset", "minimal"],
@@ -99,7 +104,6 @@ class Town:
         )
         run = ["run", "--dir", f"{folder}/ledger", "--unix", f"{folder}/ledger.sock"]
         self.start("ledger", [*chain, *run])
-        self.client = LedgerClient(self.url)
         head = wait_for("ledger", self.client.head)
         self.network_id, self.start_ms = head.network_id, head.start_ms
         self.register(count)

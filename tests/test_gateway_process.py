@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,9 @@ LOSS_PERMILLE = 40
 class Street:
     """Everything that the tests of this file share."""
 
-    def __init__(self, folder: Path) -> None:
-        self.town = Town(folder, 5)
-        self.air = Air(self.town, RELAYS, EDGES, LOSS_PERMILLE)
+    def __init__(self, town: Town, air: Air) -> None:
+        self.town, self.air = town, air
+        folder = town.folder
         script = str(ROOT / "tests" / "gateway_llama.py")
         llama = self.town.start("llama", [script, str(folder / "tiny.gguf")])
         address = wait_for("llama.cpp", lambda: _address_in(llama.said()))
@@ -64,8 +64,6 @@ class Street:
 
     def close(self) -> None:
         self.openai.close()
-        self.air.close()
-        self.town.close()
 
 
 def _address_in(text: str) -> str:
@@ -74,9 +72,15 @@ def _address_in(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Street]:
-    built = Street(tmp_path_factory.mktemp("street"))
-    yield built
-    built.close()
+    with contextlib.ExitStack() as stack:
+        town = Town(tmp_path_factory.mktemp("street"))
+        stack.callback(town.close)
+        town.open(5)
+        air = Air(town, RELAYS, EDGES, LOSS_PERMILLE)
+        stack.callback(air.close)
+        built = Street(town, air)
+        stack.callback(built.close)
+        yield built
 
 
 TEXTS = ["a hotspot on the roof", "the quick brown fox", "Wellenwabe"]

@@ -8,7 +8,8 @@ import pytest
 from relay_helpers import MS, START_MS, Answer, Overlay, words_of
 
 from chain.params import PRESETS
-from hotspot.actions import DeliverRequest, SubmitRecord
+from hotspot.actions import DeliverRequest
+from hotspot.consumer import Spending
 from hotspot.overlay import DATA, LINKSTATE, Routed, parse
 from hotspot.payee import Price
 from hotspot.sessions import cost_ucr
@@ -217,17 +218,48 @@ def test_a_relay_killed_and_restarted_keeps_its_receipts_and_is_paid_once() -> N
 
 def test_an_unanswered_opening_survives_a_restart() -> None:
     overlay = warm(Overlay(4, LINE, {3: ("echo",)}))
+    wires: list[bytes] = []
+    submit = overlay._submit
+
+    def hold(index: int, wire: bytes) -> None:  # the outbox has it, the ledger not yet
+        wires.append(wire) if index == 0 and len(wires) < 3 else submit(index, wire)
+
+    overlay._submit = hold  # type: ignore[method-assign]
     overlay.ask(0, TEXT)
-    wires = [
-        action.wire
-        for action in overlay.nodes[0].take_actions()
-        if isinstance(action, SubmitRecord)
-    ]
-    overlay.run(70)  # the ledger has them; then the payer is killed before it kept anything
+    overlay.run(200)
     overlay.nodes[0] = overlay.make_node(0)
-    sessions = list(overlay.ledger.state.sessions.values())
-    assert wires == []
-    assert len(sessions) == 3
+    overlay.nodes[0].restore([], wires, overlay.now_ns)
+    for wire in wires:
+        submit(0, wire)
+    assert {s.info.payee for s in overlay.nodes[0].payer.sessions.values()} == {1, 2, 3}
+    overlay.run(20_000)
+    assert ask_and_wait(overlay).failed is None
+    assert len(overlay.ledger.state.sessions) == 3  # none was opened twice
+
+
+def test_a_client_that_hangs_up_stops_the_model() -> None:
+    overlay = warm(Overlay(4, LINE, {3: ("echo",)}))
+    answer = overlay.ask(0, "word " * 5_000)
+    overlay.run(5_000, until=lambda: len(answer.body) > 1_000)
+    (request_id,) = overlay.answers
+    overlay.nodes[0].consumer.cancel(request_id, overlay.now_ns)
+    overlay.run(3_000)
+    assert overlay.cancelled == [overlay.delivered[0][1].request_id]
+    advert = overlay.nodes[3].provider.advert()
+    assert advert is not None
+    assert advert.requests_running == 0
+
+
+def test_an_escrow_that_runs_out_in_mid_answer_is_renewed() -> None:
+    overlay = warm(Overlay(4, LINE, {3: ("echo",)}, price=Price(100_000, 5)))
+    overlay.nodes[0].consumer._spending = Spending(escrow_ucr=20_000)
+    answer = ask_and_wait(overlay, "word " * 2_000)
+    assert answer.failed is None
+    assert words_of(answer) == ("WORD " * 2_000).strip()
+    overlay.run(10_000)
+    first_hop = [s for s in overlay.ledger.state.sessions.values() if s.payee == 1]
+    assert len(first_hop) > 1
+    assert all(s.claimed_ucr <= 20_000 for s in first_hop)
 
 
 def test_many_clients_share_one_provider() -> None:

@@ -80,7 +80,7 @@ class Pair:
             if item.receipt is not None and item.receipt.payee_signature:
                 fresh.payee.restore(item)
             else:
-                fresh.payer.restore(item, 0)
+                fresh.payer.restore(item)
         return fresh
 
 
