@@ -18,7 +18,7 @@ from chain.records import Genesis, Refusal, Signed
 from chain.wire import decode
 from coverage_map.estimator import Estimator
 from coverage_map.feed import Entry, Feed, News
-from coverage_map.io_ledger import LedgerDown, LedgerSource
+from coverage_map.io_ledger import PAGE, LedgerDown, LedgerSource
 from coverage_map.io_store import Store
 from coverage_map.observations import Standing
 from coverage_map.snapshot import Snapshot
@@ -90,9 +90,11 @@ class Sync:
         feed = self.feed or await self._open()
         # The head first: of every epoch that it calls closed, all records are in what follows.
         self.ledger.head = dict(await self.source.head())
-        while entries := await self.source.entries(feed.next_sequence):
+        more = True
+        while more:
+            entries = await self.source.entries(feed.next_sequence)
             self._take(feed, entries)
-            await self._build_if_due()
+            more = len(entries) == PAGE
         self.ledger.stats = dict(await self.source.stats())
         await self._take_verdicts(feed, int(self.ledger.head["epoch"]))
         self._publish("stats", None)
