@@ -17,6 +17,7 @@ new entries a second and 70 kbit/s through each.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -37,6 +38,7 @@ MAX_MODEL_NAME = 64
 MIN_INTERVAL_MS, MAX_INTERVAL_MS, MS_PER_HOTSPOT = 5_000, 30_000, 60
 LIFETIME_MS = 100_000
 FUTURE_MS = 600_000
+MAX_MEMO = 16_384
 _BODY = MAX_DATAGRAM - 16
 _PAIRS_PER_SUMMARY = 90
 SUMMARY_PARTS = 16
@@ -96,8 +98,8 @@ class Entry:
     provider: ProviderAdvert | None
 
 
-_ENTRY_SHAPE = (32, 64, 64, tuple, tuple)
-_LINK_SHAPE = (32, 32, 32, 16, 32, 16, 32)
+_ENTRY_SHAPE = (32, 64, 64, bytes, tuple)
+_LINK = struct.Struct(">IIIHIHI")
 _PROVIDER_SHAPE = (tuple, 32, 32, 32, 32, 64)
 
 
@@ -111,15 +113,17 @@ def pack_entry(entry: Entry, seed: bytes, network_id: bytes) -> bytes:
 
 
 def _body_of(entry: Entry, count: int) -> bytes:
-    links = [
-        (
-            *(row.target, row.rate_kbps, row.load_kbps, row.busy_permille),
-            *(row.queue_bytes, row.loss_permille, row.rtt_us),
-        )
-        for row in entry.links[:count]
-    ]
+    links = b"".join(_LINK.pack(*_widths(row)) for row in entry.links[:count])
     advert = _advert(entry.provider)
     return cbor.encode((entry.origin, entry.sequence, entry.relay_price_ucr, links, advert))
+
+
+def _widths(row: LinkRow) -> tuple[int, ...]:
+    # Drivers report what they like: a figure too large for its field is the field's largest.
+    u32_values = (row.rate_kbps, row.load_kbps, row.queue_bytes, row.rtt_us)
+    rate, load, queue, rtt = (max(0, min(0xFFFF_FFFF, value)) for value in u32_values)
+    busy, loss = (max(0, min(1_000, value)) for value in (row.busy_permille, row.loss_permille))
+    return row.target, rate, load, busy, queue, loss, rtt
 
 
 def _advert(p: ProviderAdvert | None) -> cbor.Value:
@@ -143,12 +147,12 @@ def unpack_entry(wire: bytes) -> tuple[Entry, bytes, bytes] | Refusal:
     if not fits(values, _ENTRY_SHAPE):
         return BAD_ENTRY
     origin, sequence, price, links, provider = values
-    if len(links) > MAX_LINKS or not all(fits(link, _LINK_SHAPE) for link in links):
+    if len(links) > MAX_LINKS * _LINK.size or len(links) % _LINK.size:
         return BAD_ENTRY
     advert = _read_advert(provider)
     if isinstance(advert, Refusal):
         return BAD_ENTRY
-    rows = tuple(LinkRow(*link) for link in links)
+    rows = tuple(LinkRow(*link) for link in _LINK.iter_unpack(links))
     return Entry(origin, sequence, price, rows, advert), body, signature
 
 
@@ -175,7 +179,18 @@ class _Neighbour:
     waiting: dict[int, None] = field(default_factory=dict)
 
 
-Memo = dict[bytes, bool]
+@dataclass(slots=True)
+class _Checked:
+    """An entry's bytes, parsed once; `key` is whose signature `is_signed` speaks of."""
+
+    entry: Entry
+    body: bytes
+    signature: bytes
+    key: bytes = b""
+    is_signed: bool = False
+
+
+Memo = dict[bytes, _Checked]
 
 
 class LinkStateTable:
@@ -257,33 +272,42 @@ class LinkStateTable:
         return worst
 
     def _receive_entry(self, wire: bytes, peer: int, now_ms: int) -> Refusal | None:
-        parsed = unpack_entry(wire)
-        if isinstance(parsed, Refusal):
-            return parsed
-        entry, body, signature = parsed
+        checked = self._parse(wire)
+        if isinstance(checked, Refusal):
+            return checked
+        entry = checked.entry
         self._note_known(peer, entry.origin, entry.sequence)
         stored = self._entries.get(entry.origin)
         if entry.origin == self._index or (stored and stored.entry.sequence >= entry.sequence):
             return None
         if entry.sequence > now_ms + FUTURE_MS:
             return FROM_FUTURE
-        refusal = self._check_signature(entry.origin, wire, body, signature)
+        refusal = self._check_signature(checked)
         if refusal is None:
             self._store(entry, wire, now_ms, peer)
         return refusal
 
-    def _check_signature(
-        self, origin: int, wire: bytes, body: bytes, signature: bytes
-    ) -> Refusal | None:
-        key = self._keys.key_of(origin)
+    def _parse(self, wire: bytes) -> _Checked | Refusal:
+        name = sha256(wire).digest()
+        known = self._verified.get(name)
+        if known is None:
+            parsed = unpack_entry(wire)
+            if isinstance(parsed, Refusal):
+                return parsed
+            if len(self._verified) >= MAX_MEMO:
+                self._verified.clear()
+            known = self._verified[name] = _Checked(*parsed)
+        return known
+
+    def _check_signature(self, checked: _Checked) -> Refusal | None:
+        key = self._keys.key_of(checked.entry.origin)
         if key is None:
             return UNKNOWN_ORIGIN
-        name = sha256(key + wire).digest()
-        if name not in self._verified:
-            if len(self._verified) > 65_536:
-                self._verified.clear()
-            self._verified[name] = verify(key, NAME, self._network_id, body, signature)
-        return None if self._verified[name] else BAD_SIGNATURE
+        if checked.key != key:
+            network = self._network_id
+            checked.key = key
+            checked.is_signed = verify(key, NAME, network, checked.body, checked.signature)
+        return None if checked.is_signed else BAD_SIGNATURE
 
     def _store(self, entry: Entry, wire: bytes, now_ms: int, source: int | None) -> None:
         old = self._entries.get(entry.origin)

@@ -378,8 +378,10 @@ class RelayNode:
             self._send(peer, pack_gossip(body))
 
     def _teach_router(self, now_ns: int) -> None:
+        if self._router is None:
+            return
         samples = self.table.take_fresh_samples()
-        if self._router is not None and samples:
+        if samples:
             self._router.observe(samples, now_ns // 1_000_000)
 
     # --- time -----------------------------------------------------------------------------------

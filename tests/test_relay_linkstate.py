@@ -19,6 +19,7 @@ from hotspot.linkstate import (
     Entry,
     LinkRow,
     LinkStateTable,
+    Memo,
     ProviderAdvert,
     pack_entry,
     unpack_entry,
@@ -42,7 +43,7 @@ class Ring:
 
     def __init__(self, count: int, loss_permille: int = 0) -> None:
         keys = Directory((i, public_key(seed_of(i))) for i in range(count))
-        memo: dict[bytes, bool] = {}
+        memo: Memo = {}
         self.tables = [LinkStateTable(i, seed_of(i), NETWORK, keys, memo) for i in range(count)]
         self.peers = [sorted({(i + d) % count for d in (1, -1, 7, -7)}) for i in range(count)]
         self.loss_permille = loss_permille
