@@ -47,6 +47,10 @@ FINAL_REASONS = frozenset({"bad_request", "cancelled"})
 NO_ROUTER = Refusal("no_router", "this hotspot relays only; ask a gateway")
 NO_PROVIDER_KEY = Refusal("unknown_hotspot", "provider: not on the ledger")
 PRICE_TOO_HIGH = Refusal("price_too_high", "a hotspot on the path asks more than we pay")
+OVER_ESCROW = Refusal(
+    "over_escrow",
+    "max_tokens: may cost more than spending.escrow_ucr; lower one or raise the other",
+)
 SETUP_TIMEOUT = Refusal("no_session", "sessions with the path were not ready in time")
 SILENT = Refusal("timeout", "the provider fell silent")
 CANCELLED = Refusal("cancelled", "the client went away")
@@ -102,6 +106,11 @@ class _Call:
     heard_ns: int = 0
     pinged_ns: int = 0
     earlier: Refusal | None = None  # why the attempt before failed
+
+    @property
+    def most_tokens(self) -> int:
+        """What the request may cost at most."""
+        return self.call.prompt_tokens + self.call.max_tokens
 
 
 class ConsumerDesk:
@@ -198,7 +207,7 @@ class ConsumerDesk:
         if not call.route:
             self._watch(call, now_ns)
             return None
-        paid = self._secure(call.route, now_ns)
+        paid = self._secure(call, now_ns)
         if isinstance(paid, Refusal):
             return paid if call.flow is None else None  # a stream keeps trying its old path
         return self._go(call, paid, now_ns) if paid is not None else None
@@ -226,12 +235,14 @@ class ConsumerDesk:
         call.provider, call.route = placement.provider, placement.path.hops
         return None
 
-    def _secure(self, route: Sequence[int], now_ns: int) -> dict[int, int] | Refusal | None:
+    def _secure(self, call: _Call, now_ns: int) -> dict[int, int] | Refusal | None:
         """Sessions by hotspot once all of a route are ready, None while they aren't."""
         paid: dict[int, int] = {}
+        route = call.route
         waiting = False
         for position, hop in enumerate(route[1:], start=1):
-            terms = self._terms(hop, now_ns)
+            is_asked = hop == call.provider and call.flow is None
+            terms = self._terms(hop, call.most_tokens if is_asked else 0, now_ns)
             if isinstance(terms, Refusal):
                 return terms
             session = self._payer.ensure(hop, terms, now_ns)
@@ -248,16 +259,18 @@ class ConsumerDesk:
         if session is not None and self._payer.wants_sync(session, now_ns):
             self._send_control(route, Sync(session.info.session))
 
-    def _terms(self, hop: int, now_ns: int) -> Terms | Refusal:
+    def _terms(self, hop: int, tokens: int, now_ns: int) -> Terms | Refusal:
         entry = self._table.entry(hop)
         relay = entry.relay_price_ucr if entry else 0
         ai = entry.provider.ai_price_ucr if entry and entry.provider else 0
         limit = self._spending
         if relay > limit.max_relay_price_ucr or ai > limit.max_ai_price_ucr:
             return PRICE_TOO_HIGH
+        if ai * tokens // 1_000 > limit.escrow_ucr:
+            return OVER_ESCROW
         epoch = self._params.epoch_at(self._start_ms, now_ns // 1_000_000)
         lifetime = min(limit.session_epochs, self._params.session_epochs_max)
-        return Terms(relay, ai, limit.escrow_ucr, epoch + lifetime)
+        return Terms(relay, ai, limit.escrow_ucr, epoch + lifetime, tokens)
 
     # --- the stream -----------------------------------------------------------------------------
 
@@ -270,6 +283,7 @@ class ConsumerDesk:
             self._streams.pump(call.flow, now_ns)
             return None
         call.session = paid[call.provider]
+        self._payer.reserve(call.session, call.most_tokens)
         sealed = self._seal(call, now_ns)
         if isinstance(sealed, Refusal):
             return sealed
@@ -288,8 +302,8 @@ class ConsumerDesk:
             return NO_PROVIDER_KEY
         wanted = call.call
         wire_id = digest("request-id", call.entropy, u32(call.attempt))[:16]
-        most = wanted.prompt_tokens + wanted.max_tokens
-        cap = RequestCap(call.session, wire_id, most, now_ns // 1_000_000 + CAP_LIFETIME_MS)
+        expires_ms = now_ns // 1_000_000 + CAP_LIFETIME_MS
+        cap = RequestCap(call.session, wire_id, call.most_tokens, expires_ms)
         signature = sign_cap(self._seed, self._network_id, cap)
         request = Request(cap, signature, wanted.path, wanted.model, wanted.body)
         secret = digest("ephemeral", call.entropy, u32(call.attempt))
@@ -348,7 +362,7 @@ class ConsumerDesk:
 
     def _count(self, call: _Call, theirs: int) -> int:
         ours = call.call.prompt_tokens + (call.counter.close() if call.counter else 0)
-        tokens = min(ours, theirs, call.call.prompt_tokens + call.call.max_tokens)
+        tokens = min(ours, theirs, call.most_tokens)
         self._payer.count_answer(call.session, tokens)
         return tokens
 
@@ -356,15 +370,15 @@ class ConsumerDesk:
         self._calls.pop(call.request_id, None)
         self.ok += 1
         self._emit(AnswerEnd(call.request_id, self._count(call, theirs)))
+        self._release(call)
         if call.flow is not None:
-            self._flows.pop(call.flow.number, None)
             # Our count is complete only now: ask for the provider's, so that it is signed at once.
             self._send_control(call.flow.route, Sync(call.session))
 
     def _fail(self, call: _Call, refusal: Refusal, now_ns: int) -> None:
         self._close_flow(call, refusal, now_ns)
         if call.has_head:
-            self._count(call, call.call.prompt_tokens + call.call.max_tokens)
+            self._count(call, call.most_tokens)
         can_retry = not call.has_head and refusal.reason not in FINAL_REASONS
         if can_retry and call.provider >= 0 and call.attempt + 1 < MAX_ATTEMPTS:
             call.earlier = refusal
@@ -384,8 +398,12 @@ class ConsumerDesk:
         call.since_ns = call.heard_ns = now_ns
         self._advance(call, now_ns)
 
+    def _release(self, call: _Call) -> None:
+        if call.flow is not None and self._flows.pop(call.flow.number, None) is not None:
+            self._payer.reserve(call.session, -call.most_tokens)
+
     def _close_flow(self, call: _Call, refusal: Refusal, now_ns: int) -> None:
+        self._release(call)
         if call.flow is not None:
-            self._flows.pop(call.flow.number, None)
             call.flow.stream.reset(refusal)
             self._streams.pump(call.flow, now_ns)

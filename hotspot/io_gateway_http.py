@@ -32,7 +32,13 @@ from hotspot.io_providers import error_body, read_inputs
 KEY_PREFIX = "wvc-"
 CLIENT_POLL_S = 1.0
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
-STATUS_OF = {"bad_request": 400, "insufficient_balance": 402, "over_cap": 402, "too_large": 413}
+STATUS_OF = {
+    "bad_request": 400,
+    "insufficient_balance": 402,
+    "over_cap": 402,
+    "over_escrow": 402,
+    "too_large": 413,
+}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 

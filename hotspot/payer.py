@@ -45,6 +45,7 @@ class Terms:
     ai_price_ucr: int
     cap_ucr: int
     expiry_epoch: int
+    tokens: int = 0  # that the session must still be able to pay
 
 
 @dataclass(slots=True)
@@ -57,6 +58,7 @@ class PayerSession:
     received_bytes: int = 0
     tokens: int = 0
     requests: int = 0
+    reserved_tokens: int = 0  # of requests that are running
     is_ready: bool = False
     is_retired: bool = False
     asking_ns: int = 0
@@ -67,15 +69,18 @@ class PayerSession:
         lost = self.received_bytes // LOSS_SHARE + LOSS_FLOOR_BYTES
         return Work(self.sent_bytes + self.received_bytes + lost, self.tokens, self.requests)
 
-    def has_headroom(self) -> bool:
-        """Tell whether a quarter of the cap is still free."""
-        return 4 * cost_ucr(self.info, self.counted()) < 3 * max(1, self.info.cap_ucr)
+    def has_headroom(self, tokens: int) -> bool:
+        """Tell whether a quarter of the cap is still free, and so many more tokens fit."""
+        if 4 * cost_ucr(self.info, self.counted()) >= 3 * max(1, self.info.cap_ucr):
+            return False
+        more = Work(self.counted().relayed_bytes, self.tokens + self.reserved_tokens + tokens)
+        return cost_ucr(self.info, more) <= self.info.cap_ucr
 
     def is_usable_at(self, terms: Terms) -> bool:
         """Tell whether new work may go under this session at these prices."""
         pays = self.info.relay_price_ucr >= terms.relay_price_ucr
         pays = pays and self.info.ai_price_ucr >= terms.ai_price_ucr
-        return pays and not self.is_retired and self.has_headroom()
+        return pays and not self.is_retired and self.has_headroom(terms.tokens)
 
     def counted(self) -> Work:
         """Return the exact count of this end."""
@@ -172,6 +177,11 @@ class PayerBook:
         """Count a datagram that came through this session's relay."""
         if session in self.sessions:
             self.sessions[session].received_bytes += size
+
+    def reserve(self, session: int, tokens: int) -> None:
+        """Set tokens aside for a running request; give them back with a negative number."""
+        if session in self.sessions:
+            self.sessions[session].reserved_tokens += tokens
 
     def count_answer(self, session: int, tokens: int) -> None:
         """Count an AI answer, in tokens by our own rule."""

@@ -194,6 +194,23 @@ def test_a_price_above_what_the_client_pays_is_refused_before_a_session_opens() 
     assert not overlay.ledger.state.sessions
 
 
+def test_a_request_that_may_cost_more_than_the_escrow_is_refused_at_once() -> None:
+    overlay = warm(Overlay(4, LINE, {3: ("echo",)}))
+    answer = overlay.ask(0, TEXT, max_tokens=1 << 20)
+    overlay.run(2_000)
+    assert answer.failed is not None
+    assert answer.failed.reason == "over_escrow"
+    assert answer.failed.detail
+
+
+def test_requests_at_once_share_sessions_only_while_the_escrow_covers_them_all() -> None:
+    overlay = warm(Overlay(4, LINE, {3: ("echo",)}, price=Price(10, 100_000)))
+    answers = [overlay.ask(0, f"request {n}", max_tokens=3_000) for n in range(9)]
+    overlay.run(60_000, until=lambda: all(a.tokens or a.failed for a in answers))
+    assert [a.failed for a in answers] == [None] * 9
+    assert len([s for s in overlay.ledger.state.sessions.values() if s.payee == 3]) >= 2
+
+
 def test_a_relay_killed_and_restarted_keeps_its_receipts_and_is_paid_once() -> None:
     overlay = warm(Overlay(4, LINE, {3: ("echo",)}, claim_ms=3_600_000))
     assert ask_and_wait(overlay).failed is None
