@@ -25,7 +25,7 @@ from chain.io_http import bound_port, json_response, serve
 from chain.records import Refusal
 from hotspot.actions import AnswerChunk, AnswerEnd, AnswerHead, RequestFailed
 from hotspot.ai import MAX_REQUEST, AiCall, prompt_tokens
-from hotspot.io_gateway import Answers, Gateway
+from hotspot.io_gateway_node import Answers, Gateway
 from hotspot.io_link import parse_address
 from hotspot.io_providers import error_body, read_inputs
 

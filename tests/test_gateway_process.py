@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -187,6 +189,20 @@ def test_status_and_metrics_tell_the_state(street: Street) -> None:
 
 def test_the_bearer_key_file_is_private(street: Street) -> None:
     assert (street.client.folder / "gateway.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_busy_port_is_one_clear_line(street: Street, tmp_path: Path) -> None:
+    key = tmp_path / "hotspot.key"
+    key.write_bytes((street.client.folder / "hotspot.key").read_bytes())
+    key.chmod(0o600)
+    busy = street.client.url.split("/")[2]
+    config = tmp_path / "gateway.toml"
+    config.write_text(f'[ledger]\nurl = "{street.town.url}"\n[gateway]\nlisten = "{busy}"\n')
+    command = [sys.executable, "-m", "hotspot.io_gateway", "--config", str(config)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [line for line in done.stderr.splitlines() if busy in line]
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_killed_provider_comes_back_with_its_receipts(street: Street) -> None:

@@ -1,0 +1,431 @@
+"""A running gateway: one `RelayNode`, driven by an event loop, a UDP link, the ledger and a model.
+
+Its only rules are the order of actions (a receipt is on disk before any later message leaves) and
+that the loop waits for nobody: the ledger is asked in a thread, models answer in tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chain.errors import EXIT_FAILED, UserError
+from chain.io_client import LedgerClient
+from chain.io_keys import load_or_create_seed
+from chain.keys import public_key
+from chain.params import PRESETS
+from chain.records import Refusal
+from hotspot.actions import (
+    Action,
+    AnswerChunk,
+    AnswerEnd,
+    AnswerHead,
+    CancelRequest,
+    DeliverRequest,
+    FetchSession,
+    KeepReceipt,
+    Log,
+    RequestFailed,
+    SendDatagram,
+    SubmitRecord,
+)
+from hotspot.ai import AiCall
+from hotspot.consumer import Spending
+from hotspot.directory import Directory
+from hotspot.gateway_config import GatewayConfig
+from hotspot.io_ledger import (
+    Event,
+    HotspotsKnown,
+    LedgerState,
+    LedgerThread,
+    SessionKnown,
+    Submitted,
+)
+from hotspot.io_link import UdpLink, parse_address
+from hotspot.io_providers import Backend, OpenAiBackend, WordLlamaBackend
+from hotspot.io_receipts import ReceiptStore
+from hotspot.linkstate import LinkReport
+from hotspot.payee import Price
+from hotspot.relay import RelayNode, RelayOptions
+from routing.router import Predictor, Router
+
+Answers = asyncio.Queue[Action]
+REGISTRATION_POLL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which network this is, and who we are on it."""
+
+    network_id: bytes
+    preset: str
+    start_ms: int
+    index: int
+
+
+def ask_place(url: str, key: bytes) -> Place | None:
+    """Ask the ledger who we are; None: not registered yet. OSError if it is away."""
+    with LedgerClient(url) as client:
+        head, spot = client.head(), client.hotspot(key)
+    if spot is None:
+        return None
+    return Place(head.network_id, head.preset, head.start_ms, spot.index)
+
+
+def kept_place(store: ReceiptStore) -> Place | None:
+    """What the ledger said last time."""
+    kept = store.note("place")
+    if kept is None:
+        return None
+    network, preset, start_ms, index = json.loads(kept)
+    return Place(bytes.fromhex(network), preset, start_ms, index)
+
+
+def keep_place(store: ReceiptStore, place: Place) -> None:
+    """Remember for a start while the ledger is away."""
+    row = [place.network_id.hex(), place.preset, place.start_ms, place.index]
+    store.set_note("place", json.dumps(row).encode())
+
+
+def make_backend(config: GatewayConfig) -> Backend | None:
+    """Return the configured model, if any."""
+    provider = config.provider
+    if provider.backend == "wordllama":
+        return WordLlamaBackend(provider.models)
+    if provider.backend == "openai":
+        return OpenAiBackend(provider.url, provider.models, provider.api_key)
+    return None
+
+
+def load_forecaster(path: Path) -> Predictor:
+    """Load a trained model; imported late, for hotspots that have none need no LightGBM."""
+    from routing.forecast import Forecaster
+    from routing.io_cli import read_model
+
+    return Forecaster(read_model(str(path)))
+
+
+class Gateway:
+    """A running gateway; `start` and `stop` on one event loop."""
+
+    def __init__(self, config: GatewayConfig, base: Path) -> None:
+        self.config = config
+        self.base = base
+        self.store = ReceiptStore(base / config.gateway.state)
+        self.seed = load_or_create_seed(base / config.hotspot.key_file)
+        self.backend = make_backend(config)
+        self.directory = Directory()
+        self.ledger_problem = ""
+        self.link_address = ("", 0)
+        self._answers: dict[bytes, Answers] = {}
+        self._tasks: dict[bytes, asyncio.Task[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._wall_ns = time.time_ns() - time.monotonic_ns()
+
+    def now_ns(self) -> int:
+        """The wall clock at start, carried on by the monotonic clock: it never jumps."""
+        return self._wall_ns + time.monotonic_ns()
+
+    # --- life -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Learn the network, open model and link, take up what was left."""
+        self._loop = asyncio.get_running_loop()
+        place = await self._await_place()
+        if self.backend is not None:
+            await self.backend.open()
+        self.place = place
+        self.node = self._make_node(place)
+        self.link = self._make_link(place.index)
+        self.link_address = await self.link.open(
+            parse_address(self.config.link.listen, "link.listen")
+        )
+        self._ledger = LedgerThread(self.config.ledger.url, self._from_thread)
+        outbox = self.store.outbox()
+        self.node.restore(self.store.kept(), outbox, self.now_ns())
+        self._ledger.start()
+        for wire in outbox:
+            self._ledger.submit(wire)
+        self.pump()
+
+    async def _await_place(self) -> Place:
+        key, said = public_key(self.seed), False
+        while (place := await self._find_place(key)) is None:
+            if not said:
+                said = True
+                self._say("info", f"waiting for hotspot {key.hex()[:16]} to be registered")
+            await asyncio.sleep(REGISTRATION_POLL_S)
+        keep_place(self.store, place)
+        return place
+
+    async def _find_place(self, key: bytes) -> Place | None:
+        try:
+            return await asyncio.to_thread(ask_place, self.config.ledger.url, key)
+        except OSError as error:
+            place = kept_place(self.store)
+            if place is None:
+                remedy = "start the ledger or mend the address"
+                raise UserError("ledger.url", str(error), remedy, exit_code=EXIT_FAILED) from error
+            return place
+
+    def _make_node(self, place: Place) -> RelayNode:
+        config = self.config
+        options = RelayOptions(
+            price=Price(config.relay.price_ucr, config.provider.ai_price_ucr),
+            models=self.backend.models if self.backend else (),
+            spending=Spending(
+                config.spending.max_relay_price_ucr,
+                config.spending.max_ai_price_ucr,
+                config.spending.escrow_ucr,
+                config.spending.session_epochs,
+            ),
+            credit_tokens=config.provider.credit_tokens,
+            default_rate_kbps=config.relay.rate_kbps,
+            claim_ms=config.relay.claim_ms,
+        )
+        model = config.gateway.forecaster
+        forecaster = load_forecaster(self.base / model) if model else None
+        neighbours = [*config.link.neighbours, *(index for index, _ in self._peers())]
+        return RelayNode(
+            *(place.index, self.seed, place.network_id, PRESETS[place.preset], self.directory),
+            *(neighbours, self.now_ns()),
+            start_ms=place.start_ms,
+            options=options,
+            router=Router(forecaster),
+        )
+
+    def _peers(self) -> list[tuple[int, tuple[str, int]]]:
+        pairs = [peer.partition("=") for peer in self.config.link.peers]
+        return [(int(i), parse_address(address, "link.peers")) for i, _, address in pairs]
+
+    def _make_link(self, index: int) -> UdpLink:
+        air = self.config.link.air
+        return UdpLink(
+            index,
+            self._on_datagram,
+            self._on_report,
+            air=parse_address(air, "link.air") if air else None,
+            peers=dict(self._peers()),
+        )
+
+    async def stop(self) -> None:
+        """Claim what is owed, store, close."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in list(self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self.node.harvest()
+        self._perform(self.node.take_actions())
+        await asyncio.to_thread(self._ledger.stop)
+        await asyncio.sleep(0)  # the thread's last answers are in our queue of callbacks
+        self.link.close()
+        if self.backend is not None:
+            await self.backend.close()
+        self.store.close()
+
+    # --- what comes in --------------------------------------------------------------------------
+
+    def _on_datagram(self, data: bytes, peer: int) -> None:
+        self.node.receive_datagram(data, peer, self.now_ns())
+        self.pump()
+
+    def _on_report(self, report: LinkReport) -> None:
+        self.node.receive_link_report(report, self.now_ns())
+        self.pump()
+
+    def _from_thread(self, event: Event) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop may have ended before the thread
+            self._loop.call_soon_threadsafe(self._on_event, event)
+
+    def _on_event(self, event: Event) -> None:
+        now_ns = self.now_ns()
+        if isinstance(event, Submitted):
+            self.store.settle(event.result.record_id)
+            self.store.commit()
+            self.node.receive_result(event.result, now_ns)
+        elif isinstance(event, SessionKnown):
+            self.node.receive_session(event.session, event.info, now_ns)
+        elif isinstance(event, HotspotsKnown):
+            self.directory.update(event.entries)
+        elif isinstance(event, LedgerState):
+            self.ledger_problem = event.problem
+            said = f"the ledger is away: {event.problem}" if event.problem else "the ledger answers"
+            self._say("warning" if event.problem else "info", said)
+        self.pump()
+
+    # --- what goes out --------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Perform what the node wants, and set the alarm for what it wants next."""
+        self._perform(self.node.take_actions())
+        due_ns = self.node.next_deadline()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due_ns is not None:
+            delay_s = max(0.0, (due_ns - self.now_ns()) / 1e9)
+            self._timer = self._loop.call_later(delay_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.node.handle_deadline(self.now_ns())
+        self.pump()
+
+    def _perform(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            if isinstance(action, KeepReceipt):
+                self.store.keep(action.session, action.data)
+            elif isinstance(action, SendDatagram):
+                self.store.commit()
+                self.link.send(action.peer, action.data)
+            elif isinstance(action, SubmitRecord):
+                self.store.queue(action.wire)
+                self.store.commit()
+                self._ledger.submit(action.wire)
+            elif isinstance(action, FetchSession):
+                self._ledger.fetch_session(action.session)
+            else:
+                self._perform_locally(action)
+        self.store.commit()
+
+    def _perform_locally(self, action: Action) -> None:
+        if isinstance(action, DeliverRequest):
+            self._tasks[action.request_id] = self._loop.create_task(self._serve(action))
+        elif isinstance(action, CancelRequest):
+            task = self._tasks.get(action.request_id)
+            if task is not None:
+                task.cancel()
+        elif isinstance(action, AnswerHead | AnswerChunk | AnswerEnd | RequestFailed):
+            answers = self._answers.get(action.request_id)
+            if answers is not None:
+                answers.put_nowait(action)
+        elif isinstance(action, Log):
+            self._say(action.level, action.text)
+
+    def _say(self, level: str, text: str) -> None:
+        sys.stderr.write(f"gateway: {level}: {text}\n")
+
+    # --- requests of our own clients ------------------------------------------------------------
+
+    def ask(self, call: AiCall, entropy: bytes) -> tuple[bytes, Answers]:
+        """Send a request over the overlay; its answers arrive in the queue."""
+        answers: Answers = asyncio.Queue()
+        request_id = self.node.request(call, entropy, self.now_ns())
+        self._answers[request_id] = answers
+        self.pump()
+        return request_id, answers
+
+    def forget(self, request_id: bytes) -> None:
+        """The client has its answer, or has gone."""
+        self._answers.pop(request_id, None)
+        self.node.consumer.cancel(request_id, self.now_ns())
+        self.pump()
+
+    # --- requests of others ---------------------------------------------------------------------
+
+    async def _serve(self, request: DeliverRequest) -> None:
+        try:
+            tokens = await self._answer(request)
+            self.node.provider.finish_request(request.request_id, tokens, self.now_ns())
+        except UserError as error:
+            self._fail(request, str(error))
+        except Exception as error:  # a model's bug must not take the gateway down
+            self._fail(request, f"the model failed: {type(error).__name__}: {error}")
+        finally:
+            self._tasks.pop(request.request_id, None)
+            self.pump()
+
+    async def _answer(self, request: DeliverRequest) -> int:
+        if self.backend is None:
+            raise UserError("provider.backend", "no model here", "configure one")
+        try:
+            body = json.loads(request.body)
+        except ValueError as error:
+            raise UserError("body", f"not JSON: {error}", "send a JSON object") from error
+        if not isinstance(body, dict):
+            raise UserError("body", "not a JSON object", "send one")
+        sink = _RemoteSink(self, request.request_id)
+        return await self.backend.answer(request.path, body | {"model": request.model}, sink)
+
+    def _fail(self, request: DeliverRequest, detail: str) -> None:
+        refusal = Refusal("provider_failed", detail[:300])
+        self.node.provider.fail_request(request.request_id, refusal, self.now_ns())
+
+    # --- what people ask ------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """Return the state, for people and programs."""
+        node, now_ns = self.node, self.now_ns()
+        now_ms = now_ns // 1_000_000
+        return {
+            "index": self.place.index,
+            "key": public_key(self.seed).hex(),
+            "network": self.place.network_id.hex(),
+            "epoch": node.epoch(now_ns),
+            "link": f"{self.link_address[0]}:{self.link_address[1]}",
+            "ledger": {"problem": self.ledger_problem, "outbox": len(self.store.outbox())},
+            "models": list(self.backend.models) if self.backend else [],
+            "requests": {
+                "ok": node.consumer.ok,
+                "failed": node.consumer.failed,
+                "running": len(node.consumer),
+                "answered": node.provider.answered,
+                "refused": dict(sorted(node.provider.refused.items())),
+            },
+            "providers": [
+                {"hotspot": p.hotspot, "models": list(p.models), "age_ms": p.age_ms}
+                for p in node.table.providers(now_ms)
+            ],
+            "links": [_link_row(row) for row in node.table.samples() if row.source == node.index],
+            "known": node.table.ages_ms(now_ms),
+            "paying": [_session_row(s) for s in node.payer.sessions.values()],
+            "paid": [_session_row(s) for s in node.payee.sessions.values()],
+            "counts": dict(sorted((node.counts + self.link.counts).items())),
+        }
+
+
+class _RemoteSink:
+    """Sends a model's answer back over the overlay."""
+
+    def __init__(self, gateway: Gateway, request_id: bytes) -> None:
+        self._gateway = gateway
+        self._request_id = request_id
+
+    def begin(self, status: int, content_type: str) -> None:
+        """Start the answer."""
+        gateway = self._gateway
+        gateway.node.provider.begin(self._request_id, status, content_type, gateway.now_ns())
+        gateway.pump()
+
+    def chunk(self, data: bytes) -> None:
+        """Send bytes."""
+        gateway = self._gateway
+        gateway.node.provider.provide_chunk(self._request_id, data, gateway.now_ns())
+        gateway.pump()
+
+
+def _link_row(row: Any) -> dict[str, int]:
+    names = ("target", "rate_kbps", "load_kbps", "busy_permille", "loss_permille", "rtt_us")
+    return {name: getattr(row, name) for name in names}
+
+
+def _session_row(session: Any) -> dict[str, Any]:
+    info, work, receipt = session.info, session.counted(), session.receipt
+    return {
+        "session": info.session,
+        "payer": info.payer,
+        "payee": info.payee,
+        "relayed_bytes": work.relayed_bytes,
+        "ai_tokens": work.ai_tokens,
+        "receipt_sequence": receipt.sequence if receipt else 0,
+        "receipt_bytes": receipt.relayed_bytes if receipt else 0,
+        "receipt_tokens": receipt.ai_tokens if receipt else 0,
+    }
