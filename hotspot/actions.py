@@ -65,7 +65,7 @@ class KeepReceipt:
 class DeliverRequest:
     """Answer this AI request with the model, then call `provide_chunk` and `finish_request`.
 
-    `path` is the end of the OpenAI path (`embeddings`, `chat/completions`), `body` the client's JSON.
+    `path` is the end of OpenAI's path (`embeddings`, `chat/completions`), `body` the client's JSON.
     """
 
     request_id: bytes
