@@ -292,10 +292,10 @@ class HotspotNode:
         )
 
     def _message_time_ns(self, epoch: int) -> int:
-        """A drawn time in the first 3/5 of the last part: the ledger isn't stormed."""
+        """A drawn time in the first 2/5 of the last part: no storm, and time for a slow ledger."""
         params = self.identity.params
         draw = int.from_bytes(digest("message-time", self.key, u32(epoch))[:4], "big")
-        jitter_ns = (draw * params.message_lead_ms * MS * 3 // 5) >> 32
+        jitter_ns = (draw * params.message_lead_ms * MS * 2 // 5) >> 32
         return self._epoch_start_ns(epoch + 1) - params.message_lead_ms * MS + jitter_ns
 
     def _plan_beacons(self, now_ns: int) -> None:
