@@ -48,9 +48,9 @@ def distance_m(
     east = abs(longitude1_udeg - longitude2_udeg) % _FULL_CIRCLE_UDEG
     east = min(east, _FULL_CIRCLE_UDEG - east)
     cosine = _cosine_at((latitude1_udeg + latitude2_udeg) // 2)
-    north = abs(latitude1_udeg - latitude2_udeg)
-    apart_udeg = isqrt(north * north + (east * cosine >> _SCALE_BITS) ** 2)
-    return apart_udeg * _METRES_PER_100_DEGREES // 10**8
+    north = abs(latitude1_udeg - latitude2_udeg) << _SCALE_BITS
+    apart = isqrt(north * north + (east * cosine) ** 2)  # micro-degrees, times 2^40
+    return apart * _METRES_PER_100_DEGREES // 10**8 >> _SCALE_BITS
 
 
 def cell_resolution(cell: int) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 from chain import cbor, wire
 from chain.errors import UserError
 from chain.header import Header
-from chain.io_store import APPLICATION_ID, TABLES, Store
+from chain.io_store import APPLICATION_ID, TABLES, UNREADABLE, Store, one_line
 from chain.keys import verify as verify_signature
 from chain.ledger import Ledger, Sealed
 from chain.records import Refusal
@@ -23,6 +23,7 @@ from chain.rules.blocks import Block, BlockError
 from chain.rules.outcome import Verify
 
 Note = Callable[[int, int], None]
+Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ def audit(
         # Damaged text must reach the comparison, which can name it, rather than stop the query.
         store.connection.text_factory = _lenient_text
         return _audit_store(store, verify, note)
-    except (sqlite3.Error, OverflowError, MemoryError) as error:
-        return Audit(False, "database", f"SQLite can't read it: {error}")
+    except (*UNREADABLE, OverflowError, MemoryError) as error:
+        return Audit(False, "database", f"SQLite can't read it: {one_line(error)}")
     finally:
         store.close()
 
@@ -94,7 +95,7 @@ def _file_problem(connection: sqlite3.Connection) -> Audit | None:
     """What SQLite itself finds wrong with the file."""
     found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if found != "ok":
-        return Audit(False, "database", str(found).replace("\n", " "))
+        return Audit(False, "database", one_line(found))
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     if application != APPLICATION_ID:
         return Audit(False, "database application_id", f"is {application}, not {APPLICATION_ID}")
@@ -219,20 +220,34 @@ def _row_difference(
     table: str,
     key: tuple[str, ...],
     names: list[str],
-    row: tuple[Any, ...] | None,
-    wanted: tuple[Any, ...] | None,
+    row: Row | None,
+    wanted: Row | None,
 ) -> Audit | None:
-    present = wanted if wanted is not None else row
-    assert present is not None, "one of the two rows exists"
-    values = dict(zip(names, present, strict=True))
-    where = " ".join([table, *(f"{name} {_show(values[name])}" for name in key)])
-    if row is None or wanted is None:
-        return Audit(False, where, "is missing" if row is None else "should not exist")
+    here, there = _key_of(row, key, names), _key_of(wanted, key, names)
+    if row is None or (wanted is not None and _is_after(here, there)):
+        return Audit(False, _place(table, key, there), "is missing")
+    if wanted is None or _is_after(there, here):
+        return Audit(False, _place(table, key, here), "should not exist")
+    where = _place(table, key, there)
     for name, value, expected in zip(names, row, wanted, strict=True):
         if not _same(value, expected):
             problem = f"is {_show(value)}, the records give {_show(expected)}"
             return Audit(False, f"{where} column {name}", problem)
     return None
+
+
+def _key_of(row: Row | None, key: tuple[str, ...], names: list[str]) -> Row:
+    return () if row is None else tuple(row[names.index(name)] for name in key)
+
+
+def _is_after(left: Row, right: Row) -> bool:
+    """Whether a key sorts after another; never if their types differ: that is a difference."""
+    return [type(value) for value in left] == [type(value) for value in right] and left > right
+
+
+def _place(table: str, key: tuple[str, ...], values: Row) -> str:
+    shown = (f"{name} {_show(value)}" for name, value in zip(key, values, strict=True))
+    return " ".join([table, *shown])
 
 
 def _same(value: object, wanted: object) -> bool:

@@ -32,6 +32,7 @@ from chain.records import Deposit, Genesis, Signed, SubmitResult
 from chain.rules.blocks import BlockError
 
 OPERATOR_KEY = "operator.key"
+DAY_MS = 86_400_000
 DEFAULT_URL = "http://127.0.0.1:8700"
 
 EXAMPLES = """examples:
@@ -163,7 +164,7 @@ def _key(text: str, field: str) -> bytes:
 def run_init(options: argparse.Namespace) -> int:
     """Make the folder of a ledger."""
     seeds = tuple(_key(text, "seed-key") for text in options.seed_key)
-    start_ms = now_ms() if options.start_ms is None else options.start_ms
+    start_ms = _start_ms(options.start_ms)
     database = options.dir / DATABASE
     if database.exists():
         raise UserError(
@@ -187,6 +188,14 @@ def run_init(options: argparse.Namespace) -> int:
     }
     _show(options, value, f"network {value['network_id']} ({options.preset}) in {options.dir}")
     return EXIT_OK
+
+
+def _start_ms(wanted: int | None) -> int:
+    """When epoch 0 starts: a ledger closes every epoch since, so it can't be long ago."""
+    now = now_ms()
+    if wanted is not None and abs(wanted - now) > DAY_MS:
+        raise UserError("start-ms", f"{wanted} is more than a day from now", f"now is {now}")
+    return now if wanted is None else wanted
 
 
 def _seal_genesis(genesis: Genesis) -> Signed:

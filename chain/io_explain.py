@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 from chain import wire
-from chain.errors import EXIT_FAILED, UserError
+from chain.errors import UserError
 from chain.explain import explain_beacon
-from chain.io_store import Store
+from chain.io_store import UNREADABLE, Store, damaged
 from chain.ledger import Ledger
 from chain.records import Refusal
 from chain.rules.verdicts import REASONS, Judgement
@@ -36,22 +36,11 @@ def load_ledger(store: Store, *, until_epoch: int | None = None) -> Ledger:
                 ledger.replay(block)
             if until_epoch is not None and block.epoch > until_epoch:
                 break
-    except (ValueError, IndexError, TypeError) as error:
-        raise damaged(store, str(error)) from error
+    except (*UNREADABLE, ValueError, IndexError, TypeError) as error:
+        raise damaged(store.path, error) from error
     if ledger is None:
-        raise damaged(store, "it holds no genesis")
+        raise damaged(store.path, "it holds no genesis")
     return ledger
-
-
-def damaged(store: Store, problem: str) -> UserError:
-    """The database contradicts itself."""
-    return UserError(
-        "database",
-        f"{store.path}: {problem}",
-        "run wavecomb chain audit, then restore a copy",
-        exit_code=EXIT_FAILED,
-        status=500,
-    )
 
 
 def find_judgement(store: Store, epoch: int, ledger: Ledger | None = None) -> Judgement | None:

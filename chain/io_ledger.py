@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chain.errors import EXIT_FAILED, UserError
-from chain.io_explain import damaged, load_ledger
-from chain.io_store import Store
+from chain.io_explain import load_ledger
+from chain.io_store import Store, damaged
 from chain.keys import verify
 from chain.ledger import Ledger, Sealed
 from chain.log import MerkleLog
@@ -44,7 +44,7 @@ class DurableLedger:
         _lock(directory)
         ledger = load_ledger(store)
         if ledger.head.hash() != store.last_hash():
-            raise damaged(store, "replaying the records leads to another head")
+            raise damaged(store.path, "replaying the records leads to another head")
         ledger.set_verify(verify)
         return cls(ledger, store)
 

@@ -22,6 +22,8 @@ from chain.rules.blocks import Block
 from chain.rules.outcome import LateReport, Payment
 from chain.rules.verdicts import CODES, Judgement, get_beacon_verdicts
 
+# What SQLite raises for a damaged file; its own messages may hold bytes that are no text.
+UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 SCHEMA_VERSION = 1
 APPLICATION_ID = int.from_bytes(b"wvcb", "big")
 SCHEMA = """
@@ -63,6 +65,22 @@ def storage_error(error: sqlite3.Error, path: str) -> UserError:
     )
 
 
+def damaged(path: str, problem: object) -> UserError:
+    """The database contradicts itself, or SQLite can't read it."""
+    return UserError(
+        "database",
+        f"{path}: {one_line(problem)}",
+        "run wavecomb chain audit, then restore a copy",
+        exit_code=EXIT_FAILED,
+        status=500,
+    )
+
+
+def one_line(problem: object) -> str:
+    """An error's text as one line: SQLite quotes whole statements."""
+    return " ".join(str(problem).split())
+
+
 class Store:
     """One ledger database."""
 
@@ -94,10 +112,8 @@ class Store:
         try:
             connection = _connect(Path(path), read_only)
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-        except sqlite3.Error as error:
-            raise UserError(
-                "database", f"{path}: {error}", "run wavecomb chain audit, or restore a copy"
-            ) from error
+        except UNREADABLE as error:
+            raise damaged(str(path), error) from error
         if version != SCHEMA_VERSION:
             connection.close()
             raise UserError(
@@ -177,10 +193,13 @@ class Store:
         return bytes(row[0]["hash"]) if row else None
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """The rows of a query as dictionaries."""
-        cursor = self.connection.execute(sql, parameters)
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor]
+        """The rows of a query as dictionaries; UserError if the file is damaged."""
+        try:
+            cursor = self.connection.execute(sql, parameters)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
+        except UNREADABLE as error:
+            raise damaged(self.path, error) from error
 
 
 def _connect(path: Path, read_only: bool) -> sqlite3.Connection:

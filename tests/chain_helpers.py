@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def ground_truth(*parts: str) -> Path:
     return path
 
 
-@lru_cache(maxsize=None)
+@cache
 def chain_of(name: bytes, length: int = CHAIN_LENGTH) -> tuple[bytes, ...]:
     """Links from the anchor x_(first-1) on."""
     links = [sha256(b"last" + name).digest()]
@@ -56,14 +56,15 @@ def chain_of(name: bytes, length: int = CHAIN_LENGTH) -> tuple[bytes, ...]:
     return tuple(reversed(links))
 
 
-@dataclass
+@dataclass(repr=False)
 class Town:
-    """`count` hotspots on a grid of res-10 cells about 200 m apart, all hearing their neighbours."""
+    """`count` hotspots on a grid of res-10 cells about 200 m apart, who all hear each other."""
 
     count: int = 9
     preset: str = "minimal"
     seeds: int = 1
     on_block: Callable[[Sealed], None] | None = None
+    start_ms: int = START_MS
     owners: dict[int, bytes] = field(default_factory=dict)
     heard: dict[int, dict[int, bytes]] = field(default_factory=dict)
 
@@ -77,7 +78,7 @@ class Town:
         seeds = tuple(keys.public_key(seed) for seed in self.keys[: self.seeds])
         operator = keys.public_key(OPERATOR)
         self.genesis = wire.seal(
-            Genesis("town", self.preset, START_MS, (operator,), 1, seeds), b"", []
+            Genesis("town", self.preset, self.start_ms, (operator,), 1, seeds), b"", []
         )
         self.network_id = self.genesis.record_id
         self.ledger = Ledger(self.genesis, verify, self.on_block)
@@ -95,21 +96,21 @@ class Town:
         return chain_of(b"%d" % index)[epoch - FIRST_EPOCH + 1]
 
     def registration(self, index: int, **changes: object) -> Registration:
-        values: dict[str, object] = dict(
-            key=keys.public_key(self.keys[index]),
-            owner=self.owner(index),
-            cell=self.places[index][0],
-            latitude_udeg=self.places[index][1],
-            longitude_udeg=self.places[index][2],
-            height_m=10,
-            gain_cdb=GAIN_CDB,
-            eirp_cdbm=EIRP_CDBM,
-            frequency_mhz=FREQUENCY_MHZ,
-            flags=1,
-            first_epoch=FIRST_EPOCH,
-            chain_length=CHAIN_LENGTH,
-            anchor=chain_of(b"%d" % index)[0],
-        )
+        values: dict[str, object] = {
+            "key": keys.public_key(self.keys[index]),
+            "owner": self.owner(index),
+            "cell": self.places[index][0],
+            "latitude_udeg": self.places[index][1],
+            "longitude_udeg": self.places[index][2],
+            "height_m": 10,
+            "gain_cdb": GAIN_CDB,
+            "eirp_cdbm": EIRP_CDBM,
+            "frequency_mhz": FREQUENCY_MHZ,
+            "flags": 1,
+            "first_epoch": FIRST_EPOCH,
+            "chain_length": CHAIN_LENGTH,
+            "anchor": chain_of(b"%d" % index)[0],
+        }
         return Registration(**{**values, **changes})  # type: ignore[arg-type]
 
     def sealed_registration(self, index: int, **changes: object) -> Signed:
@@ -124,11 +125,11 @@ class Town:
         """Everybody gets credits and registers, in epoch 0."""
         wires = [self.deposit(i).wire for i in range(self.count)]
         wires += [self.sealed_registration(i).wire for i in range(self.count)]
-        refused = [r for r in self.ledger.submit(wires, START_MS) if not r.accepted]
+        refused = [r for r in self.ledger.submit(wires, self.start_ms) if not r.accepted]
         assert not refused, refused
 
     def time_ms(self, epoch: int, offset_ms: int = 0) -> int:
-        return START_MS + epoch * self.params.epoch_ms + offset_ms
+        return self.start_ms + epoch * self.params.epoch_ms + offset_ms
 
     def rssi_cdbm(self, witness: int, beaconer: int) -> int:
         """Full-power RSSI at the end of a link that loses 33 dB a decade: between both bounds."""
@@ -164,13 +165,13 @@ class Town:
 
     def message(self, index: int, epoch: int, **changes: object) -> Signed:
         report = self.heard.get(epoch, {}).get(index, b"")
-        values: dict[str, object] = dict(
-            hotspot=index,
-            epoch=epoch,
-            commit=draws.commit(index, epoch, self.secret(index, epoch), report),
-            report=self.heard.get(epoch - 1, {}).get(index, b""),
-            reveal=self.secret(index, epoch - 1),
-        )
+        values: dict[str, object] = {
+            "hotspot": index,
+            "epoch": epoch,
+            "commit": draws.commit(index, epoch, self.secret(index, epoch), report),
+            "report": self.heard.get(epoch - 1, {}).get(index, b""),
+            "reveal": self.secret(index, epoch - 1),
+        }
         record = EpochMessage(**{**values, **changes})  # type: ignore[arg-type]
         return wire.seal(record, self.network_id, [self.keys[index]])
 
@@ -194,15 +195,15 @@ class Town:
         self.ledger.tick(self.time_ms(last + 1))
 
     def open_session(self, payer: int, payee: int, nonce: int = 0, **changes: object) -> Signed:
-        values: dict[str, object] = dict(
-            payer=payer,
-            payee=payee,
-            nonce=nonce,
-            relay_price_ucr=1_000_000,
-            ai_price_ucr=2_000_000,
-            cap_ucr=10_000_000,
-            expiry_epoch=self.ledger.state.epoch + 20,
-        )
+        values: dict[str, object] = {
+            "payer": payer,
+            "payee": payee,
+            "nonce": nonce,
+            "relay_price_ucr": 1_000_000,
+            "ai_price_ucr": 2_000_000,
+            "cap_ucr": 10_000_000,
+            "expiry_epoch": self.ledger.state.epoch + 20,
+        }
         record = SessionOpen(**{**values, **changes})  # type: ignore[arg-type]
         return wire.seal(record, self.network_id, [self.keys[payer]])
 

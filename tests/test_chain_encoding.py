@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 
-
 import cbor2
 import pytest
 from hypothesis import given, settings
@@ -40,8 +39,26 @@ def test_decoder_accepts_only_what_the_encoder_writes(raw: bytes) -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    ["1817", "190017", "1a00000017", "1b0000000000000017", "5f4101ff", "9fff", "a0", "c000", "f4"]
-    + ["f6", "f90000", "5801ff", "6180", "0000", "", "18", "8201", "81" * 12 + "00"],
+    [
+        "1817",
+        "190017",
+        "1a00000017",
+        "1b0000000000000017",
+        "5f4101ff",
+        "9fff",
+        "a0",
+        "c000",
+        "f4",
+        "f6",
+        "f90000",
+        "5801ff",
+        "6180",
+        "0000",
+        "",
+        "18",
+        "8201",
+        "81" * 12 + "00",
+    ],
 )
 def test_other_forms_of_values_are_refused(raw: str) -> None:
     with pytest.raises(cbor.CborError):

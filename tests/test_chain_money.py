@@ -256,7 +256,7 @@ def test_the_bootstrap_is_capped_per_cell_and_halves() -> None:
 
 
 class Market(RuleBasedStateMachine):
-    """Random honest and nonsensical records, epochs passing: credits are conserved at every step."""
+    """Random records, honest and not, while epochs pass: credits are conserved at each step."""
 
     def __init__(self) -> None:
         super().__init__()
