@@ -10,6 +10,9 @@ An epoch of a node, in milliseconds from its start (lead = `params.message_lead_
     LISTEN   | fetch R_e, plan beacons when it came | kept as receptions | message time
     REPORTED | flush, freeze, seal and submit       | too late, counted  | next epoch
 
+A node that was off at message time reports what it had kept as soon as it is back: late, so that
+the map has it, and unpaid.
+
 The report of an epoch is what was kept until its commit was made, never more: the commit binds
 it. Both actions leave in one batch, [KeepReceptions, SubmitRecord], and a driver stores a batch
 in one transaction, so that a process that dies at any moment finds either both or neither. A node
@@ -270,6 +273,7 @@ class HotspotNode:
         self.epoch = epoch
         self._planned = []
         self._message_ns = self._plan_by_ns = None
+        self._catch_up(epoch)
         kept = self._memory.receptions
         self._memory.receptions = {e: rows for e, rows in kept.items() if e >= epoch - 1}
         self._seen = set(_pairs(self._memory.receptions.get(epoch, ())))
@@ -335,11 +339,22 @@ class HotspotNode:
         self.counts["beacons"] += 1
         self._actions.append(SendFrame(frame, step, identity.frequency_mhz))
 
+    def _catch_up(self, epoch: int) -> None:
+        """Sign, late and for the map only, what past epochs kept and nobody was there to report."""
+        kept = self._memory.receptions
+        missed = {e for kept_epoch in kept for e in (kept_epoch, kept_epoch + 1)}
+        for past in sorted(missed):
+            if self._memory.last_message_epoch < past < epoch and self._is_active(past):
+                self.counts["late_messages"] += 1
+                self._sign_message(past)
+
     def _report(self) -> None:
         """Freeze this epoch's receptions and sign the epoch message."""
         self._message_ns = None
         self._flush()
-        epoch = self.epoch
+        self._sign_message(self.epoch)
+
+    def _sign_message(self, epoch: int) -> None:
         message = EpochMessage(
             hotspot=self._index,
             epoch=epoch,

@@ -7,11 +7,11 @@ from node_helpers import MS, NETWORK, START_MS, Bench, make_node, mix_of, receiv
 
 from chain.draws import answer, chain_link, commit, power_step_db, slot_ms
 from chain.params import PRESETS
-from chain.wire import unpack_receptions
+from chain.wire import decode, unpack_receptions
 from hotspot.actions import KeepReceptions, SubmitRecord
 from hotspot.directory import Directory
 from hotspot.frame import parse_frame, unpack_beacon
-from hotspot.node import beacon_verifier
+from hotspot.node import beacon_verifier, memory_from
 from hotspot.secrets import SecretChain
 
 
@@ -81,8 +81,6 @@ def test_a_restored_node_reports_what_was_kept_and_signs_no_second_message() -> 
     bench.run_until(3.95)
     assert bench.messages["b"][-1].epoch == 3
     rows = {k.epoch: list(k.receptions) for k in bench.kept["b"]}
-    from hotspot.node import memory_from
-
     again = make_node("b", bench.params, bench.directory, memory_from(rows, 3))
     again.receive_registration(1, 2, bench.now_ns)
     bench.nodes["b"] = again
@@ -123,3 +121,19 @@ def test_the_verifier_remembers_by_payload_not_by_key() -> None:
     assert check(key, payload)
     assert not check(key, payload[:-1] + bytes([payload[-1] ^ 1]))
     assert check(key, payload)
+
+
+def test_a_node_that_was_off_at_message_time_reports_late_what_it_had_kept() -> None:
+    bench = Bench()
+    bench.run_until(3.69)
+    rows = {k.epoch: list(k.receptions) for k in bench.kept["b"]}
+    assert rows[3]
+    again = make_node("b", bench.params, bench.directory, memory_from(rows, 2))
+    bench.now_ns = (START_MS + int(6.2 * bench.params.epoch_ms)) * MS
+    again.receive_registration(1, 2, bench.now_ns)
+    messages = [decode(a.wire).record for a in again.take_actions() if isinstance(a, SubmitRecord)]
+    assert [m.epoch for m in messages] == [3, 4]
+    assert messages[1].report == b"".join(sorted(rows[3]))
+    again.handle_deadline((START_MS + 7 * bench.params.epoch_ms) * MS - 1)
+    later = [decode(a.wire).record for a in again.take_actions() if isinstance(a, SubmitRecord)]
+    assert [m.epoch for m in later] == [6]
