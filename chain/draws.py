@@ -64,14 +64,19 @@ def _slot(secret: bytes, mix_of_epoch: bytes, sequence: int) -> bytes:
     return digest("slot", secret, mix_of_epoch, u32(sequence))
 
 
+def part_ms(params: Params) -> int:
+    """Length in ms of the part of an epoch in which one beacon falls."""
+    usable = params.epoch_ms - params.mix_lead_ms - params.message_lead_ms
+    return usable // params.beacons_per_epoch
+
+
 def slot_ms(params: Params, secret: bytes, mix_of_epoch: bytes, sequence: int) -> int:
     """Offset in ms, from the start of the epoch, at which beacon `sequence` is due.
 
     The epoch without its first `mix_lead_ms` and its last `message_lead_ms` is cut into
     `beacons_per_epoch` equal parts; the beacon falls somewhere in its own part.
     """
-    usable = params.epoch_ms - params.mix_lead_ms - params.message_lead_ms
-    part = usable // params.beacons_per_epoch
+    part = part_ms(params)
     draw_u64 = int.from_bytes(_slot(secret, mix_of_epoch, sequence)[:8], "big")
     return params.mix_lead_ms + sequence * part + (draw_u64 * part >> 64)
 

@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from chain.draws import answer, commit, digest, power_step_db, slot_ms, u32
+from chain.draws import answer, commit, digest, part_ms, power_step_db, slot_ms, u32
 from chain.keys import public_key, sign, verify
 from chain.params import Params
 from chain.records import EpochMessage, Reception, Refusal
@@ -308,10 +308,10 @@ class HotspotNode:
         params, secret = self.identity.params, self.secrets.link(self.epoch)
         mix = self._mixes.get(self.epoch, NO_MIX)
         start = self._epoch_start_ns(self.epoch)
-        part_ns = (params.epoch_ms - params.message_lead_ms) * MS // params.beacons_per_epoch
+        first_ms, length_ms = params.mix_lead_ms, part_ms(params)
         plan = []
         for sequence in range(params.beacons_per_epoch):
-            part_end = start + (sequence + 1) * part_ns
+            part_end = start + (first_ms + (sequence + 1) * length_ms) * MS
             if now_ns < part_end:
                 due = start + slot_ms(params, secret, mix, sequence) * MS
                 plan.append((max(due, now_ns), sequence))
