@@ -24,7 +24,7 @@ from chain.io_keys import load_or_create_seed, load_seed
 from chain.io_ledger import DATABASE, DurableLedger, now_ms
 from chain.io_service import build
 from chain.io_store import Store
-from chain.io_terminal import Progress, print_json
+from chain.io_terminal import Parser, Progress, add_command, print_json
 from chain.keys import public_key
 from chain.ledger import Ledger, Sealed
 from chain.params import PRESETS
@@ -35,70 +35,96 @@ OPERATOR_KEY = "operator.key"
 DAY_MS = 86_400_000
 DEFAULT_URL = "http://127.0.0.1:8700"
 
-EXAMPLES = """examples:
+EXAMPLES = """
   wavecomb chain init --dir ledger --preset minimal
-  wavecomb chain run --dir ledger --port 8700
+  wavecomb chain run --dir ledger
+  wavecomb chain run --dir ledger --unix /run/wavecomb/ledger.sock
   wavecomb chain deposit --dir ledger --account KEYHEX --amount-ucr 5000000
-  wavecomb chain submit record.txt
-  wavecomb chain explain 3:120:0
+  wavecomb chain submit records.txt
+  wavecomb chain explain 3                          # hotspot 3: what it earned, and why
+  wavecomb chain explain 3:120:0                    # its first beacon of epoch 120
+  wavecomb chain explain 3:120:0 --db ledger/ledger.db
   wavecomb chain audit ledger/ledger.db
   wavecomb chain stats --json
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The options of every sub-command."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="wavecomb chain",
         description="The ledger: what was proved, what was paid, and why.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=EXAMPLES,
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_commands()
     _add_init(commands)
     _add_run(commands)
     _add_deposit(commands)
     submit = _add(commands, "submit", run_submit, "submit signed records from a file")
     submit.add_argument(
-        "file", help="one record in base64 per line, or one record's bytes; - reads them"
+        "file",
+        metavar="FILE",
+        help="one record in base64 per line, or one record's bytes; - reads standard input",
     )
-    submit.add_argument("--ledger", default=DEFAULT_URL, metavar="URL", help="default: %(default)s")
+    _add_ledger(submit)
     why = _add(commands, "explain", run_explain, "say why something was or wasn't paid")
-    why.add_argument("id", help="HOTSPOT:EPOCH:SEQ, hotspot index or key, record id, account key")
-    why.add_argument("--ledger", default=DEFAULT_URL, metavar="URL", help="default: %(default)s")
+    why.add_argument(
+        "id",
+        metavar="ID",
+        help="hotspot index or key, beacon as HOTSPOT:EPOCH:SEQUENCE, record id, or account key",
+    )
+    _add_ledger(why)
     why.add_argument("--db", metavar="FILE", help="ask a database file instead of a service")
-    check = _add(commands, "audit", run_audit, "derive everything again and compare")
-    check.add_argument("db", help="a ledger database, or a copy of one")
-    totals = _add(commands, "stats", run_stats, "show totals")
-    totals.add_argument("--ledger", default=DEFAULT_URL, metavar="URL", help="default: %(default)s")
+    check = _add(
+        commands,
+        "audit",
+        run_audit,
+        "derive every block, verdict, payment and balance again and compare",
+    )
+    check.add_argument("db", metavar="FILE", help="a ledger database, or a copy of one")
+    totals = _add(commands, "stats", run_stats, "show totals: supply, payments, verdicts, traffic")
+    _add_ledger(totals)
     return top
 
 
 def _add(
     commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str
 ) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=text,
-        description=text[0].upper() + text[1:] + ".",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    command = add_command(commands, name, text)
     command.add_argument("--json", action="store_true", help="print one line of JSON")
     command.set_defaults(run=run)
     return command
 
 
+def _add_ledger(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--ledger",
+        default=DEFAULT_URL,
+        metavar="URL",
+        help="the service: http://HOST:PORT or unix:/PATH (default: %(default)s)",
+    )
+
+
 def _add_init(commands: Any) -> None:
     init = _add(commands, "init", run_init, "make a network: operator key, genesis, database")
     init.add_argument(
-        "--dir", type=Path, required=True, help="folder for the ledger, made if missing"
+        "--dir",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for the ledger, made if missing",
     )
     init.add_argument(
-        "--preset", choices=sorted(PRESETS), default="minimal", help="default: %(default)s"
+        "--preset",
+        choices=sorted(PRESETS),
+        default="minimal",
+        help="rules: epochs of 10 s (minimal) to 10 minutes (mainnet) (default: %(default)s)",
     )
     init.add_argument(
-        "--network", default="wavecomb", help="name for people (default: %(default)s)"
+        "--network",
+        default="wavecomb",
+        metavar="NAME",
+        help="name for people (default: %(default)s)",
     )
     init.add_argument(
         "--seed-key",
@@ -107,30 +133,40 @@ def _add_init(commands: Any) -> None:
         metavar="KEYHEX",
         help="a hotspot key where trust starts; repeatable",
     )
-    init.add_argument("--start-ms", type=int, help="start of epoch 0, ms since 1970 (default: now)")
+    init.add_argument(
+        "--start-ms", type=int, metavar="MS", help="start of epoch 0, ms since 1970 (default: now)"
+    )
 
 
 def _add_run(commands: Any) -> None:
     run = _add(commands, "run", run_run, "run the ledger service")
-    run.add_argument("--dir", type=Path, required=True, help="the folder that init made")
+    run.add_argument(
+        "--dir", type=Path, required=True, metavar="DIR", help="the folder that init made"
+    )
     run.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
     )
-    run.add_argument("--port", type=int, help="TCP port; 0 takes a free one (default: 8700)")
+    run.add_argument(
+        "--port",
+        type=int,
+        help="TCP port, 0 takes a free one (default: 8700, or none beside --unix)",
+    )
     run.add_argument("--unix", metavar="PATH", help="listen on a unix socket")
 
 
 def _add_deposit(commands: Any) -> None:
     deposit = _add(commands, "deposit", run_deposit, "credit an account, signed by this operator")
-    deposit.add_argument("--dir", type=Path, required=True, help="the folder with operator.key")
+    deposit.add_argument(
+        "--dir", type=Path, required=True, metavar="DIR", help="the folder with operator.key"
+    )
     deposit.add_argument("--account", required=True, metavar="KEYHEX", help="the owner's key")
-    deposit.add_argument("--amount-ucr", type=int, required=True, help="micro-credits")
+    deposit.add_argument(
+        "--amount-ucr", type=int, required=True, metavar="UCR", help="micro-credits"
+    )
     deposit.add_argument(
         "--reference", metavar="HEX", help="at most 32 bytes; a random one if left out"
     )
-    deposit.add_argument(
-        "--ledger", default=DEFAULT_URL, metavar="URL", help="default: %(default)s"
-    )
+    _add_ledger(deposit)
 
 
 def main(argv: Sequence[str]) -> int:

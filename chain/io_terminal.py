@@ -2,16 +2,57 @@
 
 from __future__ import annotations
 
+import argparse
+import functools
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn, cast
 
-from chain.errors import EXIT_FAILED, EXIT_OK, UserError
+from chain.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UserError
 
 Command = Callable[[Sequence[str]], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """Options of a command: a mistake is one line; help ends with the command's own examples.
+
+    `examples` holds command lines; each (sub-)command shows those that begin with its own name.
+    """
+
+    def __init__(self, *, prog: str, examples: str = "", **rest: Any) -> None:
+        rest.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        own = [line.strip() for line in examples.splitlines() if _is_of(line, prog)]
+        if own:
+            rest["epilog"] = "\n  ".join(["examples:", *own])
+        super().__init__(prog=prog, **rest)
+        self._examples = examples
+
+    def add_commands(self, dest: str = "command") -> Any:
+        """Begin the list of sub-commands, of which one must be named; see `add_command`."""
+        kind = cast("type[Parser]", functools.partial(type(self), examples=self._examples))
+        return self.add_subparsers(
+            dest=dest, required=True, metavar=dest.upper(), parser_class=kind
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Say in one line what is wrong with the command line, and exit."""
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def add_command(commands: Any, name: str, text: str) -> Parser:
+    """Add a sub-command; `text` says what it does, small letter first, without a full stop."""
+    command: Parser = commands.add_parser(
+        name, help=text, description=f"{text[0].upper()}{text[1:]}."
+    )
+    return command
+
+
+def _is_of(line: str, prog: str) -> bool:
+    words = prog.split()
+    return line.split()[: len(words)] == words
 
 
 def run_command(command: Command, argv: Sequence[str]) -> int:

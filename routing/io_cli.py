@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from chain.errors import EXIT_OK, UserError
-from chain.io_terminal import Progress, print_json
+from chain.io_terminal import Parser, Progress, add_command, print_json
 from routing.charts import importance_svg
 from routing.io_datasets import NAMES, TRACES, horizons_for, load_series
 from routing.model import TARGETS, Model, dump_model, load_model
@@ -16,7 +16,7 @@ from routing.tables import build_table, common_step_ms, cut_times, split
 from routing.training import BASELINES, TrainOptions, evaluate, explain, train
 
 _DEFAULTS = TrainOptions()
-_EXAMPLES = """examples:
+_EXAMPLES = """
   wavecomb routing train --data replay -o model.json
   wavecomb routing train --data telemetry.csv -o model.json --json
   wavecomb routing evaluate --data telemetry.csv --model model.json
@@ -24,28 +24,37 @@ _EXAMPLES = """examples:
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Describe the command's arguments."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wavecomb routing",
         description="Train, evaluate and explain the congestion forecast.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("train", help="train a model and write its file")
+    commands = parser.add_commands()
+    one = add_command(commands, "train", "train a model and write its file")
     _add_data(one)
-    one.add_argument("-o", "--output", required=True, help="model file to write (JSON)")
-    one.add_argument("--horizons", help="steps ahead, such as 10,60; default: 10 s and 60 s")
-    one.add_argument("--rounds", type=int, default=_DEFAULTS.rounds, help="trees per booster")
-    two = commands.add_parser("evaluate", help="score a model beside simple forecasts")
+    one.add_argument("-o", "--output", required=True, metavar="FILE", help="model to write (JSON)")
+    one.add_argument(
+        "--horizons", metavar="STEPS", help="steps ahead, such as 10,60 (default: 10 s and 60 s)"
+    )
+    one.add_argument(
+        "--rounds",
+        type=int,
+        default=_DEFAULTS.rounds,
+        metavar="N",
+        help="most trees per booster (default: %(default)s)",
+    )
+    two = add_command(commands, "evaluate", "score a model beside simple forecasts")
     _add_data(two)
-    two.add_argument("--model", required=True, help="model file")
+    two.add_argument("--model", required=True, metavar="FILE", help="model file")
     two.add_argument("--all", action="store_true", help="score on all data, not on its last part")
-    three = commands.add_parser("explain", help="which features a model leans on")
-    three.add_argument("--model", required=True, help="model file")
-    three.add_argument("--top", type=int, default=15, help="features to show")
-    three.add_argument("--svg", help="also draw them into this SVG file")
+    three = add_command(commands, "explain", "show which features a model leans on")
+    three.add_argument("--model", required=True, metavar="FILE", help="model file")
+    three.add_argument(
+        "--top", type=int, default=15, metavar="N", help="features to show (default: %(default)s)"
+    )
+    three.add_argument("--svg", metavar="FILE", help="also draw them into this SVG file")
     for command in (one, two, three):
         command.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
@@ -53,8 +62,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(NAMES)
-    parser.add_argument("--data", required=True, help=f"{names}, or a CSV file of link samples")
-    parser.add_argument("--traces", type=Path, default=TRACES, help="folder of the public traces")
+    parser.add_argument(
+        "--data", required=True, help=f"{names}, or a CSV file of link samples (docs/routing.md)"
+    )
+    parser.add_argument(
+        "--traces",
+        type=Path,
+        default=TRACES,
+        metavar="DIR",
+        help="folder of the public traces abilene and ucc5g",
+    )
 
 
 def parse_horizons(text: str) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from chain.errors import EXIT_FAILED, UserError
 from chain.io_http import bound_port, run_until, serve
-from chain.io_terminal import print_json, run_command
+from chain.io_terminal import Parser, add_command, print_json, run_command
 from coverage_map.io_api import make_app
 from coverage_map.io_events import Hub
 from coverage_map.io_ledger import LedgerSource
@@ -26,8 +26,8 @@ from coverage_map.io_store import Store
 from coverage_map.io_sync import Sync
 from coverage_map.io_web import DIST, NOT_BUILT
 
-EXAMPLES = """examples:
-  wavecomb map serve --ledger http://127.0.0.1:8640 --port 8650
+EXAMPLES = """
+  wavecomb map serve --ledger http://127.0.0.1:8700 --port 8650
   wavecomb map serve --ledger unix:/run/wavecomb/ledger.sock --data /var/lib/wavecomb/map
   wavecomb map cells --url http://127.0.0.1:8650 --bbox 8.4,47.3,8.6,47.4 --min-obs 1 --json
 """
@@ -39,40 +39,53 @@ def main(argv: Sequence[str]) -> int:
     return _serve(options) if options.command == "serve" else _cells(options)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="wavecomb map",
         description="The coverage map: what was measured, what is predicted, and the proof.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=EXAMPLES,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    server = commands.add_parser(
-        "serve",
-        help="follow a ledger; serve the page and its API",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    commands = parser.add_commands()
+    _add_serve(add_command(commands, "serve", "follow a ledger; serve the page and its API"))
+    _add_cells(add_command(commands, "cells", "print cells of a running map"))
+    return parser
+
+
+def _add_serve(server: Parser) -> None:
+    server.add_argument(
+        "--ledger", required=True, metavar="URL", help="http://HOST:PORT or unix:/PATH"
     )
-    server.add_argument("--ledger", required=True, metavar="URL", help="http://… or unix:/PATH")
-    server.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    server.add_argument("--port", type=int, default=8650, help="0 picks a free one (%(default)s)")
+    server.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
+    )
+    server.add_argument(
+        "--port", type=int, default=8650, help="TCP port, 0 takes a free one (default: %(default)s)"
+    )
     server.add_argument(
         "--data", type=Path, metavar="DIR", help="keep the mirror here, not in memory"
     )
     server.add_argument("--json", action="store_true", help="print the address as JSON")
-    cells = commands.add_parser(
-        "cells",
-        help="print cells of a running map",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+
+
+def _add_cells(cells: Parser) -> None:
+    cells.add_argument(
+        "--url", default="http://127.0.0.1:8650", help="the map (default: %(default)s)"
     )
-    cells.add_argument("--url", default="http://127.0.0.1:8650", help="the map (%(default)s)")
-    cells.add_argument("--bbox", help="west,south,east,north in degrees")
-    cells.add_argument("--res", type=int, default=9, help="H3 resolution, 5 to 10 (%(default)s)")
-    cells.add_argument("--min-obs", type=int, default=0, help="1 leaves out predictions")
-    cells.add_argument("--limit", type=int, default=100)
+    cells.add_argument("--bbox", help="west,south,east,north in degrees (default: everywhere)")
+    cells.add_argument(
+        "--res", type=int, default=9, help="H3 resolution, 5 to 10 (default: %(default)s)"
+    )
+    cells.add_argument(
+        "--min-obs",
+        type=int,
+        default=0,
+        metavar="N",
+        help="least samples of a cell; 1 leaves out predictions (default: %(default)s)",
+    )
+    cells.add_argument(
+        "--limit", type=int, default=100, help="most cells to print (default: %(default)s)"
+    )
     cells.add_argument("--json", action="store_true", help="print GeoJSON")
-    return parser
 
 
 def _serve(options: argparse.Namespace) -> int:
