@@ -10,7 +10,6 @@ from the queue.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -26,6 +25,7 @@ from pathlib import Path
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_client import LedgerClient
 from chain.io_keys import load_or_create_seed
+from chain.io_terminal import Parser
 from chain.keys import public_key
 from chain.wire import seal
 from hotspot.actions import Action, FetchMix, FetchSession, Log
@@ -34,7 +34,7 @@ from hotspot.io_daemon import learn_network
 from hotspot.io_link import pack, pack_report, unpack
 from hotspot.io_queue import DurableQueue
 from hotspot.io_uplink import DirectoryKnown, MixKnown, SessionKnown, Submitted, Uplink
-from hotspot.linkstate import LinkReport
+from hotspot.linkstate import LinkReport, Memo
 from hotspot.node import beacon_verifier
 from hotspot.payee import Price
 from hotspot.relay import RelayNode, RelayOptions
@@ -182,7 +182,7 @@ class WorldProcess:
             index = self._network.directory.index_of(record.hotspot)
             if index is not None:
                 self._senders[record.record_id] = index
-        verified: dict[bytes, bool] = {}
+        verified: Memo = {}
         for index, agent in enumerate(self._agents):
             if index not in self._external:
                 seed = keys_of(self._master, self._scenario.hotspots[index].name).hotspot
@@ -398,21 +398,42 @@ def _write_json(path: Path, value: object) -> None:
     temporary.replace(path)
 
 
+def _parser() -> Parser:
+    parser = Parser(
+        prog="wavecomb sim world",
+        description="Run a scenario's routers in real time beside a ledger (the demo does).",
+        examples="wavecomb sim world builtin:city --dir data --ledger unix:data/ledger.sock",
+    )
+    parser.add_argument(
+        "scenario", metavar="SCENARIO", help="builtin:city[:HOTSPOTS[:SEED]] or a TOML file"
+    )
+    parser.add_argument(
+        "--dir", type=Path, required=True, metavar="DIR", help="where queue and keys are kept"
+    )
+    parser.add_argument(
+        "--ledger", required=True, metavar="URL", help="http://HOST:PORT or unix:/PATH"
+    )
+    parser.add_argument(
+        "--air-port", type=int, default=0, metavar="PORT", help="UDP port of the air (default: free)"
+    )
+    parser.add_argument(
+        "--master",
+        type=Path,
+        metavar="FILE",
+        help="key file that all keys are derived from (default: DIR/master.key)",
+    )
+    parser.add_argument(
+        "--external",
+        default="",
+        metavar="NAMES",
+        help="hotspots, parted by commas, whose gateway is another process",
+    )
+    return parser
+
+
 def main(argv: Sequence[str]) -> int:
     """`wavecomb sim world`: used by the demo."""
-    parser = argparse.ArgumentParser(
-        prog="wavecomb sim world",
-        description="Run a scenario's routers in real time beside a ledger.",
-        epilog="example:\n  wavecomb sim world builtin:city --dir data --ledger unix:data/l.sock",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("scenario", help="builtin:city or a TOML file")
-    parser.add_argument("--dir", type=Path, required=True, help="where queue and keys are kept")
-    parser.add_argument("--ledger", required=True, help="http://HOST:PORT or unix:/PATH")
-    parser.add_argument("--air-port", type=int, default=0, help="loopback UDP port of the air")
-    parser.add_argument("--master", type=Path, help="key file that all keys are derived from")
-    parser.add_argument("--external", default="", help="names whose gateway is another process")
-    options = parser.parse_args(argv)
+    options = _parser().parse_args(argv)
     external = {name for name in options.external.split(",") if name}
     try:
         process = WorldProcess(
