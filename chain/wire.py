@@ -184,7 +184,7 @@ def receipt_hash(receipt: Receipt) -> bytes:
 
 def pack_reception(reception: Reception) -> bytes:
     """The 14 bytes of a reception; struct.error for a field out of its width."""
-    return _RECEPTION.pack(
+    return pack_reception_fields(
         reception.heard,
         reception.sequence,
         reception.flags,
@@ -192,6 +192,13 @@ def pack_reception(reception: Reception) -> bytes:
         reception.frequency_mhz,
         reception.tag,
     )
+
+
+def pack_reception_fields(
+    heard: int, sequence: int, flags: int, rssi_cdbm: int, frequency_mhz: int, tag: bytes
+) -> bytes:
+    """`pack_reception` of bare fields, for hot loops."""
+    return _RECEPTION.pack(heard, sequence, flags, rssi_cdbm, frequency_mhz, tag)
 
 
 def unpack_receptions(report: bytes) -> list[Reception]:

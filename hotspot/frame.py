@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from chain.records import Refusal
 from hotspot.radiotap import (
@@ -90,8 +91,7 @@ class Beacon:
     signature: bytes = bytes(SIGNATURE_BYTES)
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """A payload off the air, and what the driver said about it; None where it said nothing."""
 
     payload: bytes

@@ -30,8 +30,8 @@ from dataclasses import dataclass, field
 from chain.draws import answer, commit, digest, part_ms, power_step_db, slot_ms, u32
 from chain.keys import public_key, sign, verify
 from chain.params import Params
-from chain.records import EpochMessage, Reception, Refusal
-from chain.wire import pack_reception, seal
+from chain.records import EpochMessage, Refusal
+from chain.wire import pack_reception_fields, seal
 from hotspot.actions import Action, FetchMix, KeepReceptions, Log, SendFrame, SubmitRecord
 from hotspot.directory import Directory
 from hotspot.frame import SIGNED_BYTES, Beacon, build_frame, pack_beacon, parse_frame
@@ -124,6 +124,8 @@ class HotspotNode:
         self._mac_sequence = 0
         self._index = -1
         self._bound_epoch = 0
+        self._epoch_ns = range(0)  # the times that belong to `epoch`
+        self._due_ns: int | None = None  # what next_deadline says, kept by _set_due
 
     # --- what the world tells it
     # -------------------------------------------------------------------
@@ -134,6 +136,7 @@ class HotspotNode:
         self._bound_epoch = max(bound_epoch, self.secrets.first_epoch)
         self.directory.update([(index, self.key)])
         self._enter_epoch(now_ns)
+        self._set_due()
 
     def receive_mix(self, epoch: int, mix: bytes, now_ns: int) -> None:
         """The public randomness R_epoch became known."""
@@ -141,6 +144,7 @@ class HotspotNode:
         self._mixes[epoch] = mix
         if epoch == self.epoch and self._plan_by_ns is not None:
             self._plan_beacons(now_ns)
+            self._set_due()
 
     def receive_frame(self, data: bytes, now_ns: int) -> None:
         """A frame with its radiotap header came from the radio."""
@@ -171,14 +175,7 @@ class HotspotNode:
 
     def next_deadline(self) -> int | None:
         """Soonest time in ns at which something is due; None before registration."""
-        if self._index < 0:
-            return None
-        candidates = [self._epoch_start_ns(self.epoch + 1)]
-        if self._planned:
-            candidates.append(self._planned[-1][0])
-        timers = (self._plan_by_ns, self._message_ns, self._flush_ns)
-        candidates.extend(due for due in timers if due is not None)
-        return min(candidates)
+        return self._due_ns
 
     def handle_deadline(self, now_ns: int) -> None:
         """Do everything that is due at `now_ns`."""
@@ -186,7 +183,7 @@ class HotspotNode:
             return
         if self._message_ns is not None and now_ns >= self._message_ns:
             self._report()
-        if now_ns >= self._epoch_start_ns(self.epoch + 1):
+        if now_ns >= self._epoch_ns.stop:
             self._enter_epoch(now_ns)
         if self._plan_by_ns is not None and now_ns >= self._plan_by_ns:
             self.counts["mix_missing"] += 1
@@ -195,6 +192,7 @@ class HotspotNode:
             self._beacon(self._planned.pop()[1], now_ns)
         if self._flush_ns is not None and now_ns >= self._flush_ns:
             self._flush()
+        self._set_due()
 
     def take_actions(self) -> list[Action]:
         """Hand over the actions gathered since the last call."""
@@ -222,12 +220,22 @@ class HotspotNode:
     def _epoch_start_ns(self, epoch: int) -> int:
         return (self.identity.start_ms + epoch * self.identity.params.epoch_ms) * MS
 
+    def _set_due(self) -> None:
+        """Work out the next deadline; whoever moves a timer must see to it that this is called."""
+        due_ns = self._epoch_ns.stop
+        if self._planned:
+            due_ns = min(due_ns, self._planned[-1][0])
+        for timer_ns in (self._plan_by_ns, self._message_ns, self._flush_ns):
+            if timer_ns is not None and timer_ns < due_ns:
+                due_ns = timer_ns
+        self._due_ns = due_ns
+
     def _reason_to_ignore(
         self, index: int | None, epoch: int, sequence: int, now_ns: int
     ) -> str | None:
         if index is None:
             return "unknown_key"
-        if epoch != self.epoch or epoch != self._epoch_of(now_ns):
+        if epoch != self.epoch or now_ns not in self._epoch_ns:
             return "other_epoch"
         if sequence >= self.identity.params.beacons_per_epoch:
             return "bad_sequence"
@@ -244,19 +252,16 @@ class HotspotNode:
         tag: bytes,
         now_ns: int,
     ) -> None:
-        reception = Reception(
-            heard=index,
-            sequence=sequence,
-            flags=0 if rssi_dbm is not None else 1,
-            rssi_cdbm=100 * (rssi_dbm or 0),
-            frequency_mhz=frequency_mhz or self.identity.frequency_mhz,
-            tag=tag,
-        )
-        self._unkept.append(pack_reception(reception))
+        flags = 0 if rssi_dbm is not None else 1
+        rssi_cdbm, frequency_mhz = 100 * (rssi_dbm or 0), frequency_mhz or self.identity.frequency_mhz
+        row = pack_reception_fields(index, sequence, flags, rssi_cdbm, frequency_mhz, tag)
+        self._unkept.append(row)
         if len(self._unkept) >= FLUSH_ROWS:
             self._flush()
+            self._set_due()
         elif self._flush_ns is None:
             self._flush_ns = now_ns + FLUSH_NS
+            self._set_due()
 
     def _flush(self) -> None:
         self._flush_ns = None
@@ -271,6 +276,9 @@ class HotspotNode:
             return
         self._flush()
         self.epoch = epoch
+        # Epoch 0 takes the time before the network's start too.
+        first_ns = self._epoch_start_ns(epoch) if epoch else 0
+        self._epoch_ns = range(first_ns, self._epoch_start_ns(epoch + 1))
         self._planned = []
         self._message_ns = self._plan_by_ns = None
         self._catch_up(epoch)

@@ -1,15 +1,16 @@
 """Per-epoch secrets: a hash chain whose anchor is registered, revealed link by link.
 
 x_(e-1) = H(x_e), so that anyone can check a revealed link against the anchor, and nobody can
-foresee the next. Links are kept at every `STRIDE`-th epoch; between two kept links at most
-`STRIDE` hashes are made.
+foresee the next. The chain is made backwards and used forwards: every `STRIDE`-th link is kept,
+and the links between two kept ones, a row, are made together when the first of them is asked for.
 """
 
 from __future__ import annotations
 
 from chain.draws import chain_link, digest, u32
 
-STRIDE = 256
+STRIDE = 64
+ROWS_HELD = 2  # an epoch's message needs its link and the one before
 
 
 class SecretChain:
@@ -27,7 +28,7 @@ class SecretChain:
                 self._kept[epoch] = link
             link = chain_link(link)
         self.anchor = link
-        self._recent: dict[int, bytes] = {}
+        self._rows: dict[int, list[bytes]] = {}  # by the epoch of the last link, backwards
 
     @property
     def last_epoch(self) -> int:
@@ -42,15 +43,16 @@ class SecretChain:
         """x_epoch. Raises KeyError outside the chain."""
         if not self.covers(epoch):
             raise KeyError(epoch)
-        if epoch not in self._recent:
-            if len(self._recent) >= 8:
-                self._recent.clear()
-            self._recent[epoch] = self._walk(epoch)
-        return self._recent[epoch]
+        last = min(-(-epoch // STRIDE) * STRIDE, self.last_epoch)
+        if last not in self._rows:
+            if len(self._rows) >= ROWS_HELD:
+                self._rows.clear()
+            self._rows[last] = self._row(last)
+        return self._rows[last][last - epoch]
 
-    def _walk(self, epoch: int) -> bytes:
-        kept = min(-(-epoch // STRIDE) * STRIDE, self.last_epoch)
-        link = self._kept[kept]
-        for _ in range(kept - epoch):
-            link = chain_link(link)
-        return link
+    def _row(self, last: int) -> list[bytes]:
+        """The links of the row that ends with a kept link, backwards."""
+        row = [self._kept[last]]
+        for _ in range((last - 1) % STRIDE):
+            row.append(chain_link(row[-1]))
+        return row
