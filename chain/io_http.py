@@ -15,6 +15,7 @@ from aiohttp import web
 
 from chain.errors import EXIT_FAILED, UserError
 
+MAX_PORT = 65_535
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -72,6 +73,8 @@ async def serve(
     UserError in one line if the port is taken or may not be used. Port 0 takes a free one; see
     `bound_port`. The socket file of a dead process is replaced.
     """
+    if port is not None and not 0 <= port <= MAX_PORT:
+        raise UserError("port", f"{port} is no TCP port", f"use 0 to {MAX_PORT}")
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
     await runner.setup()
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from chain.errors import EXIT_OK, UserError
-from chain.io_terminal import Progress, print_json
+from chain.io_terminal import Parser, Progress, add_command, print_json
 from radio_sim.assemble import backhaul_of, links_of
 from radio_sim.importers.convert import Box, ImportReport, convert
 from radio_sim.importers.io_files import FORMATS, read_network
@@ -27,13 +27,13 @@ DELEGATED = {
     "world": ("radio_sim.io_world", "run a scenario's routers in real time beside a ledger"),
     "demand": ("radio_sim.io_demand", "send AI requests to gateways at a trace's pace"),
 }
-EXAMPLES = """examples:
+EXAMPLES = """
   wavecomb sim run builtin:city --minutes 10
   wavecomb sim run builtin:city:1000:7 --hours 1 --json
   wavecomb sim import meshviewer.json -o town.toml
   wavecomb sim import nodes.json links.json --bbox 40.68,-74.02,40.74,-73.96 -o nyc.toml
   wavecomb sim telemetry builtin:city --seconds 7200 -o links.csv
-  wavecomb sim live --help
+  wavecomb sim live --hotspots 6 --seconds 40
 """
 
 
@@ -48,54 +48,65 @@ def main(argv: Sequence[str]) -> int:
     return commands[options.command](options)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="wavecomb sim",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _parser() -> Parser:
+    parser = Parser(prog="wavecomb sim", description=DESCRIPTION, examples=EXAMPLES)
+    commands = parser.add_commands()
+    _add_run(add_command(commands, "run", "run a scenario in virtual time, ledger included"))
+    _add_import(add_command(commands, "import", "make a scenario of a published network"))
+    _add_telemetry(
+        add_command(commands, "telemetry", "make link telemetry to train the forecast on")
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_run(commands)
-    _add_import(commands)
-    _add_telemetry(commands)
     for name, (_, text) in DELEGATED.items():
         commands.add_parser(name, help=text)
     return parser
 
 
-def _add_run(commands: Any) -> None:
-    run = commands.add_parser("run", help="run a scenario in virtual time, ledger included")
-    run.add_argument("scenario", help="builtin:city[:HOTSPOTS[:SEED]] or a TOML file")
+def _add_run(run: Parser) -> None:
+    _add_scenario(run)
     duration = run.add_mutually_exclusive_group()
-    duration.add_argument("--hours", type=float)
-    duration.add_argument("--minutes", type=float)
-    duration.add_argument("--seconds", type=float)
-    run.add_argument("--seed", type=int, default=1, help="same seed, same run (default 1)")
-    run.add_argument("--preset", default="testbed", help="mainnet, testbed or minimal")
+    duration.add_argument("--hours", type=float, help="length of the run")
+    duration.add_argument("--minutes", type=float, help="the same in minutes (default: 10)")
+    duration.add_argument("--seconds", type=float, help="the same in seconds")
+    run.add_argument("--preset", default="testbed", help="mainnet, testbed (default) or minimal")
     run.add_argument("--json", action="store_true", help="print one JSON document")
 
 
-def _add_import(commands: Any) -> None:
-    read = commands.add_parser("import", help="make a scenario of a published network")
+def _add_scenario(command: Parser) -> None:
+    command.add_argument(
+        "scenario", metavar="SCENARIO", help="builtin:city[:HOTSPOTS[:SEED]] or a TOML file"
+    )
+    command.add_argument("--seed", type=int, default=1, help="same seed, same run (default: 1)")
+
+
+def _add_import(read: Parser) -> None:
     read.add_argument("files", nargs="+", type=Path, metavar="FILE", help="plain, .gz or .xz")
-    read.add_argument("--format", choices=FORMATS, default="auto")
-    read.add_argument("--axis", choices=AXES, default="auto", help="what (x, y) of meshnet-lab are")
+    read.add_argument(
+        "--format", choices=FORMATS, default="auto", help="what the files are (default: found out)"
+    )
+    read.add_argument(
+        "--axis", choices=AXES, default="auto", help="what (x, y) of meshnet-lab are (auto: guess)"
+    )
     read.add_argument("--largest", type=int, metavar="N", help="keep the N best connected nodes")
     read.add_argument("--bbox", help="keep SOUTH,WEST,NORTH,EAST in degrees")
     read.add_argument("--name", help="name of the scenario (default: the first file's)")
-    read.add_argument("-o", "--output", type=Path, required=True, help="scenario to write")
+    read.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="scenario to write"
+    )
     read.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
-def _add_telemetry(commands: Any) -> None:
-    tell = commands.add_parser("telemetry", help="make link telemetry to train the forecast on")
-    tell.add_argument("scenario", help="builtin:city[:HOTSPOTS[:SEED]] or a TOML file")
-    tell.add_argument("--seconds", type=int, default=7200, help="length (default 7200)")
-    tell.add_argument("--step", type=int, default=5, help="seconds between samples (default 5)")
-    tell.add_argument("--start-hour", type=float, default=17.0, help="of the day (default 17)")
-    tell.add_argument("--seed", type=int, default=1)
-    tell.add_argument("-o", "--output", type=Path, required=True, help="CSV to write")
+def _add_telemetry(tell: Parser) -> None:
+    _add_scenario(tell)
+    tell.add_argument("--seconds", type=int, default=7200, help="length (default: %(default)s)")
+    tell.add_argument(
+        "--step", type=int, default=5, help="seconds between samples (default: %(default)s)"
+    )
+    tell.add_argument(
+        "--start-hour", type=float, default=17.0, metavar="H", help="of the day (default: 17)"
+    )
+    tell.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="CSV to write"
+    )
     tell.add_argument("--json", action="store_true", help="print one JSON document")
 
 

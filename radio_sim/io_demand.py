@@ -12,16 +12,17 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import aiohttp
 
-from chain.errors import EXIT_OK
+from chain.errors import EXIT_OK, UserError
+from chain.io_terminal import Parser
 from radio_sim.draws import draw_u64
 from radio_sim.io_scenario import load_scenario
-from radio_sim.io_traces import arrivals_of, read_trace
-from radio_sim.traces import Arrival, synthetic, window
+from radio_sim.io_traces import FORMATS, TraceOptions, chosen_arrivals
+from radio_sim.traces import Arrival
 
 WORDS = (
     *("hotspot", "beacon", "witness", "epoch", "antenna", "roof", "street", "relay", "hexagon"),
@@ -108,41 +109,71 @@ class Demand:
         temporary.replace(self._status)
 
 
-def chosen_arrivals(options: argparse.Namespace) -> Iterator[Arrival]:
-    """The arrivals that the command line asks for."""
-    if options.trace is not None:
-        return window(read_trace(options.trace, options.trace_format), speedup=options.speedup)
-    if options.rate is not None:
-        return synthetic(options.seed, options.rate)
-    scenario = load_scenario(options.scenario)
-    return arrivals_of(scenario.traffic, options.seed, Path(options.scenario).parent)
+def _parser() -> Parser:
+    parser = Parser(
+        prog="wavecomb sim demand",
+        description="Send AI requests to gateways at a trace's pace (the demo does).",
+        examples="wavecomb sim demand builtin:city"
+        " --gateway http://127.0.0.1:8300=gateway.key --status demand.json",
+    )
+    parser.add_argument("scenario", metavar="SCENARIO", help="its [traffic] says which trace")
+    parser.add_argument(
+        "--gateway",
+        action="append",
+        required=True,
+        metavar="URL=KEYFILE",
+        help="address of a gateway and the file with its bearer key; repeatable",
+    )
+    parser.add_argument(
+        "--model", default="wordllama", help="embedding model to ask (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--status", type=Path, required=True, metavar="FILE", help="counts are written there"
+    )
+    add_trace_options(parser)
+    parser.add_argument("--seed", type=int, default=1, help="of the texts (default: 1)")
+    return parser
+
+
+def add_trace_options(parser: Parser) -> None:
+    """Which requests are sent: shared with the demo; read by `trace_options`."""
+    parser.add_argument(
+        "--trace", type=Path, metavar="FILE", help="LLM trace instead of the scenario's traffic"
+    )
+    parser.add_argument(
+        "--trace-format",
+        choices=FORMATS,
+        default="azure",
+        help="what the trace is (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--speedup", type=float, default=1.0, help="run the trace so much faster (default: 1)"
+    )
+    parser.add_argument("--rate", type=float, help="synthetic requests per hour instead")
+
+
+def trace_options(options: argparse.Namespace) -> TraceOptions:
+    """What `add_trace_options` read."""
+    return TraceOptions(options.trace, options.trace_format, options.speedup, options.rate)
+
+
+def _gateway(text: str) -> tuple[str, str]:
+    """Address and bearer key of `URL=KEYFILE`."""
+    url, _, key_file = text.rpartition("=")
+    if not url.startswith("http://"):
+        raise UserError("--gateway", f"{text!r} is not URL=KEYFILE", "see --help for an example")
+    try:
+        return url, Path(key_file).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError("--gateway", f"{key_file}: {error}", "name its gateway.key") from error
 
 
 def main(argv: Sequence[str]) -> int:
     """`wavecomb sim demand`: used by the demo."""
-    parser = argparse.ArgumentParser(
-        prog="wavecomb sim demand",
-        description="Send AI requests to gateways at a trace's pace.",
-        epilog="example:\n  wavecomb sim demand builtin:city --gateway URL=KEYFILE --status d.json",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("scenario", help="its [traffic] says which trace")
-    parser.add_argument("--gateway", action="append", required=True, metavar="URL=KEYFILE")
-    parser.add_argument("--model", default="wordllama")
-    parser.add_argument(
-        "--status", type=Path, required=True, help="file that counts are written to"
-    )
-    parser.add_argument("--trace", type=Path, help="LLM trace instead of the scenario's traffic")
-    parser.add_argument("--trace-format", default="azure", help="azure, mooncake or servegen")
-    parser.add_argument("--speedup", type=float, default=1.0, help="run the trace this much faster")
-    parser.add_argument("--rate", type=float, help="synthetic requests per hour instead")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args(argv)
-    gateways = []
-    for item in options.gateway:
-        url, _, key_file = item.partition("=")
-        gateways.append((url, Path(key_file).read_text().strip()))
-    arrivals = chosen_arrivals(options)
+    options = _parser().parse_args(argv)
+    gateways = [_gateway(text) for text in options.gateway]
+    traffic, folder = load_scenario(options.scenario).traffic, Path(options.scenario).parent
+    arrivals = chosen_arrivals(traffic, folder, trace_options(options), options.seed)
     demand = Demand(gateways, options.model, options.status)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(demand.run(arrivals, options.seed))

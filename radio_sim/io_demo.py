@@ -7,7 +7,6 @@ it is restarted and goes on where its durable state stands. All end when the sup
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import shutil
@@ -28,7 +27,7 @@ from chain.draws import digest
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_client import LedgerClient
 from chain.io_keys import load_or_create_seed, load_seed, save_seed
-from chain.io_terminal import Progress, print_json
+from chain.io_terminal import Parser, Progress, print_json
 from chain.keys import public_key
 from chain.params import PRESETS
 from chain.records import Deposit
@@ -37,21 +36,24 @@ from radio_sim.agents import keys_of, world_seed
 from radio_sim.assemble import backhaul_of, links_of
 from radio_sim.casting import Cast, cast
 from radio_sim.fleet import trust_seeds
+from radio_sim.io_demand import add_trace_options, trace_options
 from radio_sim.io_processes import Family, die_with_parent
 from radio_sim.io_scenario import load_scenario
+from radio_sim.io_traces import TraceOptions, chosen_arrivals
 from radio_sim.scenario import Scenario
 
-EXAMPLES = """\
-examples:
+EXAMPLES = """
   wavecomb demo                                  # the built-in city, page on port 8080
   wavecomb demo --scenario freifunk.toml         # a published network (see: wavecomb sim import)
   wavecomb demo --headless --seconds 120 --json  # figures instead of a page
 """
 STEPS = 8
+MAX_SECONDS = 31 * 86_400
 READY_S = 90.0
 DEPOSIT_UCR = 50_000_000
 TRAINING_SECONDS = 900
 CLAIM_S = 3.0
+BUSY_RATE = 3600.0  # AI requests per hour, so that there is something to see
 LEDGER_FILE, OPERATOR_FILE = "ledger.db", "operator.key"
 WAVECOMB = (sys.executable, "-m", "wavecomb")
 GATEWAY_CONFIG = """\
@@ -87,7 +89,8 @@ class Options:
     seconds: float | None
     json: bool
     ai: bool
-    demand: tuple[str, ...]
+    trace: TraceOptions
+    keep: bool
 
 
 class Demo:
@@ -102,13 +105,22 @@ class Demo:
         self._bar = Progress("starting the network", STEPS, quiet=options.json)
         self._step = 0
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._family = Family(self._folder, self._say)
+        self._family = Family(self._folder, self._say, keeps_logs=options.keep)
         self._ledger_url = f"unix:{self._folder / 'ledger.sock'}"
         self._master = load_or_create_seed(self._folder / "master.key")
         self._cast = self._choose_cast()
         self._gateways: list[tuple[str, Path]] = []
         self._first_page_s: float | None = None
         self._first_picture_s: float | None = None
+
+    def check(self) -> None:
+        """Find what can be known to be wrong before anything is started; UserError."""
+        if not self._options.ai:
+            return
+        for place in range(len(self._cast.consumers)):
+            check_port("--gateway-port", self._options.gateway_port + place)
+        folder = Path(self._options.scenario).parent
+        next(chosen_arrivals(self._scenario.traffic, folder, self._options.trace, seed=1), None)
 
     # --- starting ----------------------------------------------------------------------------
 
@@ -250,10 +262,20 @@ class Demo:
         return True
 
     def _start_demand(self) -> None:
-        arguments = ["sim", "demand", self._options.scenario, *self._options.demand]
+        arguments = ["sim", "demand", self._options.scenario, *self._demand()]
         for url, key in self._gateways:
             arguments += ["--gateway", f"{url}={key}"]
         self._family.start("demand", [*arguments, "--status", str(self._folder / "demand.json")])
+
+    def _demand(self) -> list[str]:
+        """Options of `wavecomb sim demand`: ours, else the scenario's trace, else a busy hour."""
+        asked = self._options.trace
+        if asked.trace is not None:
+            trace = ["--trace", str(asked.trace), "--trace-format", asked.format]
+            return [*trace, "--speedup", str(asked.speedup)]
+        if asked.rate is None and self._scenario.traffic.format != "synthetic":
+            return []
+        return ["--rate", str(BUSY_RATE if asked.rate is None else asked.rate)]
 
     def _wait_for_picture(self) -> None:
         """Wait until a cell is shown that was measured over the air."""
@@ -363,14 +385,17 @@ def free_udp_port() -> int:
 
 
 def check_port(option: str, port: int) -> None:
-    """Raise UserError if another program listens on this port."""
+    """Raise UserError if there is no such port, or another program listens on it."""
+    if not 1 <= port <= 65_535:
+        raise UserError(option, f"{port} is no TCP port", "use 1 to 65535")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
+            remedy = f"name another, such as {option} {port + 10 if port < 65_000 else 8080}"
             raise UserError(
-                option, f"port {port}: {error.strerror}", f"name another, e.g. {option} {port + 10}"
+                option, f"port {port}: {error.strerror}", remedy, exit_code=EXIT_FAILED
             ) from error
 
 
@@ -400,40 +425,57 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
 
 
-def parse(argv: Sequence[str]) -> Options:
-    """Options of the command line."""
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="wavecomb demo",
         description="Bring up a whole network on simulated radios and open its page.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=EXAMPLES,
     )
-    parser.add_argument("--scenario", default="builtin:city", help="builtin:city or a TOML file")
-    parser.add_argument("--dir", type=Path, help="keep its data here (default: nothing is kept)")
-    parser.add_argument("--port", type=int, default=8080, help="of the page (%(default)s)")
-    parser.add_argument("--gateway-port", type=int, default=8181, help="of the AI gateways")
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="minimal")
+    parser.add_argument(
+        "--scenario",
+        default="builtin:city",
+        help="builtin:city[:HOTSPOTS[:SEED]] or a TOML file (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dir", type=Path, metavar="DIR", help="keep its data here (default: nothing is kept)"
+    )
+    parser.add_argument("--port", type=int, default=8080, help="of the page (default: %(default)s)")
+    parser.add_argument(
+        "--gateway-port",
+        type=int,
+        default=8181,
+        metavar="PORT",
+        help="of the first AI gateway; others follow (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--preset",
+        choices=sorted(PRESETS),
+        default="minimal",
+        help="rules of the ledger (default: %(default)s)",
+    )
     parser.add_argument("--headless", action="store_true", help="end after --seconds with figures")
-    parser.add_argument("--seconds", type=float, help="run this long after the first picture")
-    parser.add_argument("--trace", help="LLM arrivals from this file instead of synthetic ones")
-    parser.add_argument("--trace-format", default="azure", help="azure, mooncake or servegen")
-    parser.add_argument("--speedup", type=float, default=1.0, help="run the trace faster")
-    parser.add_argument("--rate", type=float, default=3600.0, help="AI requests per hour")
+    parser.add_argument(
+        "--seconds", type=float, help="run this long after the first picture (headless: 90)"
+    )
+    add_trace_options(parser)
     parser.add_argument("--no-ai", action="store_true", help="leave the AI gateways out")
     parser.add_argument("--json", action="store_true", help="print one JSON document at the end")
-    given = parser.parse_args(argv)
-    if given.trace:
-        demand = ["--trace", given.trace, "--trace-format", given.trace_format]
-        demand += ["--speedup", str(given.speedup)]
-    else:
-        demand = ["--rate", str(given.rate)]
+    return parser
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Options of the command line."""
+    given = _parser().parse_args(argv)
     seconds = given.seconds
     if given.headless and seconds is None:
         seconds = 90.0
+    if seconds is not None and not 0 <= seconds <= MAX_SECONDS:
+        raise UserError("--seconds", f"{seconds:g} is out of range", f"use 0 to {MAX_SECONDS}")
     folder = given.dir or Path(tempfile.mkdtemp(prefix="wavecomb-"))
     return Options(
         given.scenario, folder.resolve(), given.port, given.gateway_port, given.preset,
-        given.headless, seconds, given.json, not given.no_ai, tuple(demand),
+        given.headless, seconds, given.json, not given.no_ai, trace_options(given),
+        keep=given.dir is not None,
     )  # fmt: skip
 
 
@@ -450,6 +492,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         check_port("--port", options.port)
         demo = Demo(options)
+        demo.check()
         demo.start()
         if not options.json:
             demo.announce()
@@ -459,7 +502,7 @@ def main(argv: Sequence[str]) -> int:
     finally:
         if demo is not None:
             demo.stop()
-        if options.folder.name.startswith("wavecomb-") and "--dir" not in argv:
+        if not options.keep:
             shutil.rmtree(options.folder, ignore_errors=True)
 
 

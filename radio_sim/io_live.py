@@ -11,7 +11,6 @@ or namespace.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import shutil
@@ -24,7 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
-from chain.io_terminal import Progress, print_json
+from chain.io_terminal import Parser, Progress, print_json
 from chain.params import PRESETS
 from radio_sim.io_scenario import load_scenario
 from radio_sim.io_testbed import Testbed
@@ -32,7 +31,7 @@ from radio_sim.live_watch import judge
 
 SOCKET_PATH_MAX_BYTES = 90  # of a Unix socket's 107, leaving room for its name
 FOLDER_PREFIX = "wavecomb-live-"
-EXAMPLES = """examples:
+EXAMPLES = """
   wavecomb sim live --hotspots 6 --seconds 40
   wavecomb sim live builtin:city:50 --seconds 300 --json
   wavecomb sim live my-town.toml --dir /var/tmp/run
@@ -116,19 +115,34 @@ def run_folder(chosen: Path | None) -> Iterator[Path]:
     yield chosen.resolve()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="wavecomb sim live",
         description="Run shipping daemons on simulated radios in network namespaces (root).",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=EXAMPLES,
     )
-    parser.add_argument("scenario", nargs="?", help="scenario file, or builtin:city:HOTSPOTS:SEED")
-    parser.add_argument("--hotspots", type=int, help="size of the built-in city (default: 6)")
-    parser.add_argument("--seconds", type=float, default=60.0, help="wall-clock time to watch")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the radio world")
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="minimal")
-    parser.add_argument("--dir", type=Path, help="new folder to keep databases and logs in")
+    parser.add_argument(
+        "scenario",
+        nargs="?",
+        metavar="SCENARIO",
+        help="builtin:city[:HOTSPOTS[:SEED]] or a TOML file",
+    )
+    parser.add_argument(
+        "--hotspots", type=int, metavar="N", help="size of the built-in city (default: 6)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="wall-clock time to watch (default: 60)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the radio world (default: 1)")
+    parser.add_argument(
+        "--preset",
+        choices=sorted(PRESETS),
+        default="minimal",
+        help="rules of the ledger (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dir", type=Path, metavar="DIR", help="new folder to keep databases and logs in"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document at the end")
     return parser
 

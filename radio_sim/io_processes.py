@@ -69,6 +69,7 @@ class Family:
 
     folder: Path
     say: Callable[[str], None]
+    keeps_logs: bool = True
     children: dict[str, Child] = field(default_factory=dict)
     past: list[Child] = field(default_factory=list)
 
@@ -91,7 +92,7 @@ class Family:
                 raise UserError(
                     child.name,
                     f"keeps ending: {child.last_words()}",
-                    f"see {child.log}",
+                    self._advice(child.log.name),
                     exit_code=EXIT_FAILED,
                 )
             code = child.process.returncode if child.process else "?"
@@ -109,17 +110,21 @@ class Family:
                     raise UserError(
                         child.name,
                         f"ended: {child.last_words()}",
-                        f"see {child.log}",
+                        self._advice(child.log.name),
                         exit_code=EXIT_FAILED,
                     )
             if time.monotonic() > deadline:
                 raise UserError(
                     what,
                     f"not ready after {timeout_s:.0f} s",
-                    f"see the logs in {self.folder}",
+                    self._advice("the logs"),
                     exit_code=EXIT_FAILED,
                 )
             time.sleep(0.05)
+
+    def _advice(self, log: str) -> str:
+        kept = f"see {log} in {self.folder}"
+        return kept if self.keeps_logs else f"see {log} after another run with --dir DIR"
 
     def stop(self, names: Sequence[str] | None = None, grace_s: float = 8.0) -> None:
         """Stop children (all by default), newest first: a polite signal, then a final one."""

@@ -30,8 +30,8 @@ from chain.keys import public_key
 from chain.wire import seal
 from hotspot.actions import Action, FetchMix, FetchSession, Log
 from hotspot.directory import Directory
-from hotspot.io_daemon import learn_network
 from hotspot.io_link import pack, pack_report, unpack
+from hotspot.io_network import learn_network
 from hotspot.io_queue import DurableQueue
 from hotspot.io_uplink import DirectoryKnown, MixKnown, SessionKnown, Submitted, Uplink
 from hotspot.linkstate import LinkReport, Memo
@@ -382,11 +382,7 @@ class WorldProcess:
                 agent.relay.harvest()
                 self._world.settle(index)
         self._commit()
-        deadline = time.monotonic() + 3
-        while self._uplink.backlog() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        self._take_events()
-        self._uplink.stop()
+        self._uplink.stop(patience_s=3)
         self._take_events()
         self._write_status()
         self._queue.close()
@@ -414,7 +410,7 @@ def _parser() -> Parser:
         "--ledger", required=True, metavar="URL", help="http://HOST:PORT or unix:/PATH"
     )
     parser.add_argument(
-        "--air-port", type=int, default=0, metavar="PORT", help="UDP port of the air (default: free)"
+        "--air-port", type=int, default=0, metavar="PORT", help="UDP port of the air (0: free)"
     )
     parser.add_argument(
         "--master",
