@@ -35,7 +35,7 @@ frequency_mhz = 2437       # channel that it beacons on
 can_set_power = false      # true where the driver can lower power per frame
 
 [ledger]
-url = "http://127.0.0.1:8100"  # or unix:/path/of/socket
+url = "http://127.0.0.1:8700"  # or unix:/path/of/socket
 """
 
 
@@ -70,7 +70,7 @@ class RadioSection:
 class LedgerSection:
     """Where records go."""
 
-    url: str = "http://127.0.0.1:8100"
+    url: str = "http://127.0.0.1:8700"
 
 
 @dataclass(frozen=True, slots=True)

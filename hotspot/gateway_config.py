@@ -16,7 +16,7 @@ SAMPLE = """\
 key_file = "hotspot.key"      # the hotspot's 32-byte seed, mode 0600; made at first run
 
 [ledger]
-url = "http://127.0.0.1:8100" # or unix:/path/of/socket
+url = "http://127.0.0.1:8700" # or unix:/path/of/socket
 
 [gateway]
 listen = "127.0.0.1:8300"     # OpenAI-compatible address for this machine's programs
@@ -64,7 +64,7 @@ class SpotSection:
 class LedgerSection:
     """Where the ledger answers."""
 
-    url: str = "http://127.0.0.1:8100"
+    url: str = "http://127.0.0.1:8700"
 
 
 @dataclass(frozen=True, slots=True)

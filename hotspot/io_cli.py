@@ -10,15 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
-from chain.io_terminal import print_json
-from hotspot.config import SAMPLE, HotspotConfig, parse_config
+from chain.io_terminal import Parser, add_command, print_json
+from hotspot.config import SAMPLE, HotspotConfig, LedgerSection, parse_config
 
-EXAMPLES = """\
-examples:
+EXAMPLES = """
   wavecomb hotspot init --dir ~/hotspot --lat 40.7128 --lon -74.0060
   wavecomb hotspot run --config ~/hotspot/hotspot.toml
   wavecomb hotspot status --config ~/hotspot/hotspot.toml --json
+  wavecomb hotspot key --config ~/hotspot/hotspot.toml
+  wavecomb hotspot queue --config ~/hotspot/hotspot.toml
+  wavecomb hotspot gateway --config ~/hotspot/gateway.toml
   wavecomb hotspot listen --interface mon0 --seconds 30
+  wavecomb hotspot config sample
+  wavecomb hotspot config check --config ~/hotspot/hotspot.toml
 """
 STALE_S = 15
 
@@ -27,12 +31,12 @@ def load_config(path: Path) -> HotspotConfig:
     """Settings of a file; UserError names what is wrong."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            "--config",
-            f"{path}: {error}",
-            "run: wavecomb hotspot init --dir DIR --lat LAT --lon LON",
-        ) from error
+    except UnicodeDecodeError as error:
+        remedy = "see: wavecomb hotspot config sample"
+        raise UserError("--config", f"{path} is no UTF-8 text", remedy) from error
+    except OSError as error:
+        remedy = "name a file, or run: wavecomb hotspot init --dir DIR --lat LAT --lon LON"
+        raise UserError("--config", f"{path}: {error.strerror}", remedy) from error
     return parse_config(text, str(path))
 
 
@@ -198,75 +202,101 @@ def config_sample(options: argparse.Namespace) -> int:
         print(SAMPLE, end="")
     else:
         load_config(options.config)
-        print(f"{options.config}: good")
+        if options.json:
+            print_json({"config": str(options.config), "good": True})
+        else:
+            print(f"{options.config}: good")
     return EXIT_OK
 
 
-def gateway(options: argparse.Namespace) -> int:
-    """Run the AI gateway and the relay."""
-    from hotspot.io_gateway import main as gateway_main
-
-    return gateway_main(["--config", str(options.config)])
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="wavecomb hotspot",
         description="Run, inspect and repair a hotspot.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=EXAMPLES,
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for verb, function in (
-        ("run", run),
-        ("status", status),
-        ("key", key),
-        ("queue", queue),
-        ("gateway", gateway),
+    verbs = parser.add_commands("verb")
+    _add_init(add_command(verbs, "init", "write a folder with settings and keys for a new hotspot"))
+    for verb, function, text in (
+        ("run", run, "run the daemon until it is told to stop"),
+        ("status", status, "show what the daemon last said of itself; exit code 1 for faults"),
+        ("key", key, "show the public keys of this hotspot and its owner"),
+        ("queue", queue, "count what waits for the ledger, was delivered, refused or dropped"),
     ):
-        sub = verbs.add_parser(verb, help=(function.__doc__ or "").splitlines()[0])
-        sub.add_argument(
-            "--config",
-            type=Path,
-            default=Path("hotspot.toml"),
-            help="settings file (default: hotspot.toml)",
-        )
-        sub.add_argument("--json", action="store_true", help="print JSON")
+        sub = add_command(verbs, verb, text)
+        _add_config(sub)
+        if function is not run:
+            sub.add_argument("--json", action="store_true", help="print one line of JSON")
         sub.set_defaults(function=function)
-    _add_init(verbs.add_parser("init", help=(init.__doc__ or "")))
-    ears = verbs.add_parser("listen", help=(listen.__doc__ or ""))
-    ears.add_argument("--interface", default="mon0")
-    ears.add_argument("--seconds", type=float, default=60.0)
-    ears.add_argument("--json", action="store_true", help="one JSON object per beacon")
-    ears.set_defaults(function=listen)
-    settings = verbs.add_parser("config", help=(config_sample.__doc__ or ""))
-    settings.add_argument("action", choices=("sample", "check"))
-    settings.add_argument("--config", type=Path, default=Path("hotspot.toml"))
+    verbs.add_parser("gateway", help="run the AI gateway and the relay")
+    _add_listen(add_command(verbs, "listen", "print beacons heard on a monitor-mode interface"))
+    settings = add_command(verbs, "config", "print commented sample settings, or check a file")
+    settings.add_argument("action", choices=("sample", "check"), help="what to do")
+    _add_config(settings)
+    settings.add_argument("--json", action="store_true", help="answer a check in JSON")
     settings.set_defaults(function=config_sample)
     return parser
 
 
+def _add_config(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--config",
+        type=Path,
+        default=Path("hotspot.toml"),
+        metavar="FILE",
+        help="settings (default: %(default)s)",
+    )
+
+
+def _add_listen(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--interface", default="mon0", help="monitor-mode interface (default: %(default)s)"
+    )
+    sub.add_argument(
+        "--seconds", type=float, default=60.0, help="how long to listen (default: %(default)g)"
+    )
+    sub.add_argument("--json", action="store_true", help="print one JSON object per beacon")
+    sub.set_defaults(function=listen)
+
+
 def _add_init(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--dir", type=Path, default=Path("."), help="folder to write (default: here)")
+    sub.add_argument(
+        "--dir", type=Path, default=Path("."), metavar="DIR", help="folder to write (default: here)"
+    )
     sub.add_argument("--lat", type=float, required=True, help="degrees north")
     sub.add_argument("--lon", type=float, required=True, help="degrees east")
-    sub.add_argument("--height", type=int, default=6, help="antenna above ground, metres")
+    sub.add_argument(
+        "--height",
+        type=int,
+        default=6,
+        metavar="M",
+        help="antenna above ground, metres (default: %(default)s)",
+    )
     sub.add_argument(
         "--resolution",
         type=int,
         choices=(7, 8, 9, 10),
         default=9,
-        help="H3 resolution shown to others",
+        help="H3 resolution of the place that others see (default: %(default)s)",
     )
-    sub.add_argument("--interface", default="mon0", help="monitor-mode interface")
     sub.add_argument(
-        "--ledger", default="http://127.0.0.1:8100", help="http://HOST:PORT or unix:/PATH"
+        "--interface", default="mon0", help="monitor-mode interface (default: %(default)s)"
     )
-    sub.add_argument("--json", action="store_true", help="print JSON")
+    sub.add_argument(
+        "--ledger",
+        default=LedgerSection().url,
+        metavar="URL",
+        help="http://HOST:PORT or unix:/PATH (default: %(default)s)",
+    )
+    sub.add_argument("--json", action="store_true", help="print one line of JSON")
     sub.set_defaults(function=init)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse and dispatch."""
+    """Parse and dispatch; the gateway reads its own options."""
+    if argv[:1] == ["gateway"]:
+        from hotspot.io_gateway import main as gateway_main
+
+        return gateway_main(argv[1:])
     options = _parser().parse_args(argv)
     return int(options.function(options))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import signal
 import sys
@@ -10,16 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chain.errors import EXIT_OK, UserError
-from chain.io_terminal import print_json, run_command
+from chain.io_terminal import Parser, print_json, run_command
 from hotspot.gateway_config import SAMPLE, GatewayConfig, parse_gateway_config
 from hotspot.io_gateway_http import open_front
 from hotspot.io_gateway_node import Gateway
 
-EXAMPLES = """\
-examples:
+EXAMPLES = """
   wavecomb hotspot gateway --sample > gateway.toml
   wavecomb hotspot gateway --config gateway.toml
-  curl -H "Authorization: Bearer $(cat gateway.key)" http://127.0.0.1:8300/v1/models
 """
 
 
@@ -27,9 +24,12 @@ def load_gateway_config(path: Path) -> GatewayConfig:
     """Settings of a file; UserError names what is wrong."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        remedy = "see: wavecomb hotspot gateway --sample"
+        raise UserError("--config", f"{path} is no UTF-8 text", remedy) from error
+    except OSError as error:
         remedy = "write one: wavecomb hotspot gateway --sample"
-        raise UserError("--config", f"{path}: {error}", remedy) from error
+        raise UserError("--config", f"{path}: {error.strerror}", remedy) from error
     return parse_gateway_config(text, str(path))
 
 
@@ -57,19 +57,18 @@ def _announce(gateway: Gateway, url: str, *, as_json: bool) -> None:
     link = f"{gateway.link_address[0]}:{gateway.link_address[1]}"
     key_file = gateway.base / gateway.config.gateway.api_key_file
     if as_json:
-        rows = {"url": url, "link": link, "index": gateway.place.index, "key_file": str(key_file)}
+        rows = {"url": url, "link": link, "index": gateway.index, "key_file": str(key_file)}
         print_json(rows)
         return
-    print(f"address   {url}\nkey       in {key_file}\nhotspot   {gateway.place.index}", flush=True)
+    print(f"address   {url}\nkey       in {key_file}\nhotspot   {gateway.index}", flush=True)
 
 
 def main(argv: Sequence[str]) -> int:
     """`wavecomb hotspot gateway`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wavecomb hotspot gateway",
         description="Serve an OpenAI-compatible address whose models answer across the network.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=EXAMPLES,
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings (TOML)")
     parser.add_argument("--sample", action="store_true", help="print commented sample settings")
