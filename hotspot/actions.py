@@ -62,6 +62,54 @@ class KeepReceipt:
 
 
 @dataclass(frozen=True, slots=True)
+class DropReceipt:
+    """Forget what was stored under this session: its escrow has gone back."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeepJob:
+    """Store this durably under the name, replacing what was there, before any later action."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DropJob:
+    """Forget what was stored under this name, and the job's file if there is one."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPart:
+    """Hand these bytes of an outgoing job's file to `JobDesk.provide`, or call its `fail`."""
+
+    name: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeepPart:
+    """Write these bytes of an incoming file durably, then call `Inbox.stored`, or its `fail`."""
+
+    name: str
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFile:
+    """Compare an incoming file with this SHA-256, then call `Inbox.checked`."""
+
+    name: str
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class DeliverRequest:
     """Answer this AI request with the model, then call `provide_chunk` and `finish_request`.
 
@@ -134,6 +182,12 @@ Action = (
     | FetchMix
     | FetchSession
     | KeepReceipt
+    | DropReceipt
+    | KeepJob
+    | DropJob
+    | ReadPart
+    | KeepPart
+    | CheckFile
     | DeliverRequest
     | CancelRequest
     | AnswerHead

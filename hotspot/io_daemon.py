@@ -15,19 +15,18 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from chain.errors import EXIT_FAILED, UserError
 from chain.io_client import LedgerClient
 from chain.io_keys import load_or_create_seed
 from chain.keys import public_key
-from chain.params import PRESETS, Params
 from chain.records import Registration
 from chain.wire import seal
 from hotspot.actions import Action, FetchMix, Log, SendFrame
 from hotspot.config import HotspotConfig
 from hotspot.directory import Directory
+from hotspot.io_network import learn_network
 from hotspot.io_queue import DurableQueue
 from hotspot.io_radio import Radio, open_radio
 from hotspot.io_uplink import DirectoryKnown, LedgerAway, LedgerBack, MixKnown, Submitted, Uplink
@@ -36,43 +35,6 @@ from hotspot.secrets import SecretChain
 
 STATUS_S = 5.0
 LONGEST_WAIT_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """What a daemon must know of its network before it can start."""
-
-    network_id: bytes
-    start_ms: int
-    preset: str
-
-    @property
-    def params(self) -> Params:
-        """Rules of the network's preset."""
-        return PRESETS[self.preset]
-
-
-def learn_network(client: LedgerClient, queue: DurableQueue) -> Network:
-    """The network's genesis: from the ledger, or as last seen when the ledger is away."""
-    try:
-        head = client.head()
-        network = Network(head.network_id, head.start_ms, head.preset)
-        queue.set_note(
-            "network",
-            json.dumps([network.network_id.hex(), network.start_ms, network.preset]).encode(),
-        )
-        return network
-    except OSError as error:
-        kept = queue.note("network")
-        if kept is None:
-            raise UserError(
-                "ledger.url",
-                f"no answer ({error})",
-                "start the ledger or mend the address",
-                exit_code=EXIT_FAILED,
-            ) from error
-        identifier, start_ms, preset = json.loads(kept)
-        return Network(bytes.fromhex(identifier), start_ms, preset)
 
 
 def assertion(config: HotspotConfig, key: bytes, owner: bytes, chain: SecretChain) -> Registration:

@@ -166,7 +166,7 @@ class Front:
 
     def _check_budget(self, key: str, tokens: int) -> None:
         budget = self._gateway.config.gateway.budget_tokens
-        used = self._gateway.store.used(key)
+        used = self._gateway.queue.used(key)
         if budget and used + tokens > budget:
             message = f"budget of {budget} tokens: {used} used, this request may take {tokens}"
             raise ApiError(429, "insufficient_quota", "insufficient_quota", message)
@@ -176,7 +176,7 @@ class Front:
     def _known_models(self) -> dict[str, str]:
         gateway = self._gateway
         own = gateway.backend.models if gateway.backend else ()
-        known = dict.fromkeys(own, f"hotspot-{gateway.place.index}")
+        known = dict.fromkeys(own, f"hotspot-{gateway.index}")
         for provider in gateway.node.table.providers(gateway.now_ns() // 1_000_000):
             for model in provider.models:
                 known.setdefault(model, f"hotspot-{provider.hotspot}")
@@ -278,8 +278,7 @@ class Front:
         return response
 
     def _use(self, key: str, tokens: int) -> None:
-        self._gateway.store.use(key, tokens)
-        self._gateway.store.commit()
+        self._gateway.queue.use(key, tokens)
 
 
 def _cancel(task: asyncio.Future[None]) -> None:
@@ -336,7 +335,7 @@ async def _answer_here(
     if gateway.backend is None:
         return
     try:
-        sink = _LocalSink(answers, gateway.place.index)
+        sink = _LocalSink(answers, gateway.index)
         tokens = await gateway.backend.answer(call.path, body, sink)
         answers.put_nowait(AnswerEnd(b"", tokens))
     except Exception as error:  # a model's bug is the answer of this request, not of the gateway

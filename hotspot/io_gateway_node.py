@@ -12,15 +12,13 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chain.errors import EXIT_FAILED, UserError
+from chain.errors import UserError
 from chain.io_client import LedgerClient
 from chain.io_keys import load_or_create_seed
 from chain.keys import public_key
-from chain.params import PRESETS
 from chain.records import Refusal
 from hotspot.actions import (
     Action,
@@ -30,27 +28,26 @@ from hotspot.actions import (
     CancelRequest,
     DeliverRequest,
     FetchSession,
-    KeepReceipt,
     Log,
     RequestFailed,
     SendDatagram,
-    SubmitRecord,
 )
 from hotspot.ai import AiCall
 from hotspot.consumer import Spending
 from hotspot.directory import Directory
 from hotspot.gateway_config import GatewayConfig
-from hotspot.io_ledger import (
-    Event,
-    HotspotsKnown,
-    LedgerState,
-    LedgerThread,
+from hotspot.io_link import UdpLink, parse_address
+from hotspot.io_network import Network, learn_index, learn_network
+from hotspot.io_providers import Backend, OpenAiBackend, WordLlamaBackend
+from hotspot.io_queue import DurableQueue
+from hotspot.io_uplink import (
+    DirectoryKnown,
+    LedgerAway,
+    LedgerBack,
     SessionKnown,
     Submitted,
+    Uplink,
 )
-from hotspot.io_link import UdpLink, parse_address
-from hotspot.io_providers import Backend, OpenAiBackend, WordLlamaBackend
-from hotspot.io_receipts import ReceiptStore
 from hotspot.linkstate import LinkReport
 from hotspot.payee import Price
 from hotspot.relay import RelayNode, RelayOptions
@@ -58,40 +55,7 @@ from routing.router import Predictor, Router
 
 Answers = asyncio.Queue[Action]
 REGISTRATION_POLL_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Which network this is, and who we are on it."""
-
-    network_id: bytes
-    preset: str
-    start_ms: int
-    index: int
-
-
-def ask_place(url: str, key: bytes) -> Place | None:
-    """Ask the ledger who we are; None: not registered yet. OSError if it is away."""
-    with LedgerClient(url) as client:
-        head, spot = client.head(), client.hotspot(key)
-    if spot is None:
-        return None
-    return Place(head.network_id, head.preset, head.start_ms, spot.index)
-
-
-def kept_place(store: ReceiptStore) -> Place | None:
-    """What the ledger said last time."""
-    kept = store.note("place")
-    if kept is None:
-        return None
-    network, preset, start_ms, index = json.loads(kept)
-    return Place(bytes.fromhex(network), preset, start_ms, index)
-
-
-def keep_place(store: ReceiptStore, place: Place) -> None:
-    """Remember for a start while the ledger is away."""
-    row = [place.network_id.hex(), place.preset, place.start_ms, place.index]
-    store.set_note("place", json.dumps(row).encode())
+STOP_PATIENCE_S = 3.0
 
 
 def make_backend(config: GatewayConfig) -> Backend | None:
@@ -118,8 +82,9 @@ class Gateway:
     def __init__(self, config: GatewayConfig, base: Path) -> None:
         self.config = config
         self.base = base
-        self.store = ReceiptStore(base / config.gateway.state)
+        self.queue = DurableQueue(base / config.gateway.state)
         self.seed = load_or_create_seed(base / config.hotspot.key_file)
+        self.key = public_key(self.seed)
         self.backend = make_backend(config)
         self.directory = Directory()
         self.ledger_problem = ""
@@ -138,44 +103,35 @@ class Gateway:
     async def start(self) -> None:
         """Learn the network, open model and link, take up what was left."""
         self._loop = asyncio.get_running_loop()
-        place = await self._await_place()
+        await self._find_place()
         if self.backend is not None:
             await self.backend.open()
-        self.place = place
-        self.node = self._make_node(place)
-        self.link = self._make_link(place.index)
+        self.node = self._make_node()
+        self.link = self._make_link()
         self.link_address = await self.link.open(
             parse_address(self.config.link.listen, "link.listen")
         )
-        self._ledger = LedgerThread(self.config.ledger.url, self._from_thread)
-        outbox = self.store.outbox()
-        self.node.restore(self.store.kept(), outbox, self.now_ns())
-        self._ledger.start()
-        for wire in outbox:
-            self._ledger.submit(wire)
+        self._uplink = Uplink(LedgerClient(self.config.ledger.url), self._wake)
+        waiting = [record.wire for record in self.queue.undelivered()]
+        self.node.restore(self.queue.receipts(self.key), waiting, self.now_ns())
+        self._uplink.submit(waiting)
+        self._uplink.start()
         self.pump()
 
-    async def _await_place(self) -> Place:
-        key, said = public_key(self.seed), False
-        while (place := await self._find_place(key)) is None:
+    async def _find_place(self) -> None:
+        """Learn which network this is and who we are on it; wait to be registered."""
+        client = LedgerClient(self.config.ledger.url)
+        self.network: Network = await asyncio.to_thread(learn_network, client, self.queue)
+        said = False
+        while (index := await asyncio.to_thread(learn_index, client, self.queue, self.key)) is None:
             if not said:
                 said = True
-                self._say("info", f"waiting for hotspot {key.hex()[:16]} to be registered")
+                self._say("info", f"waiting for hotspot {self.key.hex()[:16]} to be registered")
             await asyncio.sleep(REGISTRATION_POLL_S)
-        keep_place(self.store, place)
-        return place
+        self.index = index
+        client.close()
 
-    async def _find_place(self, key: bytes) -> Place | None:
-        try:
-            return await asyncio.to_thread(ask_place, self.config.ledger.url, key)
-        except OSError as error:
-            place = kept_place(self.store)
-            if place is None:
-                remedy = "start the ledger or mend the address"
-                raise UserError("ledger.url", str(error), remedy, exit_code=EXIT_FAILED) from error
-            return place
-
-    def _make_node(self, place: Place) -> RelayNode:
+    def _make_node(self) -> RelayNode:
         config = self.config
         options = RelayOptions(
             price=Price(config.relay.price_ucr, config.provider.ai_price_ucr),
@@ -194,9 +150,9 @@ class Gateway:
         forecaster = load_forecaster(self.base / model) if model else None
         neighbours = [*config.link.neighbours, *(index for index, _ in self._peers())]
         return RelayNode(
-            *(place.index, self.seed, place.network_id, PRESETS[place.preset], self.directory),
-            *(neighbours, self.now_ns()),
-            start_ms=place.start_ms,
+            *(self.index, self.seed, self.network.network_id, self.network.params),
+            *(self.directory, neighbours, self.now_ns()),
+            start_ms=self.network.start_ms,
             options=options,
             router=Router(forecaster),
         )
@@ -205,10 +161,10 @@ class Gateway:
         pairs = [peer.partition("=") for peer in self.config.link.peers]
         return [(int(i), parse_address(address, "link.peers")) for i, _, address in pairs]
 
-    def _make_link(self, index: int) -> UdpLink:
+    def _make_link(self) -> UdpLink:
         air = self.config.link.air
         return UdpLink(
-            index,
+            self.index,
             self._on_datagram,
             self._on_report,
             air=parse_address(air, "link.air") if air else None,
@@ -224,12 +180,12 @@ class Gateway:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self.node.harvest()
         self._perform(self.node.take_actions())
-        await asyncio.to_thread(self._ledger.stop)
-        await asyncio.sleep(0)  # the thread's last answers are in our queue of callbacks
+        await asyncio.to_thread(self._uplink.stop, STOP_PATIENCE_S)
+        self._take_events()
         self.link.close()
         if self.backend is not None:
             await self.backend.close()
-        self.store.close()
+        self.queue.close()
 
     # --- what comes in --------------------------------------------------------------------------
 
@@ -241,25 +197,32 @@ class Gateway:
         self.node.receive_link_report(report, self.now_ns())
         self.pump()
 
-    def _from_thread(self, event: Event) -> None:
+    def _wake(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop may have ended before the thread
-            self._loop.call_soon_threadsafe(self._on_event, event)
+            self._loop.call_soon_threadsafe(self._on_wake)
 
-    def _on_event(self, event: Event) -> None:
-        now_ns = self.now_ns()
-        if isinstance(event, Submitted):
-            self.store.settle(event.result.record_id)
-            self.store.commit()
-            self.node.receive_result(event.result, now_ns)
-        elif isinstance(event, SessionKnown):
-            self.node.receive_session(event.session, event.info, now_ns)
-        elif isinstance(event, HotspotsKnown):
-            self.directory.update(event.entries)
-        elif isinstance(event, LedgerState):
-            self.ledger_problem = event.problem
-            said = f"the ledger is away: {event.problem}" if event.problem else "the ledger answers"
-            self._say("warning" if event.problem else "info", said)
+    def _on_wake(self) -> None:
+        self._take_events()
         self.pump()
+
+    def _take_events(self) -> None:
+        for event in self._uplink.drain():
+            now_ns = self.now_ns()
+            if isinstance(event, Submitted):
+                self.queue.settle(event.results)
+                for result in event.results:
+                    self.node.receive_result(result, now_ns)
+            elif isinstance(event, SessionKnown):
+                self.node.receive_session(event.session, event.info, now_ns)
+            elif isinstance(event, DirectoryKnown):
+                self.directory.update((index, key) for index, key, _ in event.entries)
+            elif isinstance(event, LedgerAway | LedgerBack):
+                self._note_ledger(event.problem if isinstance(event, LedgerAway) else "")
+
+    def _note_ledger(self, problem: str) -> None:
+        self.ledger_problem = problem
+        said = f"the ledger is away: {problem}" if problem else "the ledger answers"
+        self._say("warning" if problem else "info", said)
 
     # --- what goes out --------------------------------------------------------------------------
 
@@ -280,21 +243,16 @@ class Gateway:
         self.pump()
 
     def _perform(self, actions: Sequence[Action]) -> None:
+        """Put on disk what must be there; only then let records and datagrams leave."""
+        stored = self.queue.store([(self.key, self.node.epoch(self.now_ns()), actions)])
+        self._uplink.submit(record.wire for record in stored)
         for action in actions:
-            if isinstance(action, KeepReceipt):
-                self.store.keep(action.session, action.data)
-            elif isinstance(action, SendDatagram):
-                self.store.commit()
+            if isinstance(action, SendDatagram):
                 self.link.send(action.peer, action.data)
-            elif isinstance(action, SubmitRecord):
-                self.store.queue(action.wire)
-                self.store.commit()
-                self._ledger.submit(action.wire)
             elif isinstance(action, FetchSession):
-                self._ledger.fetch_session(action.session)
+                self._uplink.fetch_session(action.session)
             else:
                 self._perform_locally(action)
-        self.store.commit()
 
     def _perform_locally(self, action: Action) -> None:
         if isinstance(action, DeliverRequest):
@@ -366,12 +324,12 @@ class Gateway:
         node, now_ns = self.node, self.now_ns()
         now_ms = now_ns // 1_000_000
         return {
-            "index": self.place.index,
-            "key": public_key(self.seed).hex(),
-            "network": self.place.network_id.hex(),
+            "index": self.index,
+            "key": self.key.hex(),
+            "network": self.network.network_id.hex(),
             "epoch": node.epoch(now_ns),
             "link": f"{self.link_address[0]}:{self.link_address[1]}",
-            "ledger": {"problem": self.ledger_problem, "outbox": len(self.store.outbox())},
+            "ledger": {"problem": self.ledger_problem, "outbox": self.queue.counts().new},
             "models": list(self.backend.models) if self.backend else [],
             "requests": {
                 "ok": node.consumer.ok,

@@ -17,7 +17,15 @@ from typing import NamedTuple
 from chain.errors import EXIT_FAILED, UserError
 from chain.records import EpochMessage, SubmitResult
 from chain.wire import record_id_of
-from hotspot.actions import Action, KeepReceipt, KeepReceptions, SubmitRecord
+from hotspot.actions import (
+    Action,
+    DropJob,
+    DropReceipt,
+    KeepJob,
+    KeepReceipt,
+    KeepReceptions,
+    SubmitRecord,
+)
 from hotspot.node import Memory, memory_from
 
 SCHEMA = """
@@ -32,10 +40,15 @@ CREATE INDEX IF NOT EXISTS undelivered ON records(state) WHERE state = 0;
 CREATE TABLE IF NOT EXISTS receipts(
     hotspot BLOB NOT NULL, session INTEGER NOT NULL, data BLOB NOT NULL,
     PRIMARY KEY (hotspot, session)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS jobs(
+    hotspot BLOB NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (hotspot, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS usage(key TEXT PRIMARY KEY, tokens INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 NEW, DELIVERED, REFUSED = 0, 1, 2
 KEEP_EPOCHS = 3
+DURABLE = (KeepReceptions, KeepReceipt, DropReceipt, KeepJob, DropJob, SubmitRecord)
 TYPE_BYTE = 1  # a wire is a CBOR array of four; its first item is the type, one byte
 DEFAULT_LIMIT_BYTES = 40 * 1024 * 1024
 
@@ -78,8 +91,7 @@ class DurableQueue:
         """Close the file; everything stored is on disk already."""
         self._db.close()
 
-    # --- storing
-    # -----------------------------------------------------------------------------------
+    # --- storing ----------------------------------------------------------------------------------
 
     def store(self, batches: Iterable[tuple[bytes, int, Sequence[Action]]]) -> list[Outgoing]:
         """Store (key, epoch, actions) in one transaction; return its records in order.
@@ -87,11 +99,13 @@ class DurableQueue:
         When it returns, everything is on disk. On failure nothing is, and a UserError says why.
         """
         fresh: list[Outgoing] = []
+        rows = [(k, e, a) for k, e, batch in batches for a in batch if isinstance(a, DURABLE)]
+        if not rows:
+            return fresh
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            for key, epoch, actions in batches:
-                for action in actions:
-                    self._store_action(key, epoch, action, fresh)
+            for key, epoch, action in rows:
+                self._store_action(key, epoch, action, fresh)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             if self._db.in_transaction:
@@ -113,6 +127,18 @@ class DurableQueue:
                 (record.record_id, key, record.wire[TYPE_BYTE], epoch, record.wire),
             )
             fresh.append(record)
+        else:
+            self._store_state(key, action)
+
+    def _store_state(self, key: bytes, action: Action) -> None:
+        if isinstance(action, KeepJob):
+            values = (key, action.name, action.data)
+            self._db.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", values)
+        elif isinstance(action, DropJob):
+            self._db.execute("DELETE FROM jobs WHERE hotspot = ? AND name = ?", (key, action.name))
+        elif isinstance(action, DropReceipt):
+            row = (key, action.session)
+            self._db.execute("DELETE FROM receipts WHERE hotspot = ? AND session = ?", row)
 
     def settle(self, results: Iterable[SubmitResult]) -> None:
         """Note the ledger's answers, then drop what is old enough or over the limit."""
@@ -153,8 +179,7 @@ class DurableQueue:
             "INSERT OR REPLACE INTO notes VALUES ('dropped', ?)", (str(total).encode(),)
         )
 
-    # --- finding again
-    # -----------------------------------------------------------------------------
+    # --- finding again ----------------------------------------------------------------------------
 
     def undelivered(self) -> list[Outgoing]:
         """Records that the ledger hasn't answered yet, oldest first."""
@@ -165,6 +190,27 @@ class DurableQueue:
         """What `KeepReceipt` stored for a hotspot, by session."""
         query = "SELECT data FROM receipts WHERE hotspot = ? ORDER BY session"
         return [bytes(data) for (data,) in self._db.execute(query, (key,))]
+
+    def jobs(self, key: bytes) -> list[tuple[str, bytes]]:
+        """What `KeepJob` stored for a hotspot: (name, data), by name."""
+        query = "SELECT name, data FROM jobs WHERE hotspot = ? ORDER BY name"
+        return [(str(name), bytes(data)) for name, data in self._db.execute(query, (key,))]
+
+    def use(self, key: str, tokens: int) -> None:
+        """Add to the tokens that a bearer key has used, durably."""
+        try:
+            self._db.execute(
+                "INSERT INTO usage VALUES (?, ?)"
+                " ON CONFLICT(key) DO UPDATE SET tokens = tokens + excluded.tokens",
+                (key, tokens),
+            )
+        except sqlite3.Error as error:
+            raise _queue_error(self.path, error) from error
+
+    def used(self, key: str) -> int:
+        """Tokens that a bearer key has used."""
+        row = self._db.execute("SELECT tokens FROM usage WHERE key = ?", (key,)).fetchone()
+        return int(row[0]) if row else 0
 
     def memory(self, key: bytes) -> Memory:
         """What a node with this key must find again after a restart."""

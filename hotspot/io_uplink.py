@@ -2,7 +2,8 @@
 
 The main loop never waits for the network. It hands over work, and drains events that the thread
 has ready; `wake` is called when there are some. While the ledger is away the thread retries with
-a growing pause, and says so once, and once more when the ledger is back.
+a growing pause, and says so once, and once more when the ledger is back. A batch that the ledger
+refuses whole is delivered record by record, so that each one gets an answer and none blocks others.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from dataclasses import dataclass
 from chain.io_client import LedgerClient, LedgerRefused
 from chain.io_client import SessionInfo as SessionRow
 from chain.records import SubmitResult
+from chain.wire import record_id_of
 from hotspot.sessions import SessionInfo
 
 BATCH = 64
-RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 REFRESH_S = 5.0
+TRY_LATER = frozenset({408, 425, 429})  # refusals of the moment, not of what was asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,11 @@ class Uplink(threading.Thread):
         self._sessions: set[int] = set()
         self._stopping = False
         self._called = False
+        self._one_by_one = 0
         self._away = False
         self._refresh_at = 0.0
 
-    # --- from the main loop
-    # ------------------------------------------------------------------------
+    # --- from the main loop -----------------------------------------------------------------------
 
     def submit(self, wires: Iterable[bytes]) -> None:
         """Deliver signed records, in order, until the ledger answers."""
@@ -123,15 +126,20 @@ class Uplink(threading.Thread):
         """Records that wait for an answer."""
         return len(self._wires)
 
-    def stop(self) -> None:
-        """End the thread; what is undelivered stays in the durable queue."""
+    def stop(self, patience_s: float = 0.0) -> None:
+        """End the thread once all is delivered, at the latest after `patience_s`.
+
+        What is undelivered stays in the durable queue.
+        """
+        deadline = time.monotonic() + patience_s
+        while self._wires and time.monotonic() < deadline:
+            time.sleep(0.02)
         with self._lock:
             self._stopping = True
             self._call()
         self.join(timeout=5)
 
-    # --- the thread
-    # --------------------------------------------------------------------------------
+    # --- the thread -------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Work until stopped."""
@@ -149,6 +157,7 @@ class Uplink(threading.Thread):
                 if not self._called:
                     self._lock.wait(timeout=idle)
                 self._called = False
+        self._client.close()
 
     def _work(self) -> float:
         """Do what is wanted now; return how long to rest, in seconds, unless woken."""
@@ -156,21 +165,38 @@ class Uplink(threading.Thread):
         self._ask_sessions()
         waiting = self._ask_mixes()
         if time.monotonic() >= self._refresh_at:
-            entries = tuple(
-                (row.index, row.key, row.bind_epoch) for row in self._client.hotspots()
-            )
+            entries = tuple((row.index, row.key, row.bind_epoch) for row in self._client.hotspots())
             self._refresh_at = time.monotonic() + REFRESH_S
             self._emit(DirectoryKnown(entries))
         return 0.1 if waiting else REFRESH_S
 
     def _deliver(self) -> None:
         while self._wires and not self._stopping:
-            batch = [self._wires[i] for i in range(min(BATCH, len(self._wires)))]
-            results = self._client.submit(batch)
+            size = 1 if self._one_by_one else BATCH
+            batch = [self._wires[i] for i in range(min(size, len(self._wires)))]
+            results = self._submit(batch)
+            if not results:
+                self._one_by_one = len(batch)
+                continue
+            self._one_by_one = max(0, self._one_by_one - 1)
+            # The event first: whoever sees an empty backlog finds all answers in `drain`.
+            self._events.put(Submitted(tuple(results)))
             with self._lock:
                 for _ in batch:
                     self._wires.popleft()
-            self._emit(Submitted(tuple(results)))
+            self._wake()
+
+    def _submit(self, batch: list[bytes]) -> list[SubmitResult]:
+        """Return the answers; none where the ledger refused the batch without looking inside."""
+        try:
+            return self._client.submit(batch)
+        except LedgerRefused as error:
+            if error.status in TRY_LATER:
+                raise
+            if len(batch) > 1:
+                return []
+            reason = f"http_{error.status}"
+            return [SubmitResult(record_id_of(batch[0]), False, None, reason, str(error))]
 
     def _ask_mixes(self) -> bool:
         for epoch in sorted(self._mixes):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from chain.params import Params
 from chain.records import Receipt, Refusal, SessionClaim, SubmitResult
 from chain.wire import receipt_hash, seal
-from hotspot.actions import Emit, FetchSession, KeepReceipt, SubmitRecord
+from hotspot.actions import DropReceipt, Emit, FetchSession, KeepReceipt, SubmitRecord
 from hotspot.sessions import (
     NO_HASH,
     Claim,
@@ -34,6 +34,7 @@ PATIENCE_PERIODS = 3
 CLAIM_RETRY_NS = 300_000_000
 CLAIM_TRIES = 5
 FETCH_RETRY_NS = 2_000_000_000
+LAST_CLAIM_EPOCHS = 2  # that an expired session waits for the ledger's answer
 RECEIPTS_PER_CLAIM = 200  # about 265 bytes each, below the largest wire
 MAX_UNKNOWN = 1_024
 
@@ -84,6 +85,11 @@ class PayeeSession:
     def unpaid_tokens(self) -> int:
         """Return tokens answered or promised beyond the newest receipt."""
         return self.tokens + self.reserved_tokens - work_of(self.receipt).ai_tokens
+
+    @property
+    def is_unclaimed(self) -> bool:
+        """True while the newest receipt has not been handed to the ledger."""
+        return self.receipt is not None and self.receipt.sequence > self.submitted
 
     def claim(self) -> Claim:
         """Return the message that shows our count."""
@@ -258,7 +264,7 @@ class PayeeBook:
 
     def harvest(self) -> None:
         """Submit every receipt that the ledger has not got yet."""
-        rows = [s for s in self.sessions.values() if s.receipt and s.receipt.sequence > s.submitted]
+        rows = [s for s in self.sessions.values() if s.is_unclaimed]
         together = [s for s in rows if not s.is_suspect]
         for at in range(0, len(together), RECEIPTS_PER_CLAIM):
             self._claim(together[at : at + RECEIPTS_PER_CLAIM])
@@ -297,7 +303,12 @@ class PayeeBook:
         )
 
     def forget_expired(self, epoch: int) -> None:
-        """Drop sessions whose escrow has gone back."""
-        gone = [i for i, s in self.sessions.items() if s.info.expiry_epoch < epoch]
-        for index in gone:
-            del self.sessions[index]
+        """Drop sessions whose escrow has gone back; a last receipt is claimed first."""
+        over = [s for s in self.sessions.values() if s.info.expiry_epoch < epoch]
+        if any(s.is_unclaimed for s in over):
+            self.harvest()
+        for session in over:
+            has_answer = not session.is_unclaimed and not session.pending
+            if has_answer or session.info.expiry_epoch + LAST_CLAIM_EPOCHS < epoch:
+                del self.sessions[session.info.session]
+                self._emit(DropReceipt(session.info.session))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from chain.records import Receipt, Refusal, SessionOpen, SubmitResult
 from chain.wire import decode as decode_record
 from chain.wire import receipt_hash, seal
-from hotspot.actions import Emit, KeepReceipt, Log, SubmitRecord
+from hotspot.actions import DropReceipt, Emit, KeepReceipt, Log, SubmitRecord
 from hotspot.sessions import (
     NO_HASH,
     Claim,
@@ -279,6 +279,7 @@ class PayerBook:
         gone = [i for i, s in self.sessions.items() if s.info.expiry_epoch < epoch]
         for index in gone:
             del self.sessions[index]
+            self._emit(DropReceipt(index))
 
 
 def _six(r: Receipt) -> tuple[int, int, int, int, int, bytes]:

@@ -24,8 +24,8 @@ from chain.records import Deposit, Registration
 from chain.wire import seal
 from hotspot.actions import FetchSession, KeepReceipt, SendDatagram, SubmitRecord
 from hotspot.directory import Directory
-from hotspot.io_ledger import Event, HotspotsKnown, LedgerThread, SessionKnown, Submitted
 from hotspot.io_link import pack, unpack
+from hotspot.io_uplink import DirectoryKnown, SessionKnown, Submitted, Uplink
 from hotspot.payee import Price
 from hotspot.relay import RelayNode, RelayOptions
 
@@ -171,7 +171,7 @@ class Air(threading.Thread):
         self._carried = 0
         self._ready = threading.Event()
         self._directory = Directory()
-        self._ledgers: dict[int, LedgerThread] = {}
+        self._ledgers: dict[int, Uplink] = {}
         self.start()
         assert self._ready.wait(10)
 
@@ -212,20 +212,23 @@ class Air(threading.Thread):
             options=RelayOptions(Price(1_000, 0), claim_ms=2_000),
         )
 
-        def hear(event: Event) -> None:
-            self._loop.call_soon_threadsafe(self._take, index, event)
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._take, index)
 
-        self._ledgers[index] = LedgerThread(self._town.url, hear)
+        self._ledgers[index] = Uplink(LedgerClient(self._town.url), wake)
         self._ledgers[index].start()
 
-    def _take(self, index: int, event: Event) -> None:
+    def _take(self, index: int) -> None:
         node, now_ns = self.nodes[index], time.time_ns()
-        if isinstance(event, Submitted):
-            node.receive_result(event.result, now_ns)
-        elif isinstance(event, SessionKnown):
-            node.receive_session(event.session, event.info, now_ns)
-        elif isinstance(event, HotspotsKnown):
-            self._directory.update(event.entries)
+        for event in self._ledgers[index].drain():
+            if isinstance(event, Submitted):
+                for result in event.results:
+                    node.receive_result(result, now_ns)
+            elif isinstance(event, SessionKnown):
+                node.receive_session(event.session, event.info, now_ns)
+            elif isinstance(event, DirectoryKnown):
+                self._directory.update((i, key) for i, key, _ in event.entries)
 
     def _perform(self, index: int) -> None:
         for action in self.nodes[index].take_actions():
@@ -234,7 +237,7 @@ class Air(threading.Thread):
             elif isinstance(action, KeepReceipt):
                 self.kept[index][action.session] = action.data
             elif isinstance(action, SubmitRecord):
-                self._ledgers[index].submit(action.wire)
+                self._ledgers[index].submit([action.wire])
             elif isinstance(action, FetchSession):
                 self._ledgers[index].fetch_session(action.session)
 

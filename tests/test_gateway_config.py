@@ -13,7 +13,6 @@ from chain.errors import UserError
 from hotspot.gateway_config import SAMPLE, GatewayConfig, parse_gateway_config
 from hotspot.io_gateway_http import load_or_create_keys
 from hotspot.io_link import parse_address
-from hotspot.io_receipts import ReceiptStore
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -99,39 +98,3 @@ def test_keys_are_made_once_and_must_stay_private(tmp_path: Path) -> None:
 def test_an_address_needs_host_and_port(text: str) -> None:
     with pytest.raises(UserError, match=r"HOST:PORT"):
         parse_address(text, "link.air")
-
-
-def test_receipts_records_and_usage_survive_a_new_process(tmp_path: Path) -> None:
-    store = ReceiptStore(tmp_path / "state.db")
-    store.keep(3, b"old")
-    store.keep(3, b"new")
-    store.keep(1, b"one")
-    store.queue(b"wire")
-    store.use("key", 5)
-    store.use("key", 7)
-    store.commit()
-    again = ReceiptStore(tmp_path / "state.db")
-    assert again.kept() == [b"one", b"new"]
-    assert again.outbox() == [b"wire"]
-    assert again.used("key") == 12
-    again.close()
-    store.close()
-
-
-def test_what_was_not_committed_did_not_happen(tmp_path: Path) -> None:
-    code = (
-        "import os, sys; from pathlib import Path; from hotspot.io_receipts import ReceiptStore\n"
-        "s = ReceiptStore(Path(sys.argv[1])); s.keep(1, b'kept'); s.commit()\n"
-        "s.keep(1, b'lost'); os.kill(os.getpid(), 9)\n"
-    )
-    path = tmp_path / "state.db"
-    subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, timeout=60)
-    store = ReceiptStore(path)
-    assert store.kept() == [b"kept"]
-    store.close()
-
-
-def test_a_state_file_that_is_no_database_is_named(tmp_path: Path) -> None:
-    (tmp_path / "state.db").write_bytes(b"junk" * 500)
-    with pytest.raises(UserError, match=r"gateway\.state"):
-        ReceiptStore(tmp_path / "state.db")

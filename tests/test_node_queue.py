@@ -13,7 +13,7 @@ import pytest
 from chain.errors import UserError
 from chain.records import SubmitResult
 from chain.wire import record_id_of
-from hotspot.actions import KeepReceptions, SubmitRecord
+from hotspot.actions import DropReceipt, KeepReceipt, KeepReceptions, SendDatagram, SubmitRecord
 from hotspot.io_queue import DurableQueue
 
 KEY = b"k" * 32
@@ -52,6 +52,27 @@ def test_the_ring_drops_delivered_before_undelivered_and_counts(tmp_path: Path) 
     queue.settle([accepted(wires[3])])
     assert [record.wire for record in queue.undelivered()] == wires[1:3]
     assert queue.counts().dropped == 2
+
+
+def test_newest_receipts_and_usage_survive_a_new_process(tmp_path: Path) -> None:
+    queue = DurableQueue(tmp_path / "q.db")
+    kept = [KeepReceipt(3, b"old"), KeepReceipt(3, b"new"), KeepReceipt(1, b"one")]
+    queue.store([(KEY, 1, [*kept, KeepReceipt(2, b"over"), DropReceipt(2)])])
+    queue.use("bearer", 5)
+    queue.use("bearer", 7)
+    again = DurableQueue(tmp_path / "q.db")
+    assert again.receipts(KEY) == [b"one", b"new"]
+    assert (again.used("bearer"), again.used("other")) == (12, 0)
+    again.close()
+    queue.close()
+
+
+def test_a_batch_without_anything_durable_writes_nothing(tmp_path: Path) -> None:
+    queue = DurableQueue(tmp_path / "q.db")
+    before = queue._db.total_changes
+    assert queue.store([(KEY, 1, [SendDatagram(2, b"x")])]) == []
+    assert queue._db.total_changes == before
+    queue.close()
 
 
 def test_a_file_that_is_no_database_is_one_clear_line(tmp_path: Path) -> None:

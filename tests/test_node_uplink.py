@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 
 from chain.draws import digest
-from chain.io_client import HotspotInfo, LedgerUnavailable, SessionInfo
+from chain.io_client import HotspotInfo, LedgerRefused, LedgerUnavailable, SessionInfo
 from chain.records import SubmitResult
 from chain.wire import record_id_of
 from hotspot.io_uplink import LedgerAway, LedgerBack, MixKnown, Submitted, Uplink
@@ -17,6 +17,7 @@ class FlakyLedger:
     """A stand-in for LedgerClient that can be switched off."""
 
     away: bool = False
+    refuses: bytes = b""
     seen: list[bytes] = field(default_factory=list)
     mixes: dict[int, bytes] = field(default_factory=dict)
 
@@ -26,8 +27,13 @@ class FlakyLedger:
 
     def submit(self, wires: list[bytes]) -> list[SubmitResult]:
         self._reach()
+        if self.refuses in wires:
+            raise LedgerRefused(413, "too large")
         self.seen.extend(wires)
         return [SubmitResult(record_id_of(w), True, None, "ok", "") for w in wires]
+
+    def close(self) -> None:
+        self.away = True
 
     def mix(self, epoch: int) -> bytes | None:
         self._reach()
@@ -96,3 +102,30 @@ def test_what_is_asked_while_the_thread_works_is_not_forgotten() -> None:
         assert isinstance(event, MixKnown)
         assert event.epoch == epoch
     waiter.uplink.stop()
+
+
+def test_a_record_that_is_refused_outright_is_answered_and_blocks_no_other() -> None:
+    wires = [digest("wire", bytes([n])) for n in range(70)]
+    ledger = FlakyLedger(refuses=wires[5])
+    waiter = Waiter(ledger)
+    waiter.uplink.submit(wires)
+    waiter.uplink.start()
+    answers: list[SubmitResult] = []
+    while len(answers) < len(wires):
+        event = waiter.until(Submitted)
+        assert isinstance(event, Submitted)
+        answers += event.results
+    waiter.uplink.stop()
+    assert [a.record_id for a in answers] == [record_id_of(w) for w in wires]
+    assert [a.reason for a in answers if not a.accepted] == ["http_413"]
+    assert ledger.seen == [w for w in wires if w != wires[5]]
+
+
+def test_stopping_with_patience_delivers_what_waits() -> None:
+    ledger = FlakyLedger()
+    waiter = Waiter(ledger)
+    waiter.uplink.start()
+    waiter.uplink.submit([b"\x84last"])
+    waiter.uplink.stop(patience_s=10)
+    assert ledger.seen == [b"\x84last"]
+    assert any(isinstance(event, Submitted) for event in waiter.uplink.drain())
