@@ -51,7 +51,8 @@ STEPS = 8
 MAX_SECONDS = 31 * 86_400
 READY_S = 90.0
 DEPOSIT_UCR = 50_000_000
-TRAINING_SECONDS = 900
+TRAINING_STEP_S, TRAINING_ROUNDS = 10, 60  # links gossip about this often
+TRAINING_ROWS, TRAINING_S = 60_000, (900, 3600)  # seconds on two cores, not minutes
 CLAIM_S = 3.0
 BUSY_RATE = 3600.0  # AI requests per hour, so that there is something to see
 LEDGER_FILE, OPERATOR_FILE = "ledger.db", "operator.key"
@@ -222,10 +223,13 @@ class Demo:
         telemetry, model = self._folder / "telemetry.csv", self._folder / "forecast.json"
         if model.exists():
             return
-        seconds = str(TRAINING_SECONDS)
-        self._once("sim", "telemetry", self._options.scenario, "--seconds", seconds, "-o",
-                   str(telemetry))  # fmt: skip
-        self._once("routing", "train", "--data", str(telemetry), "--rounds", "60", "-o", str(model))
+        links = max(1, sum(len(peers) for peers in self._peers))
+        least, most = TRAINING_S
+        seconds = min(most, max(least, TRAINING_ROWS * TRAINING_STEP_S // links))
+        arguments = ["--seconds", str(seconds), "--step", str(TRAINING_STEP_S)]
+        self._once("sim", "telemetry", self._options.scenario, *arguments, "-o", str(telemetry))
+        arguments = ["--rounds", str(TRAINING_ROUNDS), "-o", str(model)]
+        self._once("routing", "train", "--data", str(telemetry), *arguments)
 
     def _start_gateways(self, air_port: int) -> None:
         for place, index in enumerate((*self._cast.providers, *self._cast.consumers)):
