@@ -19,6 +19,21 @@ COMMANDS = {
 }
 
 
+# Packages that only some commands need, and the extra of ours that brings each.
+EXTRAS = {
+    "aiohttp": "gateway",
+    "h3": "coverage",
+    "lightgbm": "routing",
+    "numpy": "coverage",
+    "psutil": "sim",
+    "pyroute2": "kernel",
+    "scapy": "scapy",
+    "scipy": "coverage",
+    "shapely": "coverage",
+    "wordllama": "gateway",
+}
+
+
 def usage() -> str:
     """Text of `wavecomb --help`."""
     lines = [f"  {name:<9}{text}" for name, (_, text) in COMMANDS.items()]
@@ -43,8 +58,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     from chain.io_terminal import run_command
 
-    module = importlib.import_module(COMMANDS[arguments[0]][0])
-    return run_command(module.main, arguments[1:])
+    return run_command(_hand_over, arguments)
+
+
+def _hand_over(argv: Sequence[str]) -> int:
+    """Run a command; UserError that names the extra where a package of one is missing."""
+    from chain.errors import EXIT_FAILED, UserError
+
+    try:
+        module = importlib.import_module(COMMANDS[argv[0]][0])
+        return int(module.main(argv[1:]))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in EXTRAS:
+            raise
+        remedy = f"run: pip install 'wavecomb[{EXTRAS[package]}]'"
+        raise UserError(argv[0], f"needs {package}", remedy, exit_code=EXIT_FAILED) from error
 
 
 if __name__ == "__main__":

@@ -44,6 +44,8 @@ def main(argv: Sequence[str]) -> int:
         owner = importlib.import_module(DELEGATED[arguments[0]][0])
         return int(owner.main(arguments[1:]))
     options = _parser().parse_args(arguments)
+    if not 0 <= getattr(options, "seed", 0) < 1 << 64:
+        raise UserError("--seed", f"{options.seed} is out of range", "use 0 to 2^64 - 1")
     commands = {"run": _run, "import": _import, "telemetry": _telemetry}
     return commands[options.command](options)
 
@@ -193,6 +195,8 @@ def _telemetry(options: argparse.Namespace) -> int:
     """Write a day's telemetry as CSV."""
     if not (1 <= options.step <= 3600 and options.seconds >= options.step):
         raise UserError("--step", f"{options.step} does not fit", "use 1 to --seconds")
+    if not 0 <= options.start_hour < 24:
+        raise UserError("--start-hour", f"{options.start_hour:g} is no hour", "use 0 to 23.99")
     scenario = load_scenario(options.scenario)
     backhaul = backhaul_of(scenario, links_of(scenario, options.seed), options.seed)
     if not backhaul.links:

@@ -154,6 +154,8 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("--hotspots", "a scenario is named too", "give one of both")
     if not 1 <= options.seconds <= 86_400:
         raise UserError("--seconds", f"{options.seconds:g} is out of range", "use 1 to 86400")
+    if not 0 <= options.seed < 1 << 64:
+        raise UserError("--seed", f"{options.seed} is out of range", "use 0 to 2^64 - 1")
     count = 6 if options.hotspots is None else options.hotspots
     scenario = load_scenario(options.scenario or f"builtin:city:{count}:1")
     with (
