@@ -79,8 +79,10 @@ class Beliefs:
                 result[link] = sum(costs) // len(costs)
         return result
 
-    def available_kbps(self, hops: tuple[int, ...], expert: str, reserved: dict[Link, int]) -> int:
-        """Return what a job could surely get on a path, kbps.
+    def available_kbps(
+        self, hops: tuple[int, ...], expert: str, reserved: dict[Link, int], own_kbps: int = 0
+    ) -> int:
+        """Return what a job could surely get on a path, kbps; `own_kbps` is what it sends there.
 
         Airtime, not links, is what runs out: a relay's radio receives and sends every byte, so the
         rates of its two links add harmonically within the radio's free share.
@@ -93,7 +95,7 @@ class Beliefs:
         rates = []
         for node in hops:
             mine = [beliefs[link] for link in links if node in link]
-            rates.append(_node_rate_kbps(mine, held.get(node, 0)))
+            rates.append(_node_rate_kbps(mine, held.get(node, 0), own_kbps))
         return min(rates)
 
     def _airtime_held(self, reserved: dict[Link, int], expert: str) -> dict[int, int]:
@@ -107,14 +109,16 @@ class Beliefs:
         return held
 
 
-def _node_rate_kbps(links: Sequence[LinkEstimate], held_permille: int) -> int:
+def _node_rate_kbps(links: Sequence[LinkEstimate], held_permille: int, own_kbps: int) -> int:
     """Return what one radio can carry of a path that uses these links of it.
 
     What is measured may already hold what is reserved, so the larger of both counts, not the sum.
+    What the job itself sends is no reason for it to slow down.
     """
-    own = sum(1_000 * link.load_kbps // link.rate_kbps for link in links)
-    busy = max(link.busy_permille for link in links)
-    free = max(0, 1_000 - HEADROOM_PERMILLE - max(own, busy, held_permille))
+    load = sum(1_000 * max(0, link.load_kbps - own_kbps) // link.rate_kbps for link in links)
+    own = sum(1_000 * own_kbps // link.rate_kbps for link in links)
+    busy = max(link.busy_permille for link in links) - own
+    free = max(0, 1_000 - HEADROOM_PERMILLE - max(load, busy, held_permille))
     ps_per_bit = sum(10**9 // link.rate_kbps for link in links)
     return free * 10**6 // max(1, ps_per_bit)
 

@@ -2,12 +2,16 @@
 
 A job is admitted when some path surely has the rate that its bytes need until the deadline, with a
 tenth of the time in reserve. The rate is reserved on every link of the path, so two promises never
-lean on the same capacity. What was delivered stays delivered: cancel and expiry say how much.
+lean on the same capacity. Unless its deadline needs more, a job takes half of what nobody else uses
+and no more: interactive traffic finds room at once. What was delivered stays delivered:
+cancel and expiry say how much.
+
+Sizes and rates count what goes over the air, headers and acknowledgements included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chain.records import Refusal
@@ -20,10 +24,10 @@ RUNNING, DONE, CANCELLED, EXPIRED = "running", "done", "cancelled", "expired"
 
 @dataclass(frozen=True, slots=True)
 class JobParams:
-    """`relay_price_ucr` per MiB and relay; reserve in permille of the time to the deadline."""
+    """Permille: of the time to the deadline kept in reserve, of spare capacity a job may take."""
 
-    relay_price_ucr: int = 1_000
     reserve_permille: int = 100
+    spare_permille: int = 500
     max_jobs: int = 256
 
 
@@ -43,10 +47,9 @@ def rate_needed_kbps(size_bytes: int, time_left_ms: int, reserve_permille: int) 
     return -(-size_bytes * 8 // usable_ms)
 
 
-def price_ucr(size_bytes: int, hops: tuple[int, ...], scarcity_permille: int, per_mib: int) -> int:
-    """Price the bytes at every relay between the ends, up to double where capacity is scarce."""
-    relays = max(0, len(hops) - 2)
-    return -(-size_bytes * relays * per_mib * (1_000 + scarcity_permille) // (MIB * 1_000))
+def price_ucr(size_bytes: int, prices_ucr: Iterable[int]) -> int:
+    """Return what relays that ask these prices per MiB get for the bytes."""
+    return -(-size_bytes * sum(prices_ucr) // MIB)
 
 
 class JobBook:
@@ -55,11 +58,19 @@ class JobBook:
     def __init__(self, params: JobParams) -> None:
         self._params = params
         self._jobs: dict[str, JobStatus] = {}
+        self._paces: dict[str, int] = {}
 
     def admit(
-        self, job: Job, now_ms: int, options: Sequence[tuple[Path, int]]
+        self,
+        job: Job,
+        now_ms: int,
+        options: Sequence[tuple[Path, int]],
+        prices_ucr: Mapping[int, int],
     ) -> JobPromise | Refusal:
-        """Promise the cheapest option that is fast enough; `options` are paths with their kbps."""
+        """Promise the cheapest option that is fast enough.
+
+        `options` are paths with their kbps, `prices_ucr` what each hotspot asks per MiB.
+        """
         self.expire(now_ms)
         fault = self._fault(job, now_ms)
         if fault is not None:
@@ -67,7 +78,8 @@ class JobBook:
         needed = rate_needed_kbps(
             job.size_bytes, job.deadline_ms - now_ms, self._params.reserve_permille
         )
-        offers = [self._offer(job, now_ms, needed, *pair) for pair in options if pair[1] >= needed]
+        fast = [path for path, rate in options if rate >= needed]
+        offers = [_offer(job, now_ms, needed, path, prices_ucr) for path in fast]
         if not offers:
             best = max((rate for _, rate in options), default=0)
             detail = f"size_bytes needs {needed} kbps, the network surely has {best}"
@@ -93,11 +105,9 @@ class JobBook:
             return Refusal("job-limit", "too many jobs are running; try again later")
         return None
 
-    def _offer(self, job: Job, now_ms: int, needed: int, path: Path, rate: int) -> JobPromise:
-        scarcity = min(1_000, 1_000 * needed // rate)
-        price = price_ucr(job.size_bytes, path.hops, scarcity, self._params.relay_price_ucr)
-        finish_ms = now_ms + -(-job.size_bytes * 8 // needed)
-        return JobPromise(job.job_id, price, finish_ms, needed, path)
+    def restore(self, job: Job, promise: JobPromise, delivered_bytes: int) -> None:
+        """Take back a running job after a restart: a promise is kept, not asked for again."""
+        self._jobs[job.job_id] = JobStatus(job, promise, delivered_bytes, RUNNING)
 
     def status(self, job_id: str) -> JobStatus | Refusal:
         """Return where a job stands."""
@@ -123,7 +133,14 @@ class JobBook:
         needed = rate_needed_kbps(
             left, status.job.deadline_ms - now_ms, self._params.reserve_permille
         )
-        return min(available_kbps, max(needed, status.promise.rate_kbps))
+        spare = available_kbps * self._params.spare_permille // 1_000
+        pace = min(available_kbps, max(needed, status.promise.rate_kbps, spare))
+        self._paces[job_id] = pace
+        return pace
+
+    def pace_kbps(self, job_id: str) -> int:
+        """Return the rate last allowed: how much of the measured load is this job's own."""
+        return self._paces.get(job_id, 0)
 
     def deliver(self, job_id: str, size_bytes: int, now_ms: int) -> JobStatus | Refusal:
         """Count bytes that arrived in time; the job is done when all have."""
@@ -158,3 +175,12 @@ class JobBook:
         ended = [job_id for job_id, status in self._jobs.items() if status.state != RUNNING]
         for job_id in ended[: max(0, len(ended) - self._params.max_jobs)]:
             del self._jobs[job_id]
+            self._paces.pop(job_id, None)
+
+
+def _offer(
+    job: Job, now_ms: int, rate: int, path: Path, prices_ucr: Mapping[int, int]
+) -> JobPromise:
+    price = price_ucr(job.size_bytes, (prices_ucr.get(hop, 0) for hop in path.hops[1:-1]))
+    finish_ms = now_ms + -(-job.size_bytes * 8 // rate)
+    return JobPromise(job.job_id, price, finish_ms, rate, path)

@@ -62,9 +62,7 @@ class World:
     A link carries 10 % of its rate plus waves of `wave_permille` and surges of `surge_permille`.
     """
 
-    def __init__(
-        self, seed: int = 1, wave_permille: int = 500, surge_permille: int = 600
-    ) -> None:
+    def __init__(self, seed: int = 1, wave_permille: int = 500, surge_permille: int = 600) -> None:
         self.seed = seed
         self.wave_permille = wave_permille
         self.surge_permille = surge_permille

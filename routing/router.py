@@ -12,7 +12,7 @@ installed, None on a small router.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -297,14 +297,21 @@ class Router:
 
     # Bandwidth jobs.
 
-    def admit(self, job: Job, now_ms: int) -> JobPromise | Refusal:
-        """Promise a job its bytes by its deadline, or say what is in the way."""
+    def admit(self, job: Job, now_ms: int, prices_ucr: Mapping[int, int]) -> JobPromise | Refusal:
+        """Promise a job its bytes by its deadline, or say what is in the way.
+
+        `prices_ucr`: what each hotspot asks per MiB relayed; one that is not named asks nothing.
+        """
         self._start_round_if_due(now_ms)
         self._jobs.expire(now_ms)
         options = self._job_options(job, now_ms, "")
         if not options or job.source == job.target:
             return Refusal("no-route", f"target {job.target}: no live links lead there")
-        return self._jobs.admit(job, now_ms, options)
+        return self._jobs.admit(job, now_ms, options, prices_ucr)
+
+    def restore_job(self, job: Job, promise: JobPromise, delivered_bytes: int) -> None:
+        """Take back a running job after a restart."""
+        self._jobs.restore(job, promise, delivered_bytes)
 
     def _capacity_expert(self) -> str:
         # Shortest path ignores load, which no promise may do.
@@ -327,8 +334,8 @@ class Router:
         return self._jobs.rate_kbps(job_id, now_ms, self._available(path.hops, job_id))
 
     def _available(self, hops: Hops, without: str) -> int:
-        reserved = self._jobs.reserved(without)
-        return self._beliefs.available_kbps(hops, self._capacity_expert(), reserved)
+        reserved, own = self._jobs.reserved(without), self._jobs.pace_kbps(without)
+        return self._beliefs.available_kbps(hops, self._capacity_expert(), reserved, own)
 
     def _job_options(self, job: Job, now_ms: int, without: str) -> list[tuple[Path, int]]:
         """Return paths for a job with the kbps that each surely has."""

@@ -16,6 +16,7 @@ from routing.router import Router, RouterParams
 from routing.types import AiRequest, FlowClass, Job, JobPromise, LinkSample, Path, ProviderState
 
 BEST = FlowClass.BEST_EFFORT
+PRICES = {2: 1_000, 3: 1_000}  # ucr per MiB
 
 
 def both_ways(one, other, time_ms, rate=10_000, load=0, loss=0):
@@ -75,7 +76,10 @@ def test_silence_ends_routes():
 
 def test_a_small_gain_does_not_move_a_flow_and_a_large_one_does():
     equal = [
-        *both_ways(1, 2, 0), *both_ways(2, 4, 0), *both_ways(1, 3, 0), *both_ways(3, 4, 0),
+        *both_ways(1, 2, 0),
+        *both_ways(2, 4, 0),
+        *both_ways(1, 3, 0),
+        *both_ways(3, 4, 0),
     ]
     router = fed(equal)
     assert router.path(1, 4, BEST, 0).hops == (1, 2, 4)
@@ -91,8 +95,14 @@ def test_a_small_gain_does_not_move_a_flow_and_a_large_one_does():
 SAMPLES = st.lists(
     st.builds(
         LinkSample,
-        st.integers(0, 6), st.integers(0, 6), st.integers(0, 90_000), st.integers(0, 10**5),
-        st.integers(0, 10**5), st.integers(0, 1_000), st.integers(0, 10**6), st.integers(0, 1_000),
+        st.integers(0, 6),
+        st.integers(0, 6),
+        st.integers(0, 90_000),
+        st.integers(0, 10**5),
+        st.integers(0, 10**5),
+        st.integers(0, 1_000),
+        st.integers(0, 10**6),
+        st.integers(0, 1_000),
         st.integers(0, 10**6),
     ),
     max_size=60,
@@ -195,7 +205,7 @@ def job(job_id="a", size=10 * MIB, deadline_ms=100_000, budget=0):
 
 
 def test_a_job_is_promised_its_bytes_before_the_deadline():
-    promise = fed(diamond()).admit(job(), 0)
+    promise = fed(diamond()).admit(job(), 0, PRICES)
     assert isinstance(promise, JobPromise)
     assert promise.finish_ms <= 100_000
     assert promise.rate_kbps * promise.finish_ms >= 10 * MIB * 8
@@ -205,21 +215,23 @@ def test_a_job_is_promised_its_bytes_before_the_deadline():
 def test_capacity_is_airtime_of_the_relay_and_is_promised_once():
     router = fed(diamond())
     fits = 9_500 * 90_000 // 8
-    assert isinstance(router.admit(job("big", fits), 0), JobPromise)
+    assert isinstance(router.admit(job("big", fits), 0, PRICES), JobPromise)
     # 1 and 4 have 0.475 of their time left: 4,750 kbps, as much as the other relay has.
-    assert router.admit(job("b", fits), 0).reason == "job-capacity"
-    assert isinstance(router.admit(job("c", fits // 2), 0), JobPromise)
-    assert router.admit(job("d", fits // 4), 0).reason == "job-capacity"
+    assert router.admit(job("b", fits), 0, PRICES).reason == "job-capacity"
+    assert isinstance(router.admit(job("c", fits // 2), 0, PRICES), JobPromise)
+    assert router.admit(job("d", fits // 4), 0, PRICES).reason == "job-capacity"
     assert router.cancel("big").state == CANCELLED
-    assert isinstance(router.admit(job("e", fits), 0), JobPromise)
+    assert isinstance(router.admit(job("e", fits), 0, PRICES), JobPromise)
 
 
 def test_a_loaded_network_promises_less():
     router = fed(*(diamond(t * 1_000, upper=12_000, lower=3_000) for t in range(20)))
     left_s = (100 - 19) * 0.9
     # Relay 2 has no time left; relay 3 has 0.95 - 2 x 0.3 of 10,000 / 2.
-    assert router.admit(job(size=int(1_800 * left_s * 125)), 19_000).reason == "job-capacity"
-    assert isinstance(router.admit(job(size=int(1_700 * left_s * 125)), 19_000), JobPromise)
+    assert (
+        router.admit(job(size=int(1_800 * left_s * 125)), 19_000, PRICES).reason == "job-capacity"
+    )
+    assert isinstance(router.admit(job(size=int(1_700 * left_s * 125)), 19_000, PRICES), JobPromise)
 
 
 @pytest.mark.parametrize(
@@ -233,18 +245,18 @@ def test_a_loaded_network_promises_less():
     ],
 )
 def test_jobs_that_cannot_be_admitted_say_why(wrong, reason):
-    assert fed(diamond()).admit(wrong, 0).reason == reason
+    assert fed(diamond()).admit(wrong, 0, PRICES).reason == reason
 
 
 def test_a_running_job_id_is_taken():
     router = fed(diamond())
-    router.admit(job(), 0)
-    assert router.admit(job(), 0).reason == "job-known"
+    router.admit(job(), 0, PRICES)
+    assert router.admit(job(), 0, PRICES).reason == "job-known"
 
 
 def test_pacing_delivers_in_time():
     router = fed(diamond())
-    router.admit(job(), 0)
+    router.admit(job(), 0, PRICES)
     for now_ms in range(0, 100_000, 1_000):
         router.observe(diamond(now_ms), now_ms)
         rate = router.job_rate("a", now_ms)
@@ -258,7 +270,7 @@ def test_pacing_delivers_in_time():
 
 def test_a_late_job_speeds_up_and_keeps_what_it_delivered_when_it_expires():
     router = fed(diamond())
-    promise = router.admit(job(), 0)
+    promise = router.admit(job(), 0, PRICES)
     router.observe(diamond(60_000), 60_000)
     assert router.job_rate("a", 60_000) > promise.rate_kbps
     router.job_delivered("a", 1_000, 60_000)
@@ -270,7 +282,7 @@ def test_a_late_job_speeds_up_and_keeps_what_it_delivered_when_it_expires():
 
 def test_a_job_moves_when_its_relay_dies():
     router = fed(diamond())
-    assert router.admit(job(), 0).path.hops == (1, 2, 4)
+    assert router.admit(job(), 0, PRICES).path.hops == (1, 2, 4)
     router.observe([*both_ways(1, 2, 1_000, rate=0), *diamond(1_000)[4:]], 1_000)
     assert router.job_rate("a", 1_001) > 0
     assert router.job_status("a").promise.path.hops == (1, 3, 4)
@@ -282,17 +294,43 @@ def test_unknown_jobs_are_refused_by_name():
     assert router.job_rate("x", 0) == 0
 
 
-@given(st.integers(1, 10**12), st.integers(2, 9), st.integers(0, 1_000))
-def test_price_rises_with_bytes_relays_and_scarcity(size, hops, scarcity):
-    def price(size, hops, scarcity):
-        return price_ucr(size, tuple(range(hops)), scarcity, 1_000)
+@given(st.integers(1, 10**12), st.lists(st.integers(0, 10**6), max_size=14))
+def test_the_price_is_what_relays_ask_and_never_rounds_in_the_payers_favour(size, prices):
+    price = price_ucr(size, prices)
+    assert price * MIB >= size * sum(prices) > (price - 1) * MIB
+    assert price_ucr(MIB, [1_000, 500]) == 1_500
 
-    base = price(size, hops, scarcity)
-    assert price(size + MIB, hops, scarcity) >= base
-    assert price(size, hops + 1, scarcity) >= base
-    assert price(size, hops, scarcity + 1) >= base
-    assert price(MIB, 3, 0) == 1_000
-    assert price(MIB, 4, 1_000) == 4_000
+
+def test_the_cheaper_of_two_fast_paths_is_promised():
+    dear_above, dear_below = {2: 5_000, 3: 1_000}, {2: 1_000, 3: 5_000}
+    assert fed(diamond()).admit(job(size=MIB), 0, dear_above).path.hops == (1, 3, 4)
+    promise = fed(diamond()).admit(job(size=MIB), 0, dear_below)
+    assert (promise.path.hops, promise.price_ucr) == ((1, 2, 4), 1_000)
+
+
+def test_a_job_does_not_slow_down_for_its_own_load_but_leaves_others_half_of_the_rest():
+    router = fed(diamond())
+    router.admit(job(size=MIB), 0, PRICES)
+    alone = router.job_rate("a", 0)
+    assert alone == 9_500 // 2
+    for now_ms in range(1_000, 20_000, 1_000):
+        router.observe(diamond(now_ms, upper=alone), now_ms)
+        assert router.job_rate("a", now_ms) >= 9 * alone // 10
+    for now_ms in range(20_000, 40_000, 1_000):
+        router.observe(diamond(now_ms, upper=alone + 3_000), now_ms)
+        crowded = router.job_rate("a", now_ms)
+    assert crowded < 2 * alone // 3
+
+
+def test_a_restored_job_keeps_its_promise_and_its_reservation():
+    first = fed(diamond())
+    promise = first.admit(job(), 0, PRICES)
+    router = fed(diamond())
+    router.restore_job(job(), promise, 4 * MIB)
+    assert router.job_status("a").delivered_bytes == 4 * MIB
+    assert router.job_rate("a", 1_000) >= promise.rate_kbps
+    fits = 9_500 * 90_000 // 8
+    assert router.admit(job("b", fits), 0, PRICES).reason == "job-capacity"
 
 
 def test_the_router_runs_on_the_standard_library_alone():
