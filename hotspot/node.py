@@ -42,7 +42,7 @@ FLUSH_ROWS = 64
 FLUSH_NS = 1_000 * MS
 MIX_GRACE_SHARE = 20  # beacons are planned without R_e once 1/20 of the epoch passed without it
 NO_MIX = bytes(32)
-_EPOCH_SEQUENCE = struct.Struct(">II")
+_SPOKEN = struct.Struct(">2x32sII4s")  # of a payload: key, epoch, sequence, head of the answer
 
 Verifier = Callable[[bytes, bytes], bool]
 
@@ -153,11 +153,10 @@ class HotspotNode:
             self.counts[heard.reason] += 1
             return
         payload = heard.payload
-        key = payload[2:34]
+        key, epoch, sequence, tag = _SPOKEN.unpack_from(payload)
         if key == self.key:
             self.counts["echo"] += 1
             return
-        epoch, sequence = _EPOCH_SEQUENCE.unpack_from(payload, 34)
         index = self.directory.index_of(key)
         reason = self._reason_to_ignore(index, epoch, sequence, now_ns)
         if reason is None and not self._verify(key, payload):
@@ -168,7 +167,7 @@ class HotspotNode:
         self.counts["heard"] += 1
         self.last_heard[index] = (now_ns, heard.rssi_dbm)
         self._seen.add((index, sequence))
-        self._note(index, sequence, heard.rssi_dbm, heard.frequency_mhz, payload[42:46], now_ns)
+        self._note(index, sequence, heard.rssi_dbm, heard.frequency_mhz, tag, now_ns)
 
     # --- time
     # --------------------------------------------------------------------------------------
@@ -253,9 +252,11 @@ class HotspotNode:
         now_ns: int,
     ) -> None:
         flags = 0 if rssi_dbm is not None else 1
-        rssi_cdbm, frequency_mhz = 100 * (rssi_dbm or 0), frequency_mhz or self.identity.frequency_mhz
-        row = pack_reception_fields(index, sequence, flags, rssi_cdbm, frequency_mhz, tag)
-        self._unkept.append(row)
+        channel_mhz = frequency_mhz or self.identity.frequency_mhz
+        rssi_cdbm = 100 * (rssi_dbm or 0)
+        self._unkept.append(
+            pack_reception_fields(index, sequence, flags, rssi_cdbm, channel_mhz, tag)
+        )
         if len(self._unkept) >= FLUSH_ROWS:
             self._flush()
             self._set_due()

@@ -114,7 +114,9 @@ class HotspotAgent:
     def next_deadline(self) -> int | None:
         """Soonest deadline of both machines."""
         first = self.node.next_deadline()
-        second = None if self.relay is None else self.relay.next_deadline()
+        if self.relay is None:
+            return first
+        second = self.relay.next_deadline()
         if first is None or second is None:
             return first if second is None else second
         return min(first, second)

@@ -8,6 +8,7 @@ generators, OOPSLA 2014). Integers and IEEE additions only: the same on every Py
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -84,6 +85,7 @@ def normals(words: Words) -> NDArray[np.float64]:
     return np.asarray(_QUANTILES[cell] + fraction * _STEPS[cell], np.float64)
 
 
+@lru_cache(maxsize=4_096)
 def _label(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 

@@ -39,6 +39,7 @@ SLOT_US = 20  # long slots: a 1 Mb/s network has DSSS stations
 DIFS_US = 50
 CONTENTION_SLOTS = 31
 CCA_US = 15  # a transmission younger than this can't be sensed yet
+RUNGS_MAX = 8
 LATENCY_US = 500  # from the driver's queue to the air, drawn uniformly
 
 # What a driver tells per frame, over 6,485 captured frames: signal 79 %, TSFT 10 %, noise 0.4 %.
@@ -113,6 +114,7 @@ class Medium:
         self._number = 0
         self._active: list[Transmission] = []
         self._rates: dict[bytes, int | Refusal] = {}
+        self._rungs: dict[float, NDArray[np.intp]] = {}  # SNR of all links, by power step
         nodes = len(links.starts) - 1
         self._down = np.zeros(nodes, bool)
         self._any_down = False
@@ -127,6 +129,7 @@ class Medium:
         self._clock_us = (clocks * 1e12).astype(np.int64)
         self._skew_ppb = (skews * 40_001).astype(np.int64) - 20_000
         self._fields = [self._drawn_fields(node) for node in range(nodes)]
+        self._blank = self._blank_headers(int(np.diff(links.starts).max(initial=0)))
 
     def queue(
         self, sender: int, frame: bytes, power_step_db: int, frequency_mhz: int, now_ns: int
@@ -169,15 +172,17 @@ class Medium:
         """Take a frame off the air and say who got it, in ascending order of receivers."""
         self._active.remove(sent)
         low, high = self._starts[sent.sender], self._starts[sent.sender + 1]
-        if low == high or self._down[sent.sender]:
+        if low == high or (self._any_down and self._down[sent.sender]):
             return []
         receivers = self.links.neighbours[low:high]
-        signal = self.links.rssi_dbm[low:high] - self._step_db(sent)
+        step_db = self._step_db(sent)
+        signal = self.links.rssi_dbm[low:high] - step_db
         words = draws_u64(draw_u64(self._seed, sent.number), self._receiver_words[low:high])
         table = phy.success_table(len(sent.body) + phy.FCS_BYTES, sent.rate_kbps)
-        success = table[phy.table_index(signal - self.config.noise_dbm)]
+        success = table[self._rungs_at(step_db)[low:high]]
         if sent.overlaps:
             success = self._interfered(sent, receivers, signal, success)
+            sent.overlaps.clear()  # two frames that hold each other are work for the collector
         if self._any_down:
             success = np.where(self._down[receivers], 0.0, success)
         if not self._one_channel or sent.frequency_mhz != self.links.frequency_mhz[0]:
@@ -217,6 +222,16 @@ class Medium:
                 until = other.end_ns
         return until
 
+    def _rungs_at(self, step_db: float) -> NDArray[np.intp]:
+        """Where every link stands in a success table at a power step, remembered by step."""
+        rungs = self._rungs.get(step_db)
+        if rungs is None:
+            if len(self._rungs) >= RUNGS_MAX:  # agents may ask for steps without end
+                self._rungs.clear()
+            snr_db = self.links.rssi_dbm - step_db - self.config.noise_dbm
+            rungs = self._rungs[step_db] = phy.table_index(snr_db)
+        return rungs
+
     def _step_db(self, sent: Transmission) -> float:
         """Power step, and what it changes that the links were computed at another frequency."""
         home = int(self.links.frequency_mhz[sent.sender])
@@ -253,18 +268,18 @@ class Medium:
     ) -> list[Delivery]:
         measured = signal + self._offset_db[receivers] + self.config.rssi_noise_db * normals(words)
         # Clipped to what the field's signed byte and an ordinary receiver's scale hold.
-        levels = np.clip(np.rint(measured), -110, -10).astype(np.int8)
-        headers = self._headers(sent, receivers, levels)
-        size, body, deliveries = _HEADER.itemsize, sent.body, []
-        for place, (receiver, level) in enumerate(
-            zip(receivers.tolist(), levels.tolist(), strict=True)
-        ):
-            header = headers[size * place : size * (place + 1)]
-            if self._fields[receiver] != FIELDS_ALL:
-                header = _trimmed(header, self._fields[receiver])
-            deliveries.append(Delivery(receiver, header + body, level))
-        self.counts["delivered"] += len(deliveries)
-        return deliveries
+        levels = np.minimum(np.maximum(np.rint(measured), -110.0), -10.0).astype(np.int8)
+        rows = self._headers(sent, receivers, levels)
+        size, body, indexes = _HEADER.itemsize, sent.body, receivers.tolist()
+        headers = [rows[at : at + size] for at in range(0, len(rows), size)]
+        if self.config.real_fields:
+            fields = [self._fields[receiver] for receiver in indexes]
+            headers = [_trimmed(*pair) for pair in zip(headers, fields, strict=True)]
+        self.counts["delivered"] += len(indexes)
+        return [
+            Delivery(receiver, header + body, level)
+            for receiver, header, level in zip(indexes, headers, levels.tolist(), strict=True)
+        ]
 
     def _headers(
         self, sent: Transmission, receivers: Indexes, levels: NDArray[np.int8]
@@ -272,15 +287,20 @@ class Medium:
         """Headers with all fields, one after the other; each device has a clock of its own."""
         start_us = sent.start_ns // US
         skew_us = start_us // 1000 * self._skew_ppb[receivers] // 1_000_000
-        rows = np.zeros(len(receivers), _HEADER)
-        rows["length"] = _HEADER.itemsize
-        rows["present"] = _PRESENT_ALL
+        rows = self._blank[: len(receivers)].copy()
         rows["tsft"] = start_us + self._clock_us[receivers] + skew_us
         rows["frequency"] = sent.frequency_mhz
         rows["flags"] = _CHANNEL_FLAGS[sent.frequency_mhz < 3000]
         rows["signal"] = levels
-        rows["noise"] = round(self.config.noise_dbm)
         return rows.tobytes()
+
+    def _blank_headers(self, count: int) -> NDArray[np.void]:
+        """Headers with what is the same in all of them."""
+        rows = np.zeros(count, _HEADER)
+        rows["length"] = _HEADER.itemsize
+        rows["present"] = _PRESENT_ALL
+        rows["noise"] = round(self.config.noise_dbm)
+        return rows
 
     def _drawn_fields(self, node: int) -> int:
         if not self.config.real_fields:
@@ -305,6 +325,8 @@ class Medium:
 
 def _trimmed(header: bytes, fields: int) -> bytes:
     """A header of all fields with those left out that a driver doesn't give."""
+    if fields == FIELDS_ALL:
+        return header
     present, parts = _PRESENT_CHANNEL, [header[16:20]]
     if fields & FIELD_TSFT:
         present |= _PRESENT_TSFT

@@ -140,13 +140,12 @@ class World:
         for action in machine.take_actions():
             self._act(agent, action)
         due = machine.next_deadline()
-        if due is not None:
-            due = max(due, self.now_ns)
-        if due != self._due[agent]:
-            self._due[agent] = due
-            if due is not None and due not in self._queued[agent]:
-                self._queued[agent].add(due)
-                self._push(due, Kind.DEADLINE, agent, None)
+        if due == self._due[agent]:
+            return
+        self._due[agent] = due = None if due is None else max(due, self.now_ns)
+        if due is not None and due not in self._queued[agent]:
+            self._queued[agent].add(due)
+            self._push(due, Kind.DEADLINE, agent, None)
 
     def crash(self, agent: int) -> None:
         """Cut a hotspot's power now: its frame on the air is lost, and it hears nothing more."""

@@ -26,7 +26,8 @@ def process_counted(state: State, judgement: Judgement) -> None:
     for item in counted:
         beacon = (item.beaconer, item.sequence)
         hearers[beacon] = hearers.get(beacon, 0) + 1
-    cells = {item.witness: get_reward_cell(state, item.witness) for item in counted}
+    witnesses = sorted({item.witness for item in counted})
+    cells = {index: get_reward_cell(state, index) for index in witnesses}
     for item in counted:
         covers = (cells[item.witness], item.beaconer)
         state.quality[covers] = state.quality.get(covers, 0) + item.quality
