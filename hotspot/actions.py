@@ -78,7 +78,14 @@ class KeepJob:
 
 @dataclass(frozen=True, slots=True)
 class DropJob:
-    """Forget what was stored under this name, and the job's file if there is one."""
+    """Forget what `KeepJob` stored under this name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropFile:
+    """Remove the file of the job with this name."""
 
     name: str
 
@@ -185,6 +192,7 @@ Action = (
     | DropReceipt
     | KeepJob
     | DropJob
+    | DropFile
     | ReadPart
     | KeepPart
     | CheckFile

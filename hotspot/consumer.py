@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from chain.draws import digest, u32
-from chain.params import Params
 from chain.records import Refusal
 from hotspot.actions import AnswerChunk, AnswerEnd, AnswerHead, Emit, RequestFailed
 from hotspot.ai import (
@@ -30,9 +29,10 @@ from hotspot.ai import (
     sign_cap,
 )
 from hotspot.linkstate import LinkStateTable
-from hotspot.payer import PayerBook, PayerSession, Terms
-from hotspot.sessions import Control, KeyBook, Sync
+from hotspot.payer import PayerBook
+from hotspot.sessions import KeyBook, Sync
 from hotspot.streams import Flow, StreamTable, sessions_beside
+from hotspot.tolls import ControlPort, TollDesk
 from routing.types import AiRequest, FlowClass, LinkSample, Path, Placement, ProviderState
 
 MAX_ATTEMPTS = 3
@@ -46,11 +46,6 @@ FINAL_REASONS = frozenset({"bad_request", "cancelled"})
 
 NO_ROUTER = Refusal("no_router", "this hotspot relays only; ask a gateway")
 NO_PROVIDER_KEY = Refusal("unknown_hotspot", "provider: not on the ledger")
-PRICE_TOO_HIGH = Refusal("price_too_high", "a hotspot on the path asks more than we pay")
-OVER_ESCROW = Refusal(
-    "over_escrow",
-    "max_tokens: may cost more than spending.escrow_ucr; lower one or raise the other",
-)
 SETUP_TIMEOUT = Refusal("no_session", "sessions with the path were not ready in time")
 SILENT = Refusal("timeout", "the provider fell silent")
 CANCELLED = Refusal("cancelled", "the client went away")
@@ -69,23 +64,6 @@ class RouterPort(Protocol):
         self, request: AiRequest, providers: Sequence[ProviderState], now_ms: int
     ) -> Placement | Refusal:
         """Choose a provider."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spending:
-    """What this hotspot is ready to pay: prices at most, escrow and lifetime of a session."""
-
-    max_relay_price_ucr: int = 1_000_000
-    max_ai_price_ucr: int = 10_000_000
-    escrow_ucr: int = 1_000_000
-    session_epochs: int = 100
-
-
-class ControlPort(Protocol):
-    """Sends a session message along a route that starts here."""
-
-    def __call__(self, route: Sequence[int], message: Control) -> None:
-        """Send it."""
 
 
 @dataclass(slots=True)
@@ -121,14 +99,12 @@ class ConsumerDesk:
         index: int,
         seed: bytes,
         network_id: bytes,
-        params: Params,
-        start_ms: int,
         keys: KeyBook,
         table: LinkStateTable,
         payer: PayerBook,
         streams: StreamTable,
         router: RouterPort | None,
-        spending: Spending,
+        tolls: TollDesk,
         emit: Emit,
         send_control: ControlPort,
     ) -> None:
@@ -137,14 +113,12 @@ class ConsumerDesk:
         self._index = index
         self._seed = seed
         self._network_id = network_id
-        self._params = params
-        self._start_ms = start_ms
         self._keys = keys
         self._table = table
         self._payer = payer
         self._streams = streams
         self._router = router
-        self._spending = spending
+        self._tolls = tolls
         self._emit = emit
         self._send_control = send_control
         self._calls: dict[bytes, _Call] = {}
@@ -207,7 +181,9 @@ class ConsumerDesk:
         if not call.route:
             self._watch(call, now_ns)
             return None
-        paid = self._secure(call, now_ns)
+        route = call.route
+        tokens = call.most_tokens if call.flow is None else 0
+        paid = self._tolls.secure(route, len(route) - 1, now_ns, tokens)
         if isinstance(paid, Refusal):
             return paid if call.flow is None else None  # a stream keeps trying its old path
         return self._go(call, paid, now_ns) if paid is not None else None
@@ -234,43 +210,6 @@ class ConsumerDesk:
             return None if is_offered and is_early else placement
         call.provider, call.route = placement.provider, placement.path.hops
         return None
-
-    def _secure(self, call: _Call, now_ns: int) -> dict[int, int] | Refusal | None:
-        """Sessions by hotspot once all of a route are ready, None while they aren't."""
-        paid: dict[int, int] = {}
-        route = call.route
-        waiting = False
-        for position, hop in enumerate(route[1:], start=1):
-            is_asked = hop == call.provider and call.flow is None
-            terms = self._terms(hop, call.most_tokens if is_asked else 0, now_ns)
-            if isinstance(terms, Refusal):
-                return terms
-            session = self._payer.ensure(hop, terms, now_ns)
-            if isinstance(session, Refusal):
-                return session
-            if session is None or not session.is_ready:
-                waiting = True
-                self._sync(session, route[: position + 1], now_ns)
-            else:
-                paid[hop] = session.info.session
-        return None if waiting else paid
-
-    def _sync(self, session: PayerSession | None, route: Sequence[int], now_ns: int) -> None:
-        if session is not None and self._payer.wants_sync(session, now_ns):
-            self._send_control(route, Sync(session.info.session))
-
-    def _terms(self, hop: int, tokens: int, now_ns: int) -> Terms | Refusal:
-        entry = self._table.entry(hop)
-        relay = entry.relay_price_ucr if entry else 0
-        ai = entry.provider.ai_price_ucr if entry and entry.provider else 0
-        limit = self._spending
-        if relay > limit.max_relay_price_ucr or ai > limit.max_ai_price_ucr:
-            return PRICE_TOO_HIGH
-        if ai * tokens // 1_000 > limit.escrow_ucr:
-            return OVER_ESCROW
-        epoch = self._params.epoch_at(self._start_ms, now_ns // 1_000_000)
-        lifetime = min(limit.session_epochs, self._params.session_epochs_max)
-        return Terms(relay, ai, limit.escrow_ucr, epoch + lifetime, tokens)
 
     # --- the stream -----------------------------------------------------------------------------
 

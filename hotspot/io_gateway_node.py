@@ -33,7 +33,6 @@ from hotspot.actions import (
     SendDatagram,
 )
 from hotspot.ai import AiCall
-from hotspot.consumer import Spending
 from hotspot.directory import Directory
 from hotspot.gateway_config import GatewayConfig
 from hotspot.io_link import UdpLink, parse_address
@@ -51,6 +50,7 @@ from hotspot.io_uplink import (
 from hotspot.linkstate import LinkReport
 from hotspot.payee import Price
 from hotspot.relay import RelayNode, RelayOptions
+from hotspot.tolls import Spending
 from routing.router import Predictor, Router
 
 Answers = asyncio.Queue[Action]

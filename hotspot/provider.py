@@ -30,16 +30,7 @@ from hotspot.ai import (
 )
 from hotspot.linkstate import ProviderAdvert
 from hotspot.payee import PayeeBook, PayeeSession
-from hotspot.seal import (
-    HELLO_BYTES,
-    MAX_CHUNK,
-    Hello,
-    Opener,
-    Sealer,
-    SeenRequests,
-    provider_keys,
-    unpack_hello,
-)
+from hotspot.seal import MAX_CHUNK, Greeting, Hello, SeenRequests
 from hotspot.sessions import KeyBook
 from hotspot.streams import Flow, StreamTable
 
@@ -51,11 +42,9 @@ TOO_LARGE = Refusal("too_large", f"request: more than {MAX_REQUEST} bytes")
 @dataclass(slots=True)
 class _Serving:
     flow: Flow
+    greeting: Greeting
     buffer: bytearray = field(default_factory=bytearray)
     size: int = 0
-    hello: Hello | None = None
-    opener: Opener | None = None
-    sealer: Sealer | None = None
     request: Request | None = None
     session: PayeeSession | None = None
     transcript: Transcript | None = None
@@ -109,7 +98,7 @@ class ProviderDesk:
         if serving is None:
             if flow.closed_ns is not None:
                 return
-            serving = self._by_flow[key] = _Serving(flow)
+            serving = self._by_flow[key] = _Serving(flow, Greeting(self._seed))
         if flow.stream.failure is not None:
             self._drop(serving, now_ns)
             return
@@ -123,37 +112,18 @@ class ProviderDesk:
         serving.size += len(data)
         if serving.size > 2 * MAX_REQUEST:
             return TOO_LARGE
-        if serving.opener is None:
-            serving.buffer += data
-            if len(serving.buffer) < HELLO_BYTES:
-                return None
-            refusal = self._greet(serving)
-            if refusal is not None or serving.opener is None:
-                return refusal
-            data, serving.buffer = bytes(serving.buffer[HELLO_BYTES:]), bytearray()
-        chunks = serving.opener.feed(data)
+        chunks = serving.greeting.feed(data)
         if isinstance(chunks, Refusal):
             return chunks
         serving.buffer += b"".join(chunks)
-        return self._accept(serving, now_ns) if serving.opener.is_final else None
-
-    def _greet(self, serving: _Serving) -> Refusal | None:
-        hello = unpack_hello(bytes(serving.buffer[:HELLO_BYTES]))
-        if isinstance(hello, Refusal):
-            return hello
-        keys = provider_keys(self._seed, hello.ephemeral)
-        if isinstance(keys, Refusal):
-            return keys
-        serving.hello = hello
-        serving.opener = Opener(keys.receive, hello.request_id)
-        serving.sealer = Sealer(keys.send, hello.request_id)
-        return None
+        opener = serving.greeting.opener
+        return self._accept(serving, now_ns) if opener is not None and opener.is_final else None
 
     def _accept(self, serving: _Serving, now_ns: int) -> Refusal | None:
-        request = unpack_request(bytes(serving.buffer))
-        if isinstance(request, Refusal) or serving.hello is None:
+        request, hello = unpack_request(bytes(serving.buffer)), serving.greeting.hello
+        if isinstance(request, Refusal) or hello is None:
             return BAD_REQUEST
-        session = self._check(serving.hello, request, now_ns)
+        session = self._check(hello, request, now_ns)
         if isinstance(session, Refusal):
             return session
         cap = request.cap
@@ -161,10 +131,16 @@ class ProviderDesk:
         serving.transcript = Transcript(cap.request_id)
         serving.buffer.clear()
         self._by_id[cap.request_id] = serving
-        payer = serving.hello.payer
         self._emit(
             DeliverRequest(
-                *(cap.request_id, payer, request.path, request.model, cap.max_tokens, request.body)
+                *(
+                    cap.request_id,
+                    hello.payer,
+                    request.path,
+                    request.model,
+                    cap.max_tokens,
+                    request.body,
+                )
             )
         )
         return None
@@ -225,8 +201,9 @@ class ProviderDesk:
 
     def _write(self, request_id: bytes, message: Message, now_ns: int) -> None:
         serving = self._by_id.get(request_id)
-        if serving is not None and serving.sealer is not None and not serving.is_closed:
-            serving.flow.stream.write(serving.sealer.seal(pack_message(message)))
+        sealer = None if serving is None else serving.greeting.sealer
+        if serving is not None and sealer is not None and not serving.is_closed:
+            serving.flow.stream.write(sealer.seal(pack_message(message)))
             self._streams.pump(serving.flow, now_ns)
 
     def _refuse(self, serving: _Serving, refusal: Refusal, now_ns: int) -> None:
@@ -236,9 +213,9 @@ class ProviderDesk:
     def _close(self, serving: _Serving, last: Message, tokens: int, now_ns: int) -> None:
         self._settle(serving, tokens, now_ns)
         serving.is_closed = True
-        stream = serving.flow.stream
-        if serving.sealer is not None:
-            stream.write(serving.sealer.seal(pack_message(last), final=True))
+        stream, sealer = serving.flow.stream, serving.greeting.sealer
+        if sealer is not None:
+            stream.write(sealer.seal(pack_message(last), final=True))
             stream.finish()
         elif isinstance(last, Refusal):
             stream.reset(last)

@@ -17,12 +17,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from chain.draws import digest
 from chain.params import Params
 from chain.records import Receipt, Refusal, SubmitResult
 from hotspot.actions import Action, SendDatagram
 from hotspot.ai import AiCall
-from hotspot.consumer import ConsumerDesk, RouterPort, Spending
+from hotspot.consumer import ConsumerDesk, RouterPort
+from hotspot.inbox import Inbox, InboxPolicy
+from hotspot.job_desk import JobDesk, JobRouterPort
+from hotspot.jobs import Offer
 from hotspot.linkstate import LinkReport, LinkStateTable, Memo
 from hotspot.neighbours import PROBE_NS, Neighbourhood
 from hotspot.overlay import (
@@ -40,6 +45,7 @@ from hotspot.overlay import (
 from hotspot.payee import PayeeBook, PayeeSession, Price
 from hotspot.payer import PayerBook
 from hotspot.provider import ProviderDesk
+from hotspot.seal import JOB_PURPOSE
 from hotspot.sessions import (
     Claim,
     Control,
@@ -52,6 +58,8 @@ from hotspot.sessions import (
     unpack_kept,
 )
 from hotspot.streams import Flow, StreamTable
+from hotspot.tolls import Spending, TollDesk
+from routing.types import JobPromise
 
 GOSSIP_DELAY_NS = 100_000_000
 DIGEST_NS = 10_000_000_000
@@ -75,6 +83,11 @@ class RelayOptions:
     default_rate_kbps: int = 20_000
     claim_ms: int = 0  # how often receipts go to the ledger; 0: once an epoch
     discover: bool = True  # take neighbours that make themselves heard
+    inbox: InboxPolicy | None = None  # None: takes no files
+
+
+class NodeRouter(RouterPort, JobRouterPort, Protocol):
+    """What a node needs of `routing.router.Router`."""
 
 
 class RelayNode:
@@ -92,7 +105,7 @@ class RelayNode:
         *,
         start_ms: int = 0,
         options: RelayOptions | None = None,
-        router: RouterPort | None = None,
+        router: NodeRouter | None = None,
         verified: Memo | None = None,
     ) -> None:
         """`start_ms`: start of epoch 0; `verified`: shared memory of checked signatures."""
@@ -114,9 +127,18 @@ class RelayNode:
             *(self._price(), self.options.credit_tokens, emit),
         )
         self.streams = StreamTable(index, now_ns // 1_000_000 & 0xFFFF_FFFF, self._send_stream)
+        self.tolls = TollDesk(
+            *(params, start_ms, self.table, self.payer, self.options.spending, self._send_control)
+        )
         self.consumer = ConsumerDesk(
-            *(index, seed, network_id, params, start_ms, directory, self.table, self.payer),
-            *(self.streams, router, self.options.spending, emit, self._send_control),
+            *(index, seed, network_id, directory, self.table, self.payer),
+            *(self.streams, router, self.tolls, emit, self._send_control),
+        )
+        self.jobs = JobDesk(
+            *(index, seed, network_id, directory, self.streams, router, self.tolls, emit)
+        )
+        self.inbox = Inbox(
+            *(index, seed, network_id, directory, self.streams, self.options.inbox, emit)
         )
         self.provider = ProviderDesk(
             *(seed, network_id, directory, self.payee, self.streams, self.options.models, emit)
@@ -186,6 +208,23 @@ class RelayNode:
         for wire in wires:
             self.payer.restore_opening(wire, now_ns)
 
+    def submit_job(
+        self, offer: Offer, budget_ucr: int, entropy: bytes, now_ns: int
+    ) -> JobPromise | Refusal:
+        """Promise to carry a file that the driver holds, and begin; or say why not."""
+        self._teach_router(now_ns)
+        return self.jobs.submit(offer, budget_ucr, entropy, now_ns)
+
+    def restore_jobs(
+        self, kept: Iterable[tuple[str, bytes, int]], entropy: bytes, now_ns: int
+    ) -> None:
+        """Take back what `KeepJob` stored: (name, data, bytes of its file on disk)."""
+        for name, data, size in kept:
+            if name.startswith("out-"):
+                self.jobs.restore(data, digest("job", entropy, name.encode()), now_ns)
+            else:
+                self.inbox.restore(name, data, size)
+
     def harvest(self) -> None:
         """Submit all receipts now (an owner shutting down)."""
         self.payee.harvest()
@@ -234,22 +273,34 @@ class RelayNode:
             for session in p.sessions:
                 if session != NO_SESSION:
                     self.payer.count_received(session, len(data))
-        return self._receive_stream(p, now_ns)
+        return self._receive_stream(p, len(data), now_ns)
 
-    def _receive_stream(self, packet: Routed, now_ns: int) -> Refusal | None:
+    def _receive_stream(self, packet: Routed, size: int, now_ns: int) -> Refusal | None:
         flow = self.streams.receive(packet, now_ns)
         if isinstance(flow, Refusal) or flow is None:
             return flow
+        if flow.is_ours:
+            flow.carried_bytes += size
         self._tend(flow, now_ns)
         return None
 
     def _tend(self, flow: Flow, now_ns: int) -> None:
         """Let the owner of a flow look at it, then send what may leave."""
         if flow.is_ours:
-            self.consumer.receive(flow, now_ns)
-        else:
+            owner = self.jobs if self.jobs.owns(flow) else self.consumer
+            owner.receive(flow, now_ns)
+        elif self._purpose(flow) == JOB_PURPOSE:
+            self.inbox.receive(flow, now_ns)
+        elif flow.purpose:
             self.provider.receive(flow, now_ns)
         self.streams.pump(flow, now_ns)
+
+    def _purpose(self, flow: Flow) -> bytes:
+        """Return what an accepted flow is for, by its first bytes; nothing before they are here."""
+        if not flow.purpose:
+            start = flow.stream.receiver.peek(len(JOB_PURPOSE))
+            flow.purpose = start if len(start) == len(JOB_PURPOSE) else b""
+        return flow.purpose
 
     def _forward(self, p: Routed, data: bytes, peer: int, now_ns: int) -> Refusal | None:
         if p.kind == CONTROL:
@@ -338,6 +389,7 @@ class RelayNode:
 
     def _send_stream(self, flow: Flow, data: bytes) -> None:
         if flow.is_ours:
+            flow.carried_bytes += len(data)
             for session in flow.sessions:
                 if session != NO_SESSION:
                     self.payer.count_sent(session, len(data))
@@ -388,7 +440,7 @@ class RelayNode:
 
     def next_deadline(self) -> int | None:
         """When `handle_deadline` has work."""
-        parts = (self.payee, self.streams, self.consumer)
+        parts = (self.payee, self.streams, self.consumer, self.jobs, self.inbox)
         times = [self._gossip_ns, *(part.next_deadline() for part in parts)]
         return min(t for t in (*times, *self._timers.values()) if t is not None)
 
@@ -399,9 +451,10 @@ class RelayNode:
         self._send_claims(now_ns)
         if self._gossip_ns is not None and now_ns >= self._gossip_ns:
             self._flush_gossip()
-        if len(self.consumer):
+        if len(self.consumer) or len(self.jobs):
             self._teach_router(now_ns)
-        self.consumer.handle_deadline(now_ns)
+        for desk in (self.consumer, self.jobs, self.inbox):
+            desk.handle_deadline(now_ns)
         for name in [n for n, due_ns in self._timers.items() if due_ns <= now_ns]:
             self._timers[name] = now_ns + self._run_timer(name, now_ns)
 
@@ -429,7 +482,9 @@ class RelayNode:
     def _sweep(self, now_ns: int) -> None:
         self._teach_router(now_ns)
         self.table.age_out(now_ns // 1_000_000)
-        self.provider.sweep(self.streams.sweep(now_ns), now_ns)
+        gone = self.streams.sweep(now_ns)
+        self.provider.sweep(gone, now_ns)
+        self.inbox.sweep(gone)
         self.payer.forget_expired(self.epoch(now_ns))
         self.payee.forget_expired(self.epoch(now_ns))
 

@@ -1,4 +1,4 @@
-"""AI requests sealed end to end: relays see sizes and times, nothing else.
+"""AI requests and jobs sealed end to end: relays see sizes and times, nothing else.
 
 The consumer makes an X25519 key for one request and meets the provider's hotspot key (Ed25519,
 mapped to X25519) in a key exchange; each direction gets its own key, used for one libsodium
@@ -8,7 +8,8 @@ without it was truncated. Plaintext is padded to buckets before sealing, so that
 about words.
 
 On the wire a sealed chunk is `length u32, ciphertext`; a request's stream starts with a 60-byte
-hello: `"WVC1", ephemeral key 32, request id 16, payer u32, session u32`.
+hello: `purpose 4, ephemeral key 32, request id 16, payer u32, session u32`. The purpose says what
+follows: `WVC1` an AI request, `WVJ1` a bandwidth job.
 
 What it does not do: the provider's half of the exchange is its long-term key, so whoever steals
 that key can open requests and answers recorded earlier. Only the consumer's half is forgotten.
@@ -24,7 +25,7 @@ from nacl.exceptions import CryptoError
 
 from chain.records import Refusal
 
-MAGIC = b"WVC1"
+AI_PURPOSE, JOB_PURPOSE = b"WVC1", b"WVJ1"
 HELLO_BYTES = 60
 MAX_CHUNK = 16_384  # plaintext bytes sealed at once
 BUCKETS = (256, 1_024, 4_096, MAX_CHUNK + 4)
@@ -49,18 +50,20 @@ class Hello:
     request_id: bytes
     payer: int
     session: int
+    purpose: bytes = AI_PURPOSE
 
     def pack(self) -> bytes:
         """The 60 bytes."""
-        return _HELLO.pack(MAGIC, self.ephemeral, self.request_id, self.payer, self.session)
+        ids = (self.ephemeral, self.request_id, self.payer, self.session)
+        return _HELLO.pack(self.purpose, *ids)
 
 
 def unpack_hello(raw: bytes) -> Hello | Refusal:
     """Read a hello. Never raises."""
-    if len(raw) != HELLO_BYTES or raw[:4] != MAGIC:
+    if len(raw) != HELLO_BYTES or raw[:4] not in (AI_PURPOSE, JOB_PURPOSE):
         return BAD_HELLO
-    _, ephemeral, request_id, payer, session = _HELLO.unpack(raw)
-    return Hello(ephemeral, request_id, payer, session)
+    purpose, ephemeral, request_id, payer, session = _HELLO.unpack(raw)
+    return Hello(ephemeral, request_id, payer, session, purpose)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +197,35 @@ class Opener:
             return TAMPERED
         self.is_final = tag == bindings.crypto_secretstream_xchacha20poly1305_TAG_FINAL
         return unpad(padded)
+
+
+class Greeting:
+    """The accepting end of a sealed stream: gathers the hello, then opens what follows."""
+
+    def __init__(self, seed: bytes) -> None:
+        self.hello: Hello | None = None
+        self.opener: Opener | None = None
+        self.sealer: Sealer | None = None
+        self._seed = seed
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes] | Refusal:
+        """Chunks that are complete now; none before the hello is."""
+        if self.opener is not None:
+            return self.opener.feed(data)
+        self._buffer += data
+        if len(self._buffer) < HELLO_BYTES:
+            return []
+        hello = unpack_hello(bytes(self._buffer[:HELLO_BYTES]))
+        keys = (
+            BAD_HELLO if isinstance(hello, Refusal) else provider_keys(self._seed, hello.ephemeral)
+        )
+        if isinstance(hello, Refusal) or isinstance(keys, Refusal):
+            return hello if isinstance(hello, Refusal) else BAD_KEY
+        self.hello = hello
+        self.opener = Opener(keys.receive, hello.request_id)
+        self.sealer = Sealer(keys.send, hello.request_id)
+        return self.opener.feed(bytes(self._buffer[HELLO_BYTES:]))
 
 
 class SeenRequests:

@@ -7,18 +7,23 @@ from dataclasses import dataclass, field
 
 from chain.records import Refusal
 from hotspot.overlay import DATA, FROM_INITIATOR, MAX_HOPS, NO_SESSION, Routed, pack_routed
-from hotspot.transport import Stream
+from hotspot.transport import Stream, is_midway
 
 LINGER_NS = 15_000_000_000  # a closed flow still answers retransmissions this long
 IDLE_NS = 180_000_000_000
 MAX_ACCEPTED = 4_096
 
 TOO_MANY = Refusal("too_many_flows", "flow: this hotspot serves no more at a time; try later")
+FORGOTTEN = Refusal("forgotten", "flow: this hotspot has restarted and knows it no more")
 
 
 @dataclass(slots=True)
 class Flow:
-    """One stream and its way: `route` starts at this hotspot; `sessions` runs beside it."""
+    """One stream and its way: `route` starts at this hotspot; `sessions` runs beside it.
+
+    `purpose` is what an accepted flow opened with, once that is here; `carried_bytes` counts the
+    datagrams of a flow of ours in both directions, as relays count them.
+    """
 
     initiator: int
     number: int
@@ -28,6 +33,8 @@ class Flow:
     touched_ns: int
     stream: Stream = field(default_factory=Stream)
     closed_ns: int | None = None
+    purpose: bytes = b""
+    carried_bytes: int = 0
 
     @property
     def peer(self) -> int:
@@ -67,6 +74,8 @@ class StreamTable:
         if flow is None and from_initiator:
             if len(self._flows) >= MAX_ACCEPTED:
                 return TOO_MANY
+            if is_midway(packet.payload):
+                return self._disown(packet, now_ns)
             flow = Flow(initiator, packet.flow, False, (), (), now_ns)
             self._flows[initiator, packet.flow] = flow
         if flow is None:
@@ -77,6 +86,14 @@ class StreamTable:
         flow.touched_ns = now_ns
         refusal = flow.stream.receive(packet.payload, now_ns)
         return refusal if refusal is not None and flow.stream.failure is None else flow
+
+    def _disown(self, packet: Routed, now_ns: int) -> Refusal:
+        """Tell the initiator of a flow from before our restart to begin anew."""
+        back, sessions = packet.route[::-1], packet.sessions[::-1]
+        flow = Flow(packet.route[0], packet.flow, False, back, sessions, now_ns)
+        flow.stream.reset(FORGOTTEN)
+        self.pump(flow, now_ns)
+        return FORGOTTEN
 
     def pump(self, flow: Flow, now_ns: int) -> None:
         """Send what may leave now."""

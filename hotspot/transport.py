@@ -83,6 +83,12 @@ def parse_segment(raw: bytes) -> Segment | Refusal:
     return Segment(flags, number, ranges, offset, raw[at:])
 
 
+def is_midway(raw: bytes) -> bool:
+    """Tell whether a segment can't be of a first flight: its sender was acknowledged before."""
+    segment = parse_segment(raw)
+    return isinstance(segment, Segment) and segment.offset >= INITIAL_SEGMENTS * SEGMENT_DATA
+
+
 @dataclass(slots=True)
 class _Sent:
     offset: int
@@ -147,6 +153,11 @@ class Sender:
     def is_idle(self) -> bool:
         """True when nothing waits for an acknowledgement or to be sent."""
         return not self._flying and not self._lost and self._next == self._base + len(self._buffer)
+
+    @property
+    def backlog(self) -> int:
+        """Bytes written and not yet acknowledged."""
+        return len(self._buffer)
 
     def write(self, data: bytes) -> None:
         """Append to the stream."""
@@ -278,6 +289,10 @@ class Receiver:
         data = bytes(self._ready)
         self._ready.clear()
         return data
+
+    def peek(self, size: int) -> bytes:
+        """The first bytes that wait to be read."""
+        return bytes(self._ready[:size])
 
     def receive(self, segment: Segment, now_ns: int) -> Refusal | None:
         """Take a DATA segment."""

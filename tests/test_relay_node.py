@@ -9,10 +9,10 @@ from relay_helpers import MS, START_MS, Answer, Overlay, words_of
 
 from chain.params import PRESETS
 from hotspot.actions import DeliverRequest
-from hotspot.consumer import Spending
 from hotspot.overlay import DATA, LINKSTATE, Routed, parse
 from hotspot.payee import Price
 from hotspot.sessions import cost_ucr
+from hotspot.tolls import Spending
 
 LINE = ((0, 1), (1, 2), (2, 3))
 DIAMOND = ((0, 1), (1, 3), (0, 2), (2, 3))
@@ -269,7 +269,7 @@ def test_a_client_that_hangs_up_stops_the_model() -> None:
 
 def test_an_escrow_that_runs_out_in_mid_answer_is_renewed() -> None:
     overlay = warm(Overlay(4, LINE, {3: ("echo",)}, price=Price(100_000, 5)))
-    overlay.nodes[0].consumer._spending = Spending(escrow_ucr=20_000)
+    overlay.nodes[0].tolls.spending = Spending(escrow_ucr=20_000)
     answer = ask_and_wait(overlay, "word " * 2_000)
     assert answer.failed is None
     assert words_of(answer) == ("WORD " * 2_000).strip()
