@@ -93,8 +93,7 @@ class Store:
         """Make a new database (":memory:" for none on disk); UserError if it can't be."""
         try:
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
+            _make_durable(connection)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             connection.executescript(f"BEGIN;{SCHEMA}COMMIT;")
@@ -112,8 +111,16 @@ class Store:
         try:
             connection = _connect(Path(path), read_only)
             version = connection.execute("PRAGMA user_version").fetchone()[0]
+            owner = connection.execute("PRAGMA application_id").fetchone()[0]
+            if not read_only and (version, owner) == (SCHEMA_VERSION, APPLICATION_ID):
+                _make_durable(connection)  # only now: a file that isn't ours stays as it is
         except UNREADABLE as error:
             raise damaged(str(path), error) from error
+        if version == 0 or (owner != APPLICATION_ID and not read_only):
+            connection.close()
+            raise UserError(
+                "database", f"{path} is no Wavecomb ledger", "name the one that chain init made"
+            )
         if version != SCHEMA_VERSION:
             connection.close()
             raise UserError(
@@ -202,13 +209,15 @@ class Store:
             raise damaged(self.path, error) from error
 
 
+def _make_durable(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
 def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
     """A connection; a read-only one also works on a copy in a folder that can't be written."""
     if not read_only:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        return connection
+        return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     has_log = path.with_name(path.name + "-wal").exists()
     options = "mode=ro" if has_log else "immutable=1"  # without a log nobody has it open
     uri = f"{path.resolve().as_uri()}?{options}"

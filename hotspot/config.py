@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chain.errors import UserError
+from chain.records import Registration
+from chain.wire import LAYOUT, NAMES
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -37,6 +40,12 @@ can_set_power = false      # true where the driver can lower power per frame
 [ledger]
 url = "http://127.0.0.1:8700"  # or unix:/path/of/socket
 """
+
+
+# What a registration may hold is what these settings may hold.
+FIELDS = dict(zip(NAMES[Registration.TYPE], LAYOUT[Registration.TYPE][1], strict=True))
+LOWEST_MHZ, HIGHEST_MHZ = 500, 7_200  # from 802.11ah to 802.11be
+LEDGER_URL = re.compile(r"http://([^/:\s]+|\[[0-9a-fA-F:]+\]):\d{1,5}/?|unix:.+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,29 +134,42 @@ def read_section(name: str, kind: type[Section], table: Mapping[str, Any]) -> Se
 
 
 def _check(config: HotspotConfig) -> None:
-    spot = config.hotspot
-    if not spot.cell or not _is_hex(spot.cell):
+    spot, frequency_mhz = config.hotspot, config.radio.frequency_mhz
+    if not is_cell_text(spot.cell):
         raise UserError(
             "hotspot.cell",
-            f"{spot.cell!r} is not an H3 cell",
+            f"{spot.cell!r} is not an H3 cell of resolution 7 to 10",
             "run: wavecomb hotspot init --lat LAT --lon LON",
         )
+    for name in ("latitude_udeg", "longitude_udeg", "height_m", "gain_cdb", "eirp_cdbm"):
+        if problem := FIELDS[name].problem(getattr(spot, name)):
+            raise UserError(f"hotspot.{name}", f"{getattr(spot, name)} can't be", problem)
     if not 1 <= spot.chain_length <= 1 << 20:
         raise UserError(
             "hotspot.chain_length", f"{spot.chain_length} is out of range", "use 1 to 1048576"
         )
     if config.radio.kind not in ("monitor", "replay"):
         raise UserError("radio.kind", f"{config.radio.kind!r} is unknown", "use monitor or replay")
-    if not config.ledger.url.startswith(("http://", "unix:")):
+    if not LOWEST_MHZ <= frequency_mhz <= HIGHEST_MHZ:
         raise UserError(
-            "ledger.url",
-            f"{config.ledger.url!r} is not supported",
-            "use http://HOST:PORT or unix:/PATH",
+            "radio.frequency_mhz",
+            f"{frequency_mhz} is no Wi-Fi channel",
+            f"use the centre of one, {LOWEST_MHZ} to {HIGHEST_MHZ}, such as 2437",
         )
+    check_ledger_url(config.ledger.url)
 
 
-def _is_hex(text: str) -> bool:
+def is_cell_text(text: str) -> bool:
+    """Whether this is an H3 cell, in hexadecimal, of a resolution that owners may choose."""
     try:
-        return 0 < int(text, 16) < 1 << 64
+        return not FIELDS["cell"].problem(int(text, 16))
     except ValueError:
         return False
+
+
+def check_ledger_url(url: str) -> None:
+    """UserError unless this is the address of a ledger service."""
+    if not LEDGER_URL.fullmatch(url):
+        raise UserError(
+            "ledger.url", f"{url!r} is no address", "use http://HOST:PORT or unix:/PATH"
+        )

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_terminal import Parser, add_command, print_json
@@ -25,6 +26,7 @@ EXAMPLES = """
   wavecomb hotspot config check --config ~/hotspot/hotspot.toml
 """
 STALE_S = 15
+STATUS_KEYS = {"at_ms", "index", "radio", "epoch", "counts", "queue", "faults", "heard"}
 
 
 def load_config(path: Path) -> HotspotConfig:
@@ -104,16 +106,8 @@ def status(options: argparse.Namespace) -> int:
     """What the daemon last said of itself; exit code 1 if that is stale or it has faults."""
     config = load_config(options.config)
     path = options.config.parent / config.hotspot.status_file
-    try:
-        report = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(
-            "status_file",
-            f"{path}: {error}",
-            "start the daemon: wavecomb hotspot run",
-            exit_code=EXIT_FAILED,
-        ) from error
-    age_s = time.time_ns() // 1_000_000_000 - report["at_ms"] // 1000
+    report = _read_status(path)
+    age_s = time.time_ns() // 1_000_000_000 - int(report["at_ms"]) // 1000
     report["age_s"] = age_s
     if options.json:
         print_json(report)
@@ -122,7 +116,26 @@ def status(options: argparse.Namespace) -> int:
     return EXIT_FAILED if age_s > STALE_S or report["faults"] else EXIT_OK
 
 
-def _print_status(report: dict[str, object]) -> None:
+def _read_status(path: Path) -> dict[str, Any]:
+    """What the daemon wrote; UserError if it did not, or something else stands there."""
+    remedy = "start the daemon: wavecomb hotspot run"
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            "status_file", f"{path}: {error.strerror}", remedy, exit_code=EXIT_FAILED
+        ) from error
+    except ValueError:
+        report = None
+    known = isinstance(report, dict) and report.keys() >= STATUS_KEYS
+    if not known or type(report["at_ms"]) is not int:
+        raise UserError(
+            "status_file", f"{path} is no status of a daemon", remedy, exit_code=EXIT_FAILED
+        )
+    return dict(report)
+
+
+def _print_status(report: dict[str, Any]) -> None:
     registered = f"hotspot {report['index']}" if report["index"] != -1 else "not registered yet"
     print(
         f"said      {report['age_s']} s ago"
@@ -165,7 +178,11 @@ def queue(options: argparse.Namespace) -> int:
     from hotspot.io_queue import DurableQueue
 
     config = load_config(options.config)
-    rows = asdict(DurableQueue(options.config.parent / config.hotspot.queue).counts())
+    path = options.config.parent / config.hotspot.queue
+    if not path.exists():
+        remedy = "start the daemon: wavecomb hotspot run"
+        raise UserError("hotspot.queue", f"{path}: no such file", remedy, exit_code=EXIT_FAILED)
+    rows = asdict(DurableQueue(path).counts())
     if options.json:
         print_json(rows)
     else:

@@ -11,7 +11,7 @@ from pathlib import Path
 from chain.errors import EXIT_OK, UserError
 from chain.io_terminal import Parser, print_json, run_command
 from hotspot.gateway_config import SAMPLE, GatewayConfig, parse_gateway_config
-from hotspot.io_gateway_http import open_front
+from hotspot.io_gateway_http import Front
 from hotspot.io_gateway_node import Gateway
 
 EXAMPLES = """
@@ -39,6 +39,7 @@ async def run_gateway(config: GatewayConfig, base: Path, *, as_json: bool) -> No
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     gateway = Gateway(config, base)
+    front = Front(gateway)  # its keys are read before anybody waits for the ledger
     starting = asyncio.ensure_future(gateway.start())
     stopped = asyncio.ensure_future(stop.wait())
     await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -46,7 +47,7 @@ async def run_gateway(config: GatewayConfig, base: Path, *, as_json: bool) -> No
         starting.cancel()
         return
     starting.result()
-    front = await open_front(gateway)
+    await front.open()
     _announce(gateway, front.url, as_json=as_json)
     await stopped
     await front.close()

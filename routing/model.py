@@ -111,7 +111,7 @@ def load_model(text: str) -> Model:
         if known and (document["schema"] != SCHEMA or document["features"] != list(FEATURES)):
             raise UserError("model", "written for other features", "train it again")
         model = _parse(document) if known else None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         model = None
     if model is None:
         raise UserError("model", "not a forecast model file", "write one: wavecomb routing train")

@@ -23,7 +23,7 @@ WAVECOMB = (sys.executable, "-m", "wavecomb")
 # A process that has imported what commands import, and forks one child per command line: each runs
 # in a process of its own, without two seconds of imports.
 NURSERY = """
-import importlib, json, os, sys, traceback
+import importlib, json, os, signal, sys, traceback
 import wavecomb
 for name in sys.argv[1:]:
     importlib.import_module(name)
@@ -31,6 +31,7 @@ for line in sys.stdin:
     argv, folder, out, err = json.loads(line)
     pid = os.fork()
     if pid == 0:
+        signal.alarm(20)
         os.chdir(folder)
         for fd, path in ((0, os.devnull), (1, out), (2, err)):
             os.dup2(os.open(path, os.O_RDONLY if fd == 0 else os.O_WRONLY | os.O_CREAT), fd)

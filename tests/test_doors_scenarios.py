@@ -151,7 +151,7 @@ def spoilt(form: str) -> dict[str, tuple[bytes, str]]:
     if is_list:
         nodes: object = [3, 4]
     else:
-        nodes = {**document, "nodes": document["nodes"][:1] + [3], "links": 5}
+        nodes = {**document, "nodes": [*document["nodes"][:1], 3], "links": 5}
     return {
         "cut short": (text[: len(text) // 2].encode(), "not valid JSON"),
         "empty": (b"", "net.json"),
