@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from chain import cbor
@@ -234,10 +234,11 @@ class LinkStateTable:
         provider: ProviderAdvert | None,
         now_ms: int,
     ) -> None:
-        """Write our own entry anew."""
+        """Write our own entry anew; links that their other end can't announce come first."""
         stored = self._entries.get(self._index)
         sequence = max(now_ms, stored.entry.sequence + 1 if stored else 0)
-        entry = Entry(self._index, sequence, relay_price_ucr, tuple(links), provider)
+        rows = sorted(links, key=lambda row: self._announces(row.target, self._index))
+        entry = Entry(self._index, sequence, relay_price_ucr, tuple(rows), provider)
         self._store(entry, pack_entry(entry, self._seed, self._network_id), now_ms, None)
 
     def interval_ms(self) -> int:
@@ -409,11 +410,27 @@ class LinkStateTable:
         """Return links of entries that came in since the last call, as routing wants them."""
         fresh, self._fresh = self._fresh, {}
         stored = [self._entries[origin] for origin in sorted(fresh) if origin in self._entries]
-        return [sample for item in stored for sample in _samples(item)]
+        return [sample for item in stored for sample in self._both_ways(item)]
 
     def samples(self) -> list[LinkSample]:
         """Return all links, as routing wants them."""
-        return [s for origin in sorted(self._entries) for s in _samples(self._entries[origin])]
+        return [s for o in sorted(self._entries) for s in self._both_ways(self._entries[o])]
+
+    def _announces(self, origin: int, target: int) -> bool:
+        """Whether a hotspot's newest entry has a link to another."""
+        stored = self._entries.get(origin)
+        return stored is not None and any(row.target == target for row in stored.entry.links)
+
+    def _both_ways(self, stored: _Stored) -> list[LinkSample]:
+        """The links of an entry, and their way back from hubs whose entry had no room for it."""
+        samples = _samples(stored)
+        origin = stored.entry.origin
+        for sample in list(samples):
+            hub = self._entries.get(sample.target)
+            is_full = hub is not None and len(hub.entry.links) >= MAX_LINKS
+            if is_full and not self._announces(sample.target, origin):
+                samples.append(replace(sample, source=sample.target, target=origin))
+        return samples
 
     def providers(self, now_ms: int) -> list[ProviderState]:
         """Return AI providers as routing wants them, ascending by hotspot."""

@@ -16,6 +16,7 @@ from hotspot.linkstate import (
     ENTRIES,
     LIFETIME_MS,
     MAX_INTERVAL_MS,
+    MAX_LINKS,
     Entry,
     LinkRow,
     LinkStateTable,
@@ -41,11 +42,14 @@ def row(target: int, rate_kbps: int = 10_000) -> LinkRow:
 class Ring:
     """Tables on a ring with chords; messages are lost by a hash of their number."""
 
-    def __init__(self, count: int, loss_permille: int = 0) -> None:
+    def __init__(
+        self, count: int, loss_permille: int = 0, peers: list[list[int]] | None = None
+    ) -> None:
         keys = Directory((i, public_key(seed_of(i))) for i in range(count))
         memo: Memo = {}
         self.tables = [LinkStateTable(i, seed_of(i), NETWORK, keys, memo) for i in range(count)]
-        self.peers = [sorted({(i + d) % count for d in (1, -1, 7, -7)}) for i in range(count)]
+        ring = [sorted({(i + d) % count for d in (1, -1, 7, -7)}) for i in range(count)]
+        self.peers = peers or ring
         self.loss_permille = loss_permille
         self.sent = self.sent_bytes = 0
         for table, peers in zip(self.tables, self.peers, strict=True):
@@ -201,3 +205,17 @@ def test_any_bytes_are_gossip_or_a_refusal(data: bytes) -> None:
     table, _ = table_and_entry()
     table.receive(data, 1, NOW_MS)
     unpack_entry(data)
+
+
+def test_a_hub_with_more_links_than_fit_is_routed_through_all_the_same() -> None:
+    leaves = list(range(1, MAX_LINKS + 21))
+    star = Ring(len(leaves) + 1, peers=[leaves, *([0] for _ in leaves)])
+    for turn in range(3):
+        star.originate(NOW_MS + 5_000 * turn)
+        for _ in range(4):
+            star.round(NOW_MS + 5_000 * turn)
+    hub = star.tables[1].entry(0)
+    assert hub is not None
+    assert len(hub.links) == MAX_LINKS
+    pairs = {(sample.source, sample.target) for sample in star.tables[1].samples()}
+    assert pairs == {(0, leaf) for leaf in leaves} | {(leaf, 0) for leaf in leaves}
