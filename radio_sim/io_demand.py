@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -31,6 +32,7 @@ WORDS = (
 )
 MAX_WORDS = 200
 TIMEOUT_S = 30
+LAST_ANSWERS_S = 6
 
 
 def text_of(words: int, seed: int, number: int) -> str:
@@ -75,19 +77,25 @@ class Demand:
             self._last_error = f"{type(error).__name__}: {error}"
 
     async def run(self, arrivals: Iterable[Arrival], seed: int) -> None:
-        """Send each arrival at its time, until the trace ends and all are answered."""
+        """Send each arrival at its time, until the trace or SIGTERM ends it and all are answered."""
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        stopped = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
         writer = asyncio.create_task(self._write_often())
         async with aiohttp.ClientSession(timeout=timeout) as session:
             started = time.monotonic()
             for number, arrival in enumerate(arrivals):
                 due = started + arrival.offset_ms / 1000
-                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopped.wait(), max(0.001, due - time.monotonic()))
+                if stopped.is_set():
+                    break
                 text = text_of(arrival.prompt_tokens, seed, number)
                 task = asyncio.create_task(self.ask(session, number, text))
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
-            await asyncio.gather(*self._running)
+            if self._running:
+                await asyncio.wait(self._running, timeout=LAST_ANSWERS_S)
         writer.cancel()
         self.write()
 
