@@ -70,11 +70,11 @@ def init(options: argparse.Namespace) -> int:
         "interface": f'"{options.interface}"',
         "url": f'"{options.ledger}"',
     }
-    path.write_text(_filled(SAMPLE, values))
     keys = {
         name: public_key(load_or_create_seed(folder / f"{name}.key")).hex()
         for name in ("hotspot", "owner")
     }
+    _write_whole(path, _filled(SAMPLE, values))
     if options.json:
         print_json({"config": str(path), "cell": cell, **keys})
     else:
@@ -84,6 +84,16 @@ def init(options: argparse.Namespace) -> int:
         print(f"owner     {keys['owner']}")
         print(f"next      wavecomb hotspot run --config {path}")
     return EXIT_OK
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file, or leave none where the disk is full."""
+    draft = path.with_suffix(".draft")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _filled(sample: str, values: dict[str, object]) -> str:

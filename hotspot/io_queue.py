@@ -8,11 +8,12 @@ what it dropped.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from chain.errors import EXIT_FAILED, UserError
 from chain.records import EpochMessage, SubmitResult
@@ -102,16 +103,30 @@ class DurableQueue:
         rows = [(k, e, a) for k, e, batch in batches for a in batch if isinstance(a, DURABLE)]
         if not rows:
             return fresh
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._transaction():
             for key, epoch, action in rows:
                 self._store_action(key, epoch, action, fresh)
+        return fresh
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of it, or nothing and a UserError."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UserError) as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+            known = isinstance(error, UserError)
+            raise error if known else _queue_error(self.path, error) from error
+
+    def _run(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """One statement and its rows; UserError if the disk refuses or the file is damaged."""
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
             raise _queue_error(self.path, error) from error
-        return fresh
 
     def _store_action(self, key: bytes, epoch: int, action: Action, fresh: list[Outgoing]) -> None:
         if isinstance(action, KeepReceptions):
@@ -143,15 +158,9 @@ class DurableQueue:
     def settle(self, results: Iterable[SubmitResult]) -> None:
         """Note the ledger's answers, then drop what is old enough or over the limit."""
         rows = [(DELIVERED if r.accepted else REFUSED, r.reason, r.record_id) for r in results]
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._transaction():
             self._db.executemany("UPDATE records SET state = ?, reason = ? WHERE id = ?", rows)
             self._trim()
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise _queue_error(self.path, error) from error
 
     def _trim(self) -> None:
         newest = self._db.execute("SELECT max(epoch) FROM records").fetchone()[0]
@@ -184,61 +193,56 @@ class DurableQueue:
     def undelivered(self) -> list[Outgoing]:
         """Records that the ledger hasn't answered yet, oldest first."""
         query = "SELECT id, wire, hotspot FROM records WHERE state = 0 ORDER BY epoch, rowid"
-        return [Outgoing(*map(bytes, row)) for row in self._db.execute(query)]
+        return [Outgoing(*map(bytes, row)) for row in self._run(query)]
 
     def receipts(self, key: bytes) -> list[bytes]:
         """What `KeepReceipt` stored for a hotspot, by session."""
         query = "SELECT data FROM receipts WHERE hotspot = ? ORDER BY session"
-        return [bytes(data) for (data,) in self._db.execute(query, (key,))]
+        return [bytes(data) for (data,) in self._run(query, (key,))]
 
     def jobs(self, key: bytes) -> list[tuple[str, bytes]]:
         """What `KeepJob` stored for a hotspot: (name, data), by name."""
         query = "SELECT name, data FROM jobs WHERE hotspot = ? ORDER BY name"
-        return [(str(name), bytes(data)) for name, data in self._db.execute(query, (key,))]
+        return [(str(name), bytes(data)) for name, data in self._run(query, (key,))]
 
     def use(self, key: str, tokens: int) -> None:
         """Add to the tokens that a bearer key has used, durably."""
-        try:
-            self._db.execute(
-                "INSERT INTO usage VALUES (?, ?)"
-                " ON CONFLICT(key) DO UPDATE SET tokens = tokens + excluded.tokens",
-                (key, tokens),
-            )
-        except sqlite3.Error as error:
-            raise _queue_error(self.path, error) from error
+        self._run(
+            "INSERT INTO usage VALUES (?, ?)"
+            " ON CONFLICT(key) DO UPDATE SET tokens = tokens + excluded.tokens",
+            (key, tokens),
+        )
 
     def used(self, key: str) -> int:
         """Tokens that a bearer key has used."""
-        row = self._db.execute("SELECT tokens FROM usage WHERE key = ?", (key,)).fetchone()
-        return int(row[0]) if row else 0
+        rows = self._run("SELECT tokens FROM usage WHERE key = ?", (key,))
+        return int(rows[0][0]) if rows else 0
 
     def memory(self, key: bytes) -> Memory:
         """What a node with this key must find again after a restart."""
         rows: dict[int, list[bytes]] = {}
         query = "SELECT epoch, entry FROM receptions WHERE hotspot = ?"
-        for epoch, entry in self._db.execute(query, (key,)):
+        for epoch, entry in self._run(query, (key,)):
             rows.setdefault(epoch, []).append(bytes(entry))
-        last = self._db.execute(
+        ((last,),) = self._run(
             "SELECT max(epoch) FROM records WHERE hotspot = ? AND type = ?",
             (key, EpochMessage.TYPE),
-        ).fetchone()[0]
+        )
         return memory_from(rows, -1 if last is None else last)
 
     def note(self, name: str) -> bytes | None:
         """A small value kept beside the queue, or None."""
-        row = self._db.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
-        return None if row is None else bytes(row[0])
+        rows = self._run("SELECT value FROM notes WHERE name = ?", (name,))
+        return bytes(rows[0][0]) if rows else None
 
     def set_note(self, name: str, value: bytes) -> None:
         """Keep a small value beside the queue."""
-        self._db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
+        self._run("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
 
     def counts(self) -> QueueCounts:
         """How much of what is in the file."""
-        by_state = dict(
-            self._db.execute("SELECT state, count(*) FROM records GROUP BY state").fetchall()
-        )
-        receptions = self._db.execute("SELECT count(*) FROM receptions").fetchone()[0]
+        by_state = dict(self._run("SELECT state, count(*) FROM records GROUP BY state"))
+        ((receptions,),) = self._run("SELECT count(*) FROM receptions")
         return QueueCounts(
             new=by_state.get(NEW, 0),
             delivered=by_state.get(DELIVERED, 0),
@@ -249,9 +253,5 @@ class DurableQueue:
 
 
 def _queue_error(path: Path, error: Exception) -> UserError:
-    remedy = (
-        "free some space or name another path"
-        if "full" in str(error)
-        else "check that the folder is writable"
-    )
+    remedy = "free some space, mend the mode of its folder, or name another path"
     return UserError("queue", f"{path}: {error}", remedy, exit_code=EXIT_FAILED)

@@ -53,8 +53,7 @@ class Store:
         """Tie the file to one network; UserError when it holds another one's records."""
         row = self._db.execute("SELECT value FROM meta WHERE name = 'genesis'").fetchone()
         if row is None:
-            with self._db:
-                self._db.execute("INSERT INTO meta VALUES ('genesis', ?)", (genesis_wire,))
+            self._write("INSERT INTO meta VALUES ('genesis', ?)", [(genesis_wire,)])
         elif bytes(row[0]) != genesis_wire:
             raise UserError(
                 "--data",
