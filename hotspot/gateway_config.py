@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chain.errors import UserError
-from hotspot.config import read_section
+from hotspot.config import check_ledger_url, read_section
 
 SAMPLE = """\
 # Wavecomb gateway settings. Every key is shown with its default.
@@ -44,6 +44,12 @@ max_relay_price_ucr = 1000000
 max_ai_price_ucr = 10000000
 escrow_ucr = 1000000          # locked per session; what is not used comes back
 session_epochs = 100
+
+[jobs]
+folder = "jobs"               # files to send, and files that arrived
+accept = []                   # indexes of hotspots whose files are taken; empty: everybody's
+max_file_bytes = 268435456    # of one file, sent or received
+max_stored_bytes = 1073741824 # of all files that arrived and were not removed
 
 [link]
 listen = "127.0.0.1:0"        # UDP
@@ -111,6 +117,16 @@ class SpendingSection:
 
 
 @dataclass(frozen=True, slots=True)
+class JobsSection:
+    """Bandwidth jobs: where files are, whose are taken, and how much."""
+
+    folder: str = "jobs"
+    accept: tuple[int, ...] = ()
+    max_file_bytes: int = 1 << 28
+    max_stored_bytes: int = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
 class LinkSection:
     """How datagrams leave."""
 
@@ -130,6 +146,7 @@ class GatewayConfig:
     provider: ProviderSection = field(default_factory=ProviderSection)
     relay: RelaySection = field(default_factory=RelaySection)
     spending: SpendingSection = field(default_factory=SpendingSection)
+    jobs: JobsSection = field(default_factory=JobsSection)
     link: LinkSection = field(default_factory=LinkSection)
 
 
@@ -147,10 +164,11 @@ def parse_gateway_config(text: str, source: str) -> GatewayConfig:
         provider=read_section("provider", ProviderSection, _take(table, "provider")),
         relay=read_section("relay", RelaySection, _take(table, "relay")),
         spending=read_section("spending", SpendingSection, _take(table, "spending")),
+        jobs=read_section("jobs", JobsSection, _take(table, "jobs")),
         link=read_section("link", LinkSection, _take(table, "link")),
     )
     for name in table:
-        remedy = "sections: hotspot, ledger, gateway, provider, relay, spending, link"
+        remedy = "sections: hotspot, ledger, gateway, provider, relay, spending, jobs, link"
         raise UserError(f"[{name}]", "unknown section", remedy)
     _check(config)
     return config
@@ -164,6 +182,7 @@ def _take(table: dict[str, Any], name: str) -> Any:
 
 
 def _check(config: GatewayConfig) -> None:
+    check_ledger_url(config.ledger.url)
     provider, link = config.provider, config.link
     if provider.backend not in ("", "wordllama", "openai"):
         problem = f"{provider.backend!r} is unknown"
@@ -173,8 +192,12 @@ def _check(config: GatewayConfig) -> None:
         raise UserError("provider.url", problem, "write it like http://127.0.0.1:8080/v1")
     if not all(isinstance(name, str) and name for name in provider.models):
         raise UserError("provider.models", "must be a list of names", 'like ["my-model"]')
-    if not all(type(index) is int and index >= 0 for index in link.neighbours):
-        raise UserError("link.neighbours", "must be a list of indexes", "like [3, 7]")
+    for name, indexes in (
+        ("link.neighbours", link.neighbours),
+        ("jobs.accept", config.jobs.accept),
+    ):
+        if not all(type(index) is int and index >= 0 for index in indexes):
+            raise UserError(name, "must be a list of indexes", "like [3, 7]")
     for peer in link.peers:
         if not isinstance(peer, str) or not peer.partition("=")[0].isdecimal():
             raise UserError("link.peers", f"{peer!r} is no peer", 'like "3=127.0.0.1:9003"')
@@ -194,6 +217,8 @@ def _check_numbers(config: GatewayConfig) -> None:
         ("spending.max_ai_price_ucr", config.spending.max_ai_price_ucr, 0),
         ("spending.escrow_ucr", config.spending.escrow_ucr, 1),
         ("spending.session_epochs", config.spending.session_epochs, 1),
+        ("jobs.max_file_bytes", config.jobs.max_file_bytes, 1),
+        ("jobs.max_stored_bytes", config.jobs.max_stored_bytes, 0),
     )
     for name, value, least in rows:
         if not least <= value < 1 << 48:

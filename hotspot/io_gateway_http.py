@@ -25,6 +25,7 @@ from chain.io_http import bound_port, json_response, serve
 from chain.records import Refusal
 from hotspot.actions import AnswerChunk, AnswerEnd, AnswerHead, RequestFailed
 from hotspot.ai import MAX_REQUEST, AiCall, prompt_tokens
+from hotspot.io_gateway_jobs import JobRoutes
 from hotspot.io_gateway_node import Answers, Gateway
 from hotspot.io_link import parse_address
 from hotspot.io_providers import error_body, read_inputs
@@ -135,6 +136,7 @@ class Front:
         app.router.add_get("/v1/models", self._models)
         for path in ("embeddings", "chat/completions", "completions"):
             app.router.add_post(f"/v1/{path}", self._complete)
+        JobRoutes(self._gateway, self._authorise).add_to(app)
         app.router.add_get("/json", self._status)
         app.router.add_get("/metrics", self._metrics)
         self._runner = await serve(app, self._host, self._port)
@@ -355,6 +357,7 @@ def metrics_text(status: dict[str, Any]) -> str:
         ("hotspots_known", "gauge", len(status["known"])),
         ("ledger_up", "gauge", 0 if ledger["problem"] else 1),
         ("ledger_outbox", "gauge", ledger["outbox"]),
+        ("jobs_running", "gauge", status["jobs"]["running"]),
         ("sessions_paying", "gauge", len(status["paying"])),
         ("sessions_paid", "gauge", len(status["paid"])),
         ("forwarded_bytes_total", "counter", status["counts"].get("forwarded_bytes", 0)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 import sys
 import time
 from collections.abc import Sequence
@@ -26,15 +27,21 @@ from hotspot.actions import (
     AnswerEnd,
     AnswerHead,
     CancelRequest,
+    CheckFile,
     DeliverRequest,
+    DropFile,
     FetchSession,
+    KeepPart,
     Log,
+    ReadPart,
     RequestFailed,
     SendDatagram,
 )
 from hotspot.ai import AiCall
 from hotspot.directory import Directory
 from hotspot.gateway_config import GatewayConfig
+from hotspot.inbox import InboxPolicy
+from hotspot.io_job_files import JobFiles
 from hotspot.io_link import UdpLink, parse_address
 from hotspot.io_network import Network, learn_index, learn_network
 from hotspot.io_providers import Backend, OpenAiBackend, WordLlamaBackend
@@ -47,11 +54,13 @@ from hotspot.io_uplink import (
     Submitted,
     Uplink,
 )
+from hotspot.jobs import COMPLETE, Offer
 from hotspot.linkstate import LinkReport
 from hotspot.payee import Price
 from hotspot.relay import RelayNode, RelayOptions
 from hotspot.tolls import Spending
 from routing.router import Predictor, Router
+from routing.types import JobPromise
 
 Answers = asyncio.Queue[Action]
 REGISTRATION_POLL_S = 1.0
@@ -85,6 +94,7 @@ class Gateway:
         self.queue = DurableQueue(base / config.gateway.state)
         self.seed = load_or_create_seed(base / config.hotspot.key_file)
         self.key = public_key(self.seed)
+        self.files = JobFiles(base / config.jobs.folder)
         self.backend = make_backend(config)
         self.directory = Directory()
         self.ledger_problem = ""
@@ -114,9 +124,16 @@ class Gateway:
         self._uplink = Uplink(LedgerClient(self.config.ledger.url), self._wake)
         waiting = [record.wire for record in self.queue.undelivered()]
         self.node.restore(self.queue.receipts(self.key), waiting, self.now_ns())
+        self._restore_jobs()
         self._uplink.submit(waiting)
         self._uplink.start()
         self.pump()
+
+    def _restore_jobs(self) -> None:
+        kept = self.queue.jobs(self.key)
+        self.files.drop_orphans(name for name, _ in kept)
+        rows = [(name, data, self.files.size(name)) for name, data in kept]
+        self.node.restore_jobs(rows, secrets.token_bytes(32), self.now_ns())
 
     async def _find_place(self) -> None:
         """Learn which network this is and who we are on it; wait to be registered."""
@@ -145,6 +162,9 @@ class Gateway:
             credit_tokens=config.provider.credit_tokens,
             default_rate_kbps=config.relay.rate_kbps,
             claim_ms=config.relay.claim_ms,
+            inbox=InboxPolicy(
+                config.jobs.accept, config.jobs.max_file_bytes, config.jobs.max_stored_bytes
+            ),
         )
         model = config.gateway.forecaster
         forecaster = load_forecaster(self.base / model) if model else None
@@ -179,7 +199,8 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self.node.harvest()
-        self._perform(self.node.take_actions())
+        while actions := self.node.take_actions():
+            self._perform(actions)
         await asyncio.to_thread(self._uplink.stop, STOP_PATIENCE_S)
         self._take_events()
         self.link.close()
@@ -228,7 +249,8 @@ class Gateway:
 
     def pump(self) -> None:
         """Perform what the node wants, and set the alarm for what it wants next."""
-        self._perform(self.node.take_actions())
+        while actions := self.node.take_actions():
+            self._perform(actions)
         due_ns = self.node.next_deadline()
         if self._timer is not None:
             self._timer.cancel()
@@ -267,6 +289,19 @@ class Gateway:
                 answers.put_nowait(action)
         elif isinstance(action, Log):
             self._say(action.level, action.text)
+        else:
+            self._perform_job(action)
+
+    def _perform_job(self, action: Action) -> None:
+        if isinstance(action, ReadPart):
+            self._read_part(action)
+        elif isinstance(action, KeepPart):
+            self._keep_part(action)
+        elif isinstance(action, CheckFile):
+            check = self._loop.create_task(self._check_file(action))
+            self._tasks[action.name.encode()] = check
+        elif isinstance(action, DropFile):
+            self.files.drop(action.name)
 
     def _say(self, level: str, text: str) -> None:
         sys.stderr.write(f"gateway: {level}: {text}\n")
@@ -317,6 +352,57 @@ class Gateway:
         refusal = Refusal("provider_failed", detail[:300])
         self.node.provider.fail_request(request.request_id, refusal, self.now_ns())
 
+    # --- jobs -----------------------------------------------------------------------------------
+
+    def submit_job(self, offer: Offer, budget_ucr: int) -> JobPromise | Refusal:
+        """Promise to carry a file that is in our folder; the promise is kept on disk already."""
+        entropy = secrets.token_bytes(32)
+        promise = self.node.submit_job(offer, budget_ucr, entropy, self.now_ns())
+        self.pump()
+        return promise
+
+    def cancel_job(self, name: str) -> Refusal | None:
+        """Stop one of our jobs."""
+        refusal = self.node.jobs.cancel(name, self.now_ns())
+        self.pump()
+        return refusal
+
+    def remove_received(self, name: str) -> bool:
+        """Remove a file that arrived, or part of one."""
+        found = self.node.inbox.remove(name, self.now_ns())
+        self.pump()
+        return found
+
+    def _read_part(self, action: ReadPart) -> None:
+        try:
+            data = self.files.read(action.name, action.offset, action.length)
+        except OSError as error:
+            self._say("warning", f"job file: {error}")
+            self.node.jobs.fail(action.name, self.now_ns())
+            return
+        self.node.jobs.provide(action.name, action.offset, data, self.now_ns())
+
+    def _keep_part(self, action: KeepPart) -> None:
+        try:
+            self.files.keep(action.name, action.offset, action.data)
+        except OSError as error:
+            self._say("warning", f"received file: {error}")
+            refusal = Refusal("disk_failed", "the receiver's disk takes no more")
+            self.node.inbox.fail(action.name, refusal, self.now_ns())
+            return
+        end = action.offset + len(action.data)
+        self.node.inbox.stored(action.name, end, self.now_ns())
+
+    async def _check_file(self, action: CheckFile) -> None:
+        try:
+            right = await asyncio.to_thread(self.files.has_hash, action.name, action.sha256)
+        except OSError as error:
+            self._say("warning", f"received file: {error}")
+            right = False
+        self._tasks.pop(action.name.encode(), None)
+        self.node.inbox.checked(action.name, self.now_ns(), is_right=right)
+        self.pump()
+
     # --- what people ask ------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
@@ -337,6 +423,12 @@ class Gateway:
                 "running": len(node.consumer),
                 "answered": node.provider.answered,
                 "refused": dict(sorted(node.provider.refused.items())),
+            },
+            "jobs": {
+                "running": len(node.jobs),
+                "sent": sum(r.state == COMPLETE for r in node.jobs.records.values()),
+                "received": sum(f.state == COMPLETE for f in node.inbox.files.values()),
+                "refused": dict(sorted(node.inbox.refused.items())),
             },
             "providers": [
                 {"hotspot": p.hotspot, "models": list(p.models), "age_ms": p.age_ms}
