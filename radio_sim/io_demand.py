@@ -77,7 +77,7 @@ class Demand:
             self._last_error = f"{type(error).__name__}: {error}"
 
     async def run(self, arrivals: Iterable[Arrival], seed: int) -> None:
-        """Send each arrival at its time, until the trace or SIGTERM ends it and all are answered."""
+        """Send each arrival at its time, until the trace or SIGTERM ends; await the answers."""
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         stopped = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
