@@ -57,9 +57,9 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
         return problem_response(error.status, error.reason, detail, headers=headers)
 
 
-def application() -> web.Application:
-    """An application with problem details, for bodies up to 16 MiB."""
-    return web.Application(middlewares=[problem_middleware], client_max_size=1 << 24)
+def application(*inner: Any) -> web.Application:
+    """An application with problem details, for bodies up to 16 MiB, and perhaps more middleware."""
+    return web.Application(middlewares=[problem_middleware, *inner], client_max_size=1 << 24)
 
 
 async def serve(

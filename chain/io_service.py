@@ -12,7 +12,7 @@ from aiohttp import web
 from chain import views
 from chain.errors import UserError
 from chain.io_explain import explain, payment_json
-from chain.io_http import application, json_response
+from chain.io_http import Handler, application, json_response
 from chain.io_ledger import DurableLedger, Sequencer
 from chain.io_store import Store
 from chain.records import Signed
@@ -22,12 +22,19 @@ from chain.wire import decode, unpack_receptions
 
 MAX_RECORDS_PER_REQUEST = 1_000
 MAX_PAGE = 1_000
+PARAMETERS = {
+    "/v1/records": ("from", "limit"),
+    "/v1/payments": ("from", "limit"),
+    "/v1/verdicts": ("epoch",),
+    "/v1/beacons": ("epoch",),
+    "/v1/consistency": ("old", "new"),
+}
 SEQUENCER: web.AppKey[Sequencer] = web.AppKey("sequencer", Sequencer)
 
 
 def build(durable: DurableLedger) -> web.Application:
     """The application; its sequencer starts and stops with it."""
-    app = application()
+    app = application(known_parameters)
     app[SEQUENCER] = Sequencer(durable)
     app.add_routes(
         [
@@ -66,14 +73,33 @@ def _durable(request: web.Request) -> DurableLedger:
     return request.app[SEQUENCER].durable
 
 
-def _integer(request: web.Request, name: str, default: int | None, high: int = 1 << 62) -> int:
+def _integer(
+    request: web.Request, name: str, default: int | None, high: int = 1 << 62, low: int = 0
+) -> int:
     """An integer of the query, or of the path; UserError that names it if it is none."""
     text = request.match_info.get(name) or request.query.get(name)
     if text is None and default is not None:
         return default
-    if text is None or not text.isdecimal() or int(text) > high:
-        raise UserError(name, f"{text!r} is no whole number up to {high}", f"give {name}=NUMBER")
-    return int(text)
+    plain = text is not None and text.isascii() and text.isdecimal() and len(text) < 20
+    value = int(text) if text is not None and plain else -1
+    if not low <= value <= high:
+        said = "nothing" if text is None else repr(text[:40])
+        problem = f"{said} is no whole number from {low} to {high}"
+        raise UserError(name, problem, f"give {name}=NUMBER")
+    return value
+
+
+@web.middleware
+async def known_parameters(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse query parameters that the path doesn't know, or that are given twice."""
+    resource = request.match_info.route.resource
+    known = PARAMETERS.get(resource.canonical, ()) if resource is not None else ()
+    for name in request.query if resource is not None else ():
+        if name not in known:
+            raise UserError(name, "unknown parameter", f"known here: {', '.join(known) or 'none'}")
+        if len(request.query.getall(name)) > 1:
+            raise UserError(name, "given more than once", "give it once")
+    return await handler(request)
 
 
 def _hex(text: str, name: str) -> bytes:
@@ -99,12 +125,15 @@ async def post_records(request: web.Request) -> web.Response:
 async def _body(request: web.Request) -> Any:
     try:
         return await request.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError("body", "is no JSON", 'send {"records": ["BASE64", ...]}') from error
 
 
 def _wires(body: Any) -> list[bytes]:
     records = body.get("records") if isinstance(body, dict) else None
+    for name in body if isinstance(body, dict) else ():
+        if name != "records":
+            raise UserError(name[:40], "unknown member", 'send {"records": ["BASE64", ...]}')
     if not isinstance(records, list) or not all(isinstance(item, str) for item in records):
         raise UserError("records", "is no array of text", 'send {"records": ["BASE64", ...]}')
     if len(records) > MAX_RECORDS_PER_REQUEST:
@@ -177,7 +206,7 @@ async def get_session(request: web.Request) -> web.Response:
 async def get_records(request: web.Request) -> web.Response:
     """A page of the log."""
     start = _integer(request, "from", 0)
-    limit = _integer(request, "limit", 100, MAX_PAGE)
+    limit = _integer(request, "limit", 100, MAX_PAGE, low=1)
     store = _durable(request).store
     sql = "SELECT * FROM records WHERE seq >= ? ORDER BY seq LIMIT ?"
     rows = store.rows(sql, (start, limit))
@@ -279,7 +308,7 @@ async def get_beacons(request: web.Request) -> web.Response:
 async def get_payments(request: web.Request) -> web.Response:
     """A page of payments, oldest first; `from` is the number of the first."""
     start = _integer(request, "from", 0)
-    limit = _integer(request, "limit", 100, MAX_PAGE)
+    limit = _integer(request, "limit", 100, MAX_PAGE, low=1)
     rows = _durable(request).store.rows(
         "SELECT * FROM payments WHERE seq >= ? ORDER BY seq LIMIT ?", (start, limit)
     )

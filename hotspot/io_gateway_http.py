@@ -161,7 +161,7 @@ class Front:
     def _authorise(self, request: web.Request) -> str:
         scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
         for key in self._keys if scheme.lower() == "bearer" else ():
-            if hmac.compare_digest(key.encode(), shown.strip().encode()):
+            if hmac.compare_digest(key.encode(), shown.strip().encode(errors="replace")):
                 return key_name(key)
         message = f"no valid key; send one of {self._gateway.config.gateway.api_key_file}"
         raise ApiError(401, "invalid_request_error", "invalid_api_key", message)
@@ -220,10 +220,7 @@ class Front:
         if model not in self._known_models():
             message = f"model {model!r}: no hotspot in reach offers it; see /v1/models"
             raise ApiError(404, "invalid_request_error", "model_not_found", message, "model")
-        if path == "embeddings":
-            read_inputs(body)
-        elif path == "chat/completions" and not isinstance(body.get("messages"), list):
-            raise bad_request("messages", "messages: must be a list")
+        check_content(path, body)
         limit = body.get("max_completion_tokens") or body.get("max_tokens") or 0
         if type(limit) is not int or not 0 <= limit < 1 << 24:
             raise bad_request("max_tokens", "max_tokens: must be a positive integer")
@@ -294,11 +291,30 @@ async def open_front(gateway: Gateway) -> Front:
     return front
 
 
+def check_content(path: str, body: dict[str, Any]) -> None:
+    """ApiError, or UserError, that names what a request can't be made of."""
+    messages = body.get("messages")
+    if path == "embeddings":
+        read_inputs(body)
+    elif path == "completions" and not (isinstance(body.get("prompt"), str) and body["prompt"]):
+        raise bad_request("prompt", "prompt: must be a text that is not empty")
+    elif path == "chat/completions" and not (
+        isinstance(messages, list) and messages and all(isinstance(row, dict) for row in messages)
+    ):
+        raise bad_request("messages", "messages: must be a list of objects, one or more")
+    for name, kind in (("stream", bool), ("stream_options", dict)):
+        if not isinstance(body.get(name), kind | None):
+            raise bad_request(name, f"{name}: must be a {kind.__name__}")
+
+
 async def read_body(request: web.Request) -> dict[str, Any]:
     """Return the JSON object of a request; ApiError in one clear line."""
     try:
-        body = json.loads(await request.read())
-    except ValueError as error:
+        raw = await request.read()
+        body = json.loads(raw)
+        if b"\\ud" in raw.lower():  # half a surrogate pair is JSON, but no text
+            json.dumps(body, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise bad_request("body", f"body: not JSON ({error})") from error
     if not isinstance(body, dict):
         raise bad_request("body", "body: must be a JSON object")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wordllama.inference import WordLlamaInference
 
 WORDLLAMA_MODEL = "wordllama-l2-supercat-256"
+WORDLLAMA_WIDTH = 256
 MAX_INPUTS = 2_048
 TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=5, sock_read=120)
 
@@ -118,7 +119,10 @@ class WordLlamaBackend:
 
 
 def encoder_of(body: dict[str, Any]) -> Any:
-    """Return what turns a float32 vector into `encoding_format`; UserError for another format."""
+    """Return what turns a float32 vector into `encoding_format`; UserError for what it can't."""
+    if body.get("dimensions") not in (None, WORDLLAMA_WIDTH):
+        remedy = f"leave it out, or ask for {WORDLLAMA_WIDTH}"
+        raise UserError("dimensions", f"this model has {WORDLLAMA_WIDTH}", remedy)
     wanted = body.get("encoding_format", "float")
     if wanted == "float":
         return lambda vector: vector.tolist()

@@ -382,7 +382,7 @@ def test_the_commands_work_against_a_running_service(
         (("explain", "1", "--db", "{dir}/none"), 2, "no such file"),
         (("explain", "1", "--db", "{file}"), 1, "audit"),
         (("deposit", "--dir", "{dir}", "--account", "1", "--amount-ucr", "1"), 2, "key_file"),
-        ((), 2, "usage"),
+        ((), 2, "COMMAND"),
     ],
 )
 def test_bad_input_is_one_clear_line(

@@ -187,23 +187,22 @@ sys.exit(run_command(work, sys.argv[1:]))
 
 
 def test_a_daemons_queue_on_a_full_disk_keeps_its_word(disk: Disk, tmp_path: Path) -> None:
-    child = subprocess.Popen(
-        [*disk.prefix, sys.executable, "-c", WRITER, str(disk.path / "queue.db")],
-        env=environment(),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdout is not None
-    said = [child.stdout.readline() for _ in range(3)]
+    said, told = tmp_path / "said", tmp_path / "told"
+    with said.open("wb") as out, told.open("wb") as err:
+        child = subprocess.Popen(
+            [*disk.prefix, sys.executable, "-c", WRITER, str(disk.path / "queue.db")],
+            env=environment(),
+            cwd=ROOT,
+            stdout=out,
+            stderr=err,
+        )
+    wait_for("the first batches", lambda: said.read_text().count("\n") >= 3)
     disk.fill(child.pid)
-    out, err = child.communicate(timeout=60)
-    assert child.returncode == 1
-    assert err.startswith("wavecomb: queue: ")
-    assert "free some space" in err
-    assert err.count("\n") == 1
-    last = int((out.split() or said)[-1])
+    assert child.wait(timeout=60) == 1
+    assert told.read_text().startswith("wavecomb: queue: ")
+    assert "free some space" in told.read_text()
+    assert told.read_text().count("\n") == 1
+    last = int(said.read_text().split()[-1])
     shutil.copytree(disk.outside, tmp_path / "copy", ignore=shutil.ignore_patterns("ballast"))
     queue = DurableQueue(tmp_path / "copy" / "queue.db")
     stored = [int.from_bytes(row.wire[:4], "big") for row in queue.undelivered()]
