@@ -12,9 +12,18 @@ import json
 import sys
 import time
 
+import psutil
+
 from chain.io_terminal import Progress
 from radio_sim.city import make_city
 from radio_sim.fleet import build_fleet
+
+RSS_SAMPLES = 6  # beside the one at the start: memory that only grows shows as a slope
+
+
+def resident_mib() -> int:
+    """Memory that the process holds now, in MiB."""
+    return int(psutil.Process().memory_info().rss) >> 20
 
 
 def main() -> int:
@@ -31,10 +40,17 @@ def main() -> int:
     started = time.perf_counter()
     fleet = build_fleet(make_city(options.hotspots, options.seed), options.seed, options.preset)
     built = time.perf_counter()
+    rss_mib = [resident_mib()]
     cpu = time.process_time()
     seconds = 60.0 * options.minutes
     progress = Progress("simulating", round(seconds), quiet=options.json)
-    fleet.run(seconds, progress.update)
+
+    def note(done: int, text: str) -> None:
+        progress.update(done, text)
+        if done * RSS_SAMPLES >= len(rss_mib) * seconds:
+            rss_mib.append(resident_mib())
+
+    fleet.run(seconds, note)
     progress.close()
     took, cpu_took = time.perf_counter() - built, time.process_time() - cpu
     summary, medium = fleet.summary(), fleet.world.medium
@@ -48,6 +64,7 @@ def main() -> int:
         "run_s": round(took, 2),
         "transmissions": medium.counts["sent"],
         "heard_by": round(medium.counts["delivered"] / max(1, medium.counts["sent"]), 2),
+        "rss_mib": rss_mib,
         "us_per_transmission": round(1e6 * cpu_took / max(1, medium.counts["sent"]), 1),
         "verdicts": summary.verdicts,
         "ledger_root": summary.ledger_root,

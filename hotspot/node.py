@@ -39,9 +39,11 @@ from hotspot.secrets import SecretChain
 
 MS = 1_000_000
 FLUSH_ROWS = 64
-FLUSH_NS = 1_000 * MS
-MIX_GRACE_SHARE = 20  # beacons are planned without R_e once 1/20 of the epoch passed without it
+# What a crash may cost: a twelfth of an epoch's receptions, five seconds' at most. Each flush is a
+# transaction on the router's flash.
+FLUSH_SHARE, FLUSH_MAX_NS = 12, 5_000 * MS
 NO_MIX = bytes(32)
+VERIFIED_MAX = 2_048  # a beacon is met again within milliseconds, and the cache keeps these at hand
 _SPOKEN = struct.Struct(">2x32sII4s")  # of a payload: key, epoch, sequence, head of the answer
 
 Verifier = Callable[[bytes, bytes], bool]
@@ -81,7 +83,7 @@ def beacon_verifier(network_id: bytes) -> Verifier:
     def check(key: bytes, payload: bytes) -> bool:
         known = seen.get(payload)
         if known is None:
-            if len(seen) > 16_384:
+            if len(seen) >= VERIFIED_MAX:
                 seen.clear()
             known = verify(
                 key, "beacon", network_id, payload[:SIGNED_BYTES], payload[SIGNED_BYTES:]
@@ -120,7 +122,8 @@ class HotspotNode:
         self._message_ns: int | None = None
         self._unkept: list[bytes] = []
         self._flush_ns: int | None = None
-        self._seen: set[tuple[int, int]] = set()
+        self._flush_after_ns = min(FLUSH_MAX_NS, identity.params.epoch_ms * MS // FLUSH_SHARE)
+        self._seen: set[tuple[int | None, int]] = set()  # (index, sequence) heard in the epoch
         self._mac_sequence = 0
         self._index = -1
         self._bound_epoch = 0
@@ -158,7 +161,8 @@ class HotspotNode:
             self.counts["echo"] += 1
             return
         index = self.directory.index_of(key)
-        reason = self._reason_to_ignore(index, epoch, sequence, now_ns)
+        beacon = (index, sequence)
+        reason = self._reason_to_ignore(beacon, epoch, now_ns)
         if reason is None and not self._verify(key, payload):
             reason = "bad_signature"
         if reason is not None or index is None:
@@ -166,7 +170,7 @@ class HotspotNode:
             return
         self.counts["heard"] += 1
         self.last_heard[index] = (now_ns, heard.rssi_dbm)
-        self._seen.add((index, sequence))
+        self._seen.add(beacon)
         self._note(index, sequence, heard.rssi_dbm, heard.frequency_mhz, tag, now_ns)
 
     # --- time
@@ -230,17 +234,17 @@ class HotspotNode:
         self._due_ns = due_ns
 
     def _reason_to_ignore(
-        self, index: int | None, epoch: int, sequence: int, now_ns: int
+        self, beacon: tuple[int | None, int], epoch: int, now_ns: int
     ) -> str | None:
-        if index is None:
+        if beacon[0] is None:
             return "unknown_key"
         if epoch != self.epoch or now_ns not in self._epoch_ns:
             return "other_epoch"
-        if sequence >= self.identity.params.beacons_per_epoch:
+        if beacon[1] >= self.identity.params.beacons_per_epoch:
             return "bad_sequence"
         if self._message_ns is None:
             return "too_late"
-        return "repeat" if (index, sequence) in self._seen else None
+        return "repeat" if beacon in self._seen else None
 
     def _note(
         self,
@@ -261,7 +265,7 @@ class HotspotNode:
             self._flush()
             self._set_due()
         elif self._flush_ns is None:
-            self._flush_ns = now_ns + FLUSH_NS
+            self._flush_ns = now_ns + self._flush_after_ns
             self._set_due()
 
     def _flush(self) -> None:
@@ -290,8 +294,8 @@ class HotspotNode:
             return
         if self._memory.last_message_epoch < epoch:
             self._message_ns = self._message_time_ns(epoch)
-        share = self.identity.params.epoch_ms * MS // MIX_GRACE_SHARE
-        self._plan_by_ns = max(now_ns, self._epoch_start_ns(epoch)) + share
+        # Without R_e by then, beacons are planned without it: no slot is earlier.
+        self._plan_by_ns = now_ns + self.identity.params.mix_lead_ms * MS
         if epoch in self._mixes:
             self._plan_beacons(now_ns)
         else:

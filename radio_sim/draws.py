@@ -26,6 +26,12 @@ _FRACTION_BITS = 32 - NORMAL_BITS
 
 Words = NDArray[np.uint64]
 
+# Made once: numpy takes longer to make a scalar than to mix a short array with it.
+_GOLDEN, _MULTIPLY_1, _MULTIPLY_2 = map(np.uint64, (GOLDEN, MULTIPLY_1, MULTIPLY_2))
+_SHIFT_1, _SHIFT_2, _SHIFT_3, _SHIFT_UNIT = map(np.uint64, (30, 27, 31, 11))
+_LOW_HALF = np.uint64(0xFFFFFFFF)
+_CELL_SHIFT, _FRACTION = np.uint64(_FRACTION_BITS), np.uint64((1 << _FRACTION_BITS) - 1)
+
 
 def mix64(word: int) -> int:
     """Scramble 64 bits so that every input bit reaches every output bit."""
@@ -60,18 +66,18 @@ def draw_below(limit: int, seed: int, *name: int | str) -> int:
 
 def draws_u64(key: int, counters: Words) -> Words:
     """`draw_u64(seed, ..., counter)` for an array of counters, where key = draw_u64(seed, ...)."""
-    word = (counters ^ np.uint64(key)) + np.uint64(GOLDEN)
-    word ^= word >> np.uint64(30)
-    word *= np.uint64(MULTIPLY_1)
-    word ^= word >> np.uint64(27)
-    word *= np.uint64(MULTIPLY_2)
-    word ^= word >> np.uint64(31)
+    word = (counters ^ np.uint64(key)) + _GOLDEN
+    word ^= word >> _SHIFT_1
+    word *= _MULTIPLY_1
+    word ^= word >> _SHIFT_2
+    word *= _MULTIPLY_2
+    word ^= word >> _SHIFT_3
     return word
 
 
 def uniforms(words: Words) -> NDArray[np.float64]:
     """Turn the upper 53 bits of each word into numbers in [0, 1)."""
-    return np.asarray((words >> np.uint64(11)) * UNIT_53, np.float64)
+    return np.asarray((words >> _SHIFT_UNIT) * UNIT_53, np.float64)
 
 
 def normals(words: Words) -> NDArray[np.float64]:
@@ -79,9 +85,9 @@ def normals(words: Words) -> NDArray[np.float64]:
 
     The upper 32 bits stay free for an independent draw from the same word.
     """
-    low = words & np.uint64(0xFFFFFFFF)
-    cell = (low >> np.uint64(_FRACTION_BITS)).astype(np.intp)
-    fraction = (low & np.uint64((1 << _FRACTION_BITS) - 1)) * 2.0**-_FRACTION_BITS
+    low = words & _LOW_HALF
+    cell = (low >> _CELL_SHIFT).astype(np.intp)
+    fraction = (low & _FRACTION) * 2.0**-_FRACTION_BITS
     return np.asarray(_QUANTILES[cell] + fraction * _STEPS[cell], np.float64)
 
 

@@ -47,14 +47,8 @@ FIELD_TSFT, FIELD_SIGNAL, FIELD_NOISE = 1, 2, 4
 FIELDS_ALL = FIELD_TSFT | FIELD_SIGNAL | FIELD_NOISE
 FIELD_SHARES = ((FIELD_TSFT, 0.10), (FIELD_SIGNAL, 0.79), (FIELD_NOISE, 0.004))
 
-# The header with all four fields: those of all receivers of a frame are made in one array.
-_HEADER = np.dtype(
-    [
-        *(("version", "u1"), ("pad", "u1"), ("length", "<u2"), ("present", "<u4")),
-        *(("tsft", "<u8"), ("frequency", "<u2"), ("flags", "<u2")),
-        *(("signal", "i1"), ("noise", "i1")),
-    ]
-)
+# The header with all four fields: version, pad, length, present, TSFT, channel, signal, noise.
+_HEADER = struct.Struct("<BBHIQHHbb")
 _FIXED = struct.Struct("<BBHI")
 _CHANNEL_FLAGS = {True: 0x00A0, False: 0x0140}  # 2 GHz CCK, 5 GHz OFDM
 _PRESENT_CHANNEL, _PRESENT_TSFT, _PRESENT_SIGNAL, _PRESENT_NOISE = 1 << 3, 1 << 0, 1 << 5, 1 << 6
@@ -126,10 +120,9 @@ class Medium:
         # Device clocks: when they started, and up to 20 ppm of skew.
         clocks = uniforms(draws_u64(draw_u64(self._seed, "clock"), np.arange(nodes, dtype="u8")))
         skews = uniforms(draws_u64(draw_u64(self._seed, "skew"), np.arange(nodes, dtype="u8")))
-        self._clock_us = (clocks * 1e12).astype(np.int64)
-        self._skew_ppb = (skews * 40_001).astype(np.int64) - 20_000
+        self._clock_us: list[int] = (clocks * 1e12).astype(np.int64).tolist()
+        self._skew_ppb: list[int] = ((skews * 40_001).astype(np.int64) - 20_000).tolist()
         self._fields = [self._drawn_fields(node) for node in range(nodes)]
-        self._blank = self._blank_headers(int(np.diff(links.starts).max(initial=0)))
 
     def queue(
         self, sender: int, frame: bytes, power_step_db: int, frequency_mhz: int, now_ns: int
@@ -268,39 +261,28 @@ class Medium:
     ) -> list[Delivery]:
         measured = signal + self._offset_db[receivers] + self.config.rssi_noise_db * normals(words)
         # Clipped to what the field's signed byte and an ordinary receiver's scale hold.
-        levels = np.minimum(np.maximum(np.rint(measured), -110.0), -10.0).astype(np.int8)
-        rows = self._headers(sent, receivers, levels)
-        size, body, indexes = _HEADER.itemsize, sent.body, receivers.tolist()
-        headers = [rows[at : at + size] for at in range(0, len(rows), size)]
-        if self.config.real_fields:
-            fields = [self._fields[receiver] for receiver in indexes]
-            headers = [_trimmed(*pair) for pair in zip(headers, fields, strict=True)]
+        levels = np.minimum(np.maximum(np.rint(measured), -110.0), -10.0).astype(np.int8).tolist()
+        indexes, body = receivers.tolist(), sent.body
+        headers = self._headers(sent, indexes, levels)
         self.counts["delivered"] += len(indexes)
         return [
             Delivery(receiver, header + body, level)
-            for receiver, header, level in zip(indexes, headers, levels.tolist(), strict=True)
+            for receiver, header, level in zip(indexes, headers, levels, strict=True)
         ]
 
-    def _headers(
-        self, sent: Transmission, receivers: Indexes, levels: NDArray[np.int8]
-    ) -> bytes:
-        """Headers with all fields, one after the other; each device has a clock of its own."""
-        start_us = sent.start_ns // US
-        skew_us = start_us // 1000 * self._skew_ppb[receivers] // 1_000_000
-        rows = self._blank[: len(receivers)].copy()
-        rows["tsft"] = start_us + self._clock_us[receivers] + skew_us
-        rows["frequency"] = sent.frequency_mhz
-        rows["flags"] = _CHANNEL_FLAGS[sent.frequency_mhz < 3000]
-        rows["signal"] = levels
-        return rows.tobytes()
-
-    def _blank_headers(self, count: int) -> NDArray[np.void]:
-        """Headers with what is the same in all of them."""
-        rows = np.zeros(count, _HEADER)
-        rows["length"] = _HEADER.itemsize
-        rows["present"] = _PRESENT_ALL
-        rows["noise"] = round(self.config.noise_dbm)
-        return rows
+    def _headers(self, sent: Transmission, receivers: list[int], levels: list[int]) -> list[bytes]:
+        """What each driver puts before the frame; each device has a clock of its own."""
+        start_us, frequency_mhz = sent.start_ns // US, sent.frequency_mhz
+        start_ms, flags = start_us // 1000, _CHANNEL_FLAGS[frequency_mhz < 3000]
+        noise_dbm = round(self.config.noise_dbm)
+        headers = []
+        for receiver, level in zip(receivers, levels, strict=True):
+            skew_us = start_ms * self._skew_ppb[receiver] // 1_000_000
+            tsft_us = start_us + self._clock_us[receiver] + skew_us
+            head = (0, 0, _HEADER.size, _PRESENT_ALL, tsft_us, frequency_mhz, flags)
+            header = _HEADER.pack(*head, level, noise_dbm)
+            headers.append(_trimmed(header, self._fields[receiver]))
+        return headers
 
     def _drawn_fields(self, node: int) -> int:
         if not self.config.real_fields:

@@ -204,10 +204,10 @@ class World:
     def _finish(self, agent: int, sent: Transmission) -> None:
         deliveries = self.medium.finish(sent)
         self._note(Kind.FINISH, agent, len(deliveries))
-        now_ns = self.now_ns
+        now_ns, agents, trace = self.now_ns, self.agents, self._trace
         for receiver, frame, rssi_dbm in deliveries:
-            machine = self.agents[receiver]
-            self._trace += _TRACE.pack(now_ns, Kind.HEARD, receiver, rssi_dbm)
+            machine = agents[receiver]
+            trace += _TRACE.pack(now_ns, Kind.HEARD, receiver, rssi_dbm)
             if machine is not None:
                 machine.receive_frame(frame, now_ns)
                 self.settle(receiver)
