@@ -1,11 +1,13 @@
 """The same seed on every Python 3.11 to 3.13 of this machine: `python -m bench.pythons --json`.
 
 Makes one environment per version beside `.venv` (named `.venv-3.x`), runs the world bench with the
-same seed in each, and compares trace digests. Exit code 1 when they differ.
+same seed in each, and compares trace digests. Versions that the machine lacks are named and left
+out. Exit code 1 when digests differ, or when there are no two to compare.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -53,15 +55,26 @@ def digest_of(python: Path) -> str:
 
 def main() -> int:
     """Compare digests over all Pythons found."""
-    digests = {}
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="no progress, only the last line")
+    quiet = parser.parse_args().json
+    digests, missing = {}, []
     for version in VERSIONS:
         program = find_python(version)
-        if program is not None:
+        if program is None:
+            missing.append(version)
+        else:
             digests[version] = digest_of(environment(version, program))
-            sys.stderr.write(f"Python {version}: {digests[version]}\n")
+        if not quiet:
+            sys.stderr.write(f"Python {version}: {digests.get(version, 'not on this machine')}\n")
     same = len(set(digests.values())) == 1
-    print(json.dumps({"digests": digests, "same": same}))
-    return 0 if same else 1
+    if len(digests) < 2:
+        found = ", ".join(digests) or "none"
+        sys.stderr.write(f"pythons: {found} of {', '.join(VERSIONS)} found; install another one\n")
+    print(json.dumps({"digests": digests, "missing": missing, "same": same}))
+    return 0 if same and len(digests) > 1 else 1
 
 
 if __name__ == "__main__":
