@@ -35,6 +35,7 @@ from hotspot.streams import Flow, StreamTable
 PARTIAL = "partial"
 FLUSH_BYTES = 64 * 1024
 FLUSH_NS = 1_000_000_000
+KEEP_PARTIAL_MS = 7 * 86_400_000  # after the deadline
 
 NO_STORAGE = Refusal("no_storage", "this hotspot takes no files")
 NOT_ACCEPTED = Refusal("not_accepted", "this hotspot takes no files from the sender")
@@ -320,8 +321,12 @@ class Inbox:
             if arrival.flush_ns is not None and arrival.flush_ns <= now_ns:
                 self._flush(arrival)
 
-    def sweep(self, gone: Sequence[Flow]) -> None:
-        """Forget idle flows, and closed ones whose stream is done."""
+    def sweep(self, gone: Sequence[Flow], now_ns: int) -> None:
+        """Forget idle flows, closed ones whose stream is done, and parts that nobody fetched."""
+        now_ms = now_ns // 1_000_000
+        for name, file in list(self.files.items()):
+            if file.state == PARTIAL and file.offer.deadline_ms + KEEP_PARTIAL_MS < now_ms:
+                self.remove(name, now_ns)
         for arrival in list(self._by_flow.values()):
             if arrival.flow in gone or arrival.flow.closed_ns is not None:
                 self._drop(arrival)

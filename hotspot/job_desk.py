@@ -20,6 +20,7 @@ from chain.draws import digest, u32
 from chain.records import Refusal
 from hotspot.actions import DropFile, DropJob, Emit, KeepJob, Log, ReadPart
 from hotspot.jobs import (
+    BAD_REPLY,
     CANCELLED,
     COMPLETE,
     EXPIRED,
@@ -61,9 +62,6 @@ MAX_BAD_HASHES = 2
 
 NO_ROUTER = Refusal("no_router", "this hotspot relays only; ask a gateway")
 UNKNOWN_TARGET = Refusal("unknown_hotspot", "target: not on the ledger")
-PRICE_LIMIT = Refusal(
-    "price_too_high", "a relay on every fast path asks more than spending.max_relay_price_ucr"
-)
 NOT_RUNNING = Refusal("not_running", "job: has ended already")
 UNKNOWN_JOB = Refusal("unknown_job", "job: not known here")
 STOPPED = Refusal("cancelled", "the owner cancelled the job; what arrived stays")
@@ -168,9 +166,6 @@ class JobDesk:
         promise = self._router.admit(job_of(offer, budget_ucr), now_ms, prices_ucr)
         if isinstance(promise, Refusal):
             return promise
-        if not all(hop in prices_ucr for hop in promise.path.hops[1:-1]):
-            self._router.cancel(promise.job_id)
-            return PRICE_LIMIT
         self._start(JobRecord(offer, budget_ucr, promise, now_ms), entropy, now_ns)
         return promise
 
@@ -360,6 +355,8 @@ class JobDesk:
     def _take(self, run: _Run, reply: Reply, now_ns: int) -> None:
         if run.flow is None:
             return
+        if isinstance(reply, Have | Got) and reply.offset > run.record.offer.size:
+            reply = BAD_REPLY
         if isinstance(reply, Have):
             run.is_accepted, run.failures = True, 0
             run.read = run.written = reply.offset

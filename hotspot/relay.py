@@ -484,7 +484,7 @@ class RelayNode:
         self.table.age_out(now_ns // 1_000_000)
         gone = self.streams.sweep(now_ns)
         self.provider.sweep(gone, now_ns)
-        self.inbox.sweep(gone)
+        self.inbox.sweep(gone, now_ns)
         self.payer.forget_expired(self.epoch(now_ns))
         self.payee.forget_expired(self.epoch(now_ns))
 

@@ -69,7 +69,8 @@ class JobBook:
     ) -> JobPromise | Refusal:
         """Promise the cheapest option that is fast enough.
 
-        `options` are paths with their kbps, `prices_ucr` what each hotspot asks per MiB.
+        `options` are paths with their kbps, `prices_ucr` what each hotspot asks per MiB; a relay
+        without a price is not used.
         """
         self.expire(now_ms)
         fault = self._fault(job, now_ms)
@@ -79,6 +80,10 @@ class JobBook:
             job.size_bytes, job.deadline_ms - now_ms, self._params.reserve_permille
         )
         fast = [path for path, rate in options if rate >= needed]
+        if fast and not any(_is_priced(path, prices_ucr) for path in fast):
+            detail = "a relay on every fast path asks more than this hotspot pays"
+            return Refusal("job-price", f"{detail}; raise the limit or give a later deadline")
+        fast = [path for path in fast if _is_priced(path, prices_ucr)]
         offers = [_offer(job, now_ms, needed, path, prices_ucr) for path in fast]
         if not offers:
             best = max((rate for _, rate in options), default=0)
@@ -178,9 +183,13 @@ class JobBook:
             self._paces.pop(job_id, None)
 
 
+def _is_priced(path: Path, prices_ucr: Mapping[int, int]) -> bool:
+    return all(hop in prices_ucr for hop in path.hops[1:-1])
+
+
 def _offer(
     job: Job, now_ms: int, rate: int, path: Path, prices_ucr: Mapping[int, int]
 ) -> JobPromise:
-    price = price_ucr(job.size_bytes, (prices_ucr.get(hop, 0) for hop in path.hops[1:-1]))
+    price = price_ucr(job.size_bytes, (prices_ucr[hop] for hop in path.hops[1:-1]))
     finish_ms = now_ms + -(-job.size_bytes * 8 // rate)
     return JobPromise(job.job_id, price, finish_ms, rate, path)

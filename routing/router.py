@@ -300,7 +300,7 @@ class Router:
     def admit(self, job: Job, now_ms: int, prices_ucr: Mapping[int, int]) -> JobPromise | Refusal:
         """Promise a job its bytes by its deadline, or say what is in the way.
 
-        `prices_ucr`: what each hotspot asks per MiB relayed; one that is not named asks nothing.
+        `prices_ucr`: what each hotspot asks per MiB relayed; one that is not named is not used.
         """
         self._start_round_if_due(now_ms)
         self._jobs.expire(now_ms)

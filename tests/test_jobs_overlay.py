@@ -121,7 +121,7 @@ def test_a_relay_that_asks_more_than_we_pay_carries_no_job() -> None:
     overlay = warm(JobOverlay(4, LINE, price=Price(2_000_000, 0)))
     refusal = overlay.submit(0, 3, FILE)
     assert isinstance(refusal, Refusal)
-    assert refusal.reason == "price_too_high"
+    assert refusal.reason == "job-price"
     assert overlay.nodes[0].jobs.records == {}
     assert not overlay.ledger.state.sessions
 

@@ -306,6 +306,8 @@ def test_the_cheaper_of_two_fast_paths_is_promised():
     assert fed(diamond()).admit(job(size=MIB), 0, dear_above).path.hops == (1, 3, 4)
     promise = fed(diamond()).admit(job(size=MIB), 0, dear_below)
     assert (promise.path.hops, promise.price_ucr) == ((1, 2, 4), 1_000)
+    assert fed(diamond()).admit(job(size=MIB), 0, {3: 9_000}).path.hops == (1, 3, 4)
+    assert fed(diamond()).admit(job(size=MIB), 0, {}).reason == "job-price"
 
 
 def test_a_job_does_not_slow_down_for_its_own_load_but_leaves_others_half_of_the_rest():
