@@ -19,7 +19,8 @@ COMMANDS = {
 }
 
 
-# Packages that only some commands need, and the extra of ours that brings each.
+# Which of our extras brings a package that is missing: a command's own, else the package's.
+COMMAND_EXTRAS = {"demo": "sim", "sim": "sim", "map": "coverage", "routing": "routing"}
 EXTRAS = {
     "aiohttp": "gateway",
     "h3": "coverage",
@@ -72,7 +73,8 @@ def _hand_over(argv: Sequence[str]) -> int:
         package = (error.name or "").split(".")[0]
         if package not in EXTRAS:
             raise
-        remedy = f"run: pip install 'wavecomb[{EXTRAS[package]}]'"
+        extra = COMMAND_EXTRAS.get(argv[0], EXTRAS[package])
+        remedy = f"run: pip install 'wavecomb[{extra}]'"
         raise UserError(argv[0], f"needs {package}", remedy, exit_code=EXIT_FAILED) from error
 
 
