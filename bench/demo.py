@@ -1,6 +1,6 @@
 """The whole path as figures: `python -m bench.demo [--scenario FILE] --json`.
 
-Runs `wavecomb demo --headless` and repeats its last line, which holds first_picture_s, beacons_sent,
+Runs `wavecomb demo --headless` and repeats its last line: first_picture_s, beacons_sent,
 witness_receipts, cells_covered, ai_requests_ok, credits_paid, audit_ok and more.
 """
 
