@@ -131,6 +131,7 @@ class JobDesk:
         index: int,
         seed: bytes,
         network_id: bytes,
+        chunk_bytes: int,
         keys: KeyBook,
         streams: StreamTable,
         router: JobRouterPort | None,
@@ -141,6 +142,7 @@ class JobDesk:
         self._index = index
         self._seed = seed
         self._network_id = network_id
+        self._chunk_bytes = chunk_bytes
         self._keys = keys
         self._streams = streams
         self._router = router
@@ -163,7 +165,9 @@ class JobDesk:
         if self._keys.key_of(offer.target) is None:
             return UNKNOWN_TARGET
         now_ms, prices_ucr = now_ns // 1_000_000, self._tolls.prices_ucr(now_ns)
-        promise = self._router.admit(job_of(offer, budget_ucr), now_ms, prices_ucr)
+        promise = self._router.admit(
+            job_of(offer, budget_ucr, self._chunk_bytes), now_ms, prices_ucr
+        )
         if isinstance(promise, Refusal):
             return promise
         self._start(JobRecord(offer, budget_ucr, promise, now_ms), entropy, now_ns)
@@ -175,10 +179,11 @@ class JobDesk:
         if record.state != RUNNING or self._router is None:
             self.records[record.key] = record
             return
-        self._router.restore_job(
-            job_of(record.offer, record.budget_ucr), record.promise, wire_bytes(record.delivered)
-        )
+        self._router.restore_job(self._job(record), record.promise, wire_bytes(record.delivered))
         self._start(record, entropy, now_ns)
+
+    def _job(self, record: JobRecord) -> Job:
+        return job_of(record.offer, record.budget_ucr, self._chunk_bytes)
 
     def _start(self, record: JobRecord, entropy: bytes, now_ns: int) -> None:
         self.records[record.key] = record
@@ -379,9 +384,7 @@ class JobDesk:
         record = run.record
         if offset < record.delivered and self._router is not None:
             record.delivered = offset
-            self._router.restore_job(
-                job_of(record.offer, record.budget_ucr), record.promise, wire_bytes(offset)
-            )
+            self._router.restore_job(self._job(record), record.promise, wire_bytes(offset))
 
     def _progress(self, run: _Run, offset: int, now_ns: int) -> None:
         record = run.record

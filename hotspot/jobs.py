@@ -92,11 +92,16 @@ def read_offer(values: object) -> Offer | Refusal:
     return offer if is_sound and 0 < len(offer.name) <= MAX_NAME else BAD_OFFER
 
 
-def job_of(offer: Offer, budget_ucr: int) -> Job:
-    """Return the job as routing counts it: in bytes over the air."""
+def job_of(offer: Offer, budget_ucr: int, chunk_bytes: int) -> Job:
+    """Return the job as routing counts it: in bytes over the air.
+
+    A relay asks for a receipt at half a chunk and stops at a whole one: what it carries while it
+    asks must stay well below that, or the promise would lean on nothing ever being lost.
+    """
     size = wire_bytes(offer.size) + WIRE_FIXED
     ends = (offer.source, offer.target)
-    return Job(offer.job_id.hex(), *ends, size, offer.deadline_ms, budget_ucr)
+    flight = chunk_bytes // 4
+    return Job(offer.job_id.hex(), *ends, size, offer.deadline_ms, budget_ucr, flight)
 
 
 def pack_offer(offer: Offer, seed: bytes, network_id: bytes) -> bytes:

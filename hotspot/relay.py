@@ -135,7 +135,8 @@ class RelayNode:
             *(self.streams, router, self.tolls, emit, self._send_control),
         )
         self.jobs = JobDesk(
-            *(index, seed, network_id, directory, self.streams, router, self.tolls, emit)
+            *(index, seed, network_id, params.chunk_bytes, directory),
+            *(self.streams, router, self.tolls, emit),
         )
         self.inbox = Inbox(
             *(index, seed, network_id, directory, self.streams, self.options.inbox, emit)

@@ -24,8 +24,12 @@ RUNNING, DONE, CANCELLED, EXPIRED = "running", "done", "cancelled", "expired"
 
 @dataclass(frozen=True, slots=True)
 class JobParams:
-    """Permille: of the time to the deadline kept in reserve, of spare capacity a job may take."""
+    """Permille: of the time to the deadline kept in reserve, of spare capacity a job may take.
 
+    `setup_ms`: sessions are opened, the offer is answered, and the stream finds its speed.
+    """
+
+    setup_ms: int = 1_500
     reserve_permille: int = 100
     spare_permille: int = 500
     max_jobs: int = 256
@@ -76,15 +80,16 @@ class JobBook:
         fault = self._fault(job, now_ms)
         if fault is not None:
             return fault
+        begin_ms = now_ms + self._params.setup_ms
         needed = rate_needed_kbps(
-            job.size_bytes, job.deadline_ms - now_ms, self._params.reserve_permille
+            job.size_bytes, job.deadline_ms - begin_ms, self._params.reserve_permille
         )
         fast = [path for path, rate in options if rate >= needed]
         if fast and not any(_is_priced(path, prices_ucr) for path in fast):
             detail = "a relay on every fast path asks more than this hotspot pays"
             return Refusal("job-price", f"{detail}; raise the limit or give a later deadline")
         fast = [path for path in fast if _is_priced(path, prices_ucr)]
-        offers = [_offer(job, now_ms, needed, path, prices_ucr) for path in fast]
+        offers = [_offer(job, begin_ms, needed, path, prices_ucr) for path in fast]
         if not offers:
             best = max((rate for _, rate in options), default=0)
             detail = f"size_bytes needs {needed} kbps, the network surely has {best}"
@@ -128,7 +133,7 @@ class JobBook:
                     result[link] = result.get(link, 0) + status.promise.rate_kbps
         return result
 
-    def rate_kbps(self, job_id: str, now_ms: int, available_kbps: int) -> int:
+    def rate_kbps(self, job_id: str, now_ms: int, available_kbps: int, payable_kbps: int) -> int:
         """Return how fast to send now: what it takes to be in time, within what is there."""
         self.expire(now_ms)
         status = self._jobs.get(job_id)
@@ -139,7 +144,8 @@ class JobBook:
             left, status.job.deadline_ms - now_ms, self._params.reserve_permille
         )
         spare = available_kbps * self._params.spare_permille // 1_000
-        pace = min(available_kbps, max(needed, status.promise.rate_kbps, spare))
+        wanted = max(needed, status.promise.rate_kbps, spare)
+        pace = min(available_kbps, payable_kbps, wanted)
         self._paces[job_id] = pace
         return pace
 
@@ -188,8 +194,8 @@ def _is_priced(path: Path, prices_ucr: Mapping[int, int]) -> bool:
 
 
 def _offer(
-    job: Job, now_ms: int, rate: int, path: Path, prices_ucr: Mapping[int, int]
+    job: Job, begin_ms: int, rate: int, path: Path, prices_ucr: Mapping[int, int]
 ) -> JobPromise:
     price = price_ucr(job.size_bytes, (prices_ucr[hop] for hop in path.hops[1:-1]))
-    finish_ms = now_ms + -(-job.size_bytes * 8 // rate)
+    finish_ms = begin_ms + -(-job.size_bytes * 8 // rate)
     return JobPromise(job.job_id, price, finish_ms, rate, path)

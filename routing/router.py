@@ -38,6 +38,7 @@ from routing.types import (
     ProviderState,
 )
 
+UNLIMITED_KBPS = 1 << 40
 Hops = tuple[int, ...]
 Pair = tuple[int, int]
 
@@ -331,11 +332,20 @@ class Router:
                 return 0
             path = max(options, key=lambda option: option[1])[0]
             self._jobs.reroute(job_id, path)
-        return self._jobs.rate_kbps(job_id, now_ms, self._available(path.hops, job_id))
+        available = self._available(path.hops, job_id)
+        return self._jobs.rate_kbps(job_id, now_ms, available, self._payable(status.job, path.hops))
 
     def _available(self, hops: Hops, without: str) -> int:
         reserved, own = self._jobs.reserved(without), self._jobs.pace_kbps(without)
         return self._beliefs.available_kbps(hops, self._capacity_expert(), reserved, own)
+
+    def _payable(self, job: Job, hops: Hops) -> int:
+        """Return the kbps at which the farthest relay still hears from the payer in time."""
+        samples = [self._history.newest(link) for link in links_of(hops[:-1])]
+        rtt_us = sum(sample.rtt_us for sample in samples if sample is not None)
+        if not job.flight_bytes or not rtt_us:
+            return UNLIMITED_KBPS
+        return job.flight_bytes * 8 * 1_000 // rtt_us
 
     def _job_options(self, job: Job, now_ms: int, without: str) -> list[tuple[Path, int]]:
         """Return paths for a job with the kbps that each surely has."""
@@ -344,7 +354,10 @@ class Router:
         found = alternatives(costs, job.source, job.target, self.params.path_options)
         reason = "capacity by the deadline"
         paths = [Path(hops, path_cost(costs, hops) or 0, expert, reason) for hops in found]
-        return [(path, self._available(path.hops, without)) for path in paths]
+        return [
+            (path, min(self._available(path.hops, without), self._payable(job, path.hops)))
+            for path in paths
+        ]
 
     def job_delivered(self, job_id: str, size_bytes: int, now_ms: int) -> JobStatus | Refusal:
         """Count bytes of a job that arrived."""

@@ -90,7 +90,10 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`size_bytes` from source to target until `deadline_ms`; `budget_ucr` 0 means any price."""
+    """`size_bytes` from source to target until `deadline_ms`; `budget_ucr` 0 means any price.
+
+    `flight_bytes`: how much a relay carries before it wants to hear from the payer; 0 for no limit.
+    """
 
     job_id: str
     source: int
@@ -98,6 +101,7 @@ class Job:
     size_bytes: int
     deadline_ms: int
     budget_ucr: int = 0
+    flight_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,18 @@ def test_an_idle_mesh_keeps_the_promise_with_time_to_spare() -> None:
     assert record.ended_ms < promise.finish_ms
 
 
+@pytest.mark.parametrize("rate_kbps", [3_000, 100_000])
+def test_the_tightest_deadline_that_is_promised_is_kept(rate_kbps: int) -> None:
+    overlay = warm(JobOverlay(4, LINE, rate_kbps=rate_kbps))
+    data, deadline_ms = content(1_000_000), 2_000
+    while isinstance(overlay.submit(0, 3, data, deadline_ms), Refusal):
+        deadline_ms += 200
+    began_ns = overlay.now_ns
+    assert overlay.run_job().state == "done"
+    assert overlay.now_ns - began_ns <= deadline_ms * MS
+    assert overlay.nodes[1].counts["refused_unpaid"] == 0  # receipts kept pace, too
+
+
 def test_the_price_is_what_the_relays_of_the_path_advertise_and_what_they_get() -> None:
     overlay = warm(JobOverlay(4, LINE, price=Price(9_000, 0)))
     promise = overlay.submit(0, 3, FILE, 30_000)

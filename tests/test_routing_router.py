@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path as Path_
 
 import pytest
@@ -214,7 +215,7 @@ def test_a_job_is_promised_its_bytes_before_the_deadline():
 
 def test_capacity_is_airtime_of_the_relay_and_is_promised_once():
     router = fed(diamond())
-    fits = 9_500 * 90_000 // 8
+    fits = 9_500 * 88_650 // 8  # 100 s less set-up and reserve
     assert isinstance(router.admit(job("big", fits), 0, PRICES), JobPromise)
     # 1 and 4 have 0.475 of their time left: 4,750 kbps, as much as the other relay has.
     assert router.admit(job("b", fits), 0, PRICES).reason == "job-capacity"
@@ -324,6 +325,14 @@ def test_a_job_does_not_slow_down_for_its_own_load_but_leaves_others_half_of_the
     assert crowded < 2 * alone // 3
 
 
+def test_no_job_is_promised_faster_than_its_relays_can_be_paid():
+    router = fed(diamond())  # a round trip of 1 ms to the relay
+    slow = Job("slow", 1, 4, 10 * MIB, 100_000, flight_bytes=100)
+    assert router.admit(slow, 0, PRICES).reason == "job-capacity"
+    assert isinstance(router.admit(replace(slow, flight_bytes=200), 0, PRICES), JobPromise)
+    assert router.job_rate("slow", 0) <= 200 * 8
+
+
 def test_a_restored_job_keeps_its_promise_and_its_reservation():
     first = fed(diamond())
     promise = first.admit(job(), 0, PRICES)
@@ -331,7 +340,7 @@ def test_a_restored_job_keeps_its_promise_and_its_reservation():
     router.restore_job(job(), promise, 4 * MIB)
     assert router.job_status("a").delivered_bytes == 4 * MIB
     assert router.job_rate("a", 1_000) >= promise.rate_kbps
-    fits = 9_500 * 90_000 // 8
+    fits = 9_500 * 88_650 // 8  # 100 s less set-up and reserve
     assert router.admit(job("b", fits), 0, PRICES).reason == "job-capacity"
 
 
