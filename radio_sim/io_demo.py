@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chain.draws import digest
+from chain.draws import digest, u32
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_client import LedgerClient
 from chain.io_keys import load_or_create_seed, load_seed, save_seed
@@ -51,6 +51,7 @@ STEPS = 8
 MAX_SECONDS = 31 * 86_400
 READY_S = 90.0
 DEPOSIT_UCR = 50_000_000
+JOB_BYTES, JOB_DEADLINE = 256 * 1024, "3m"
 TRAINING_STEP_S, TRAINING_ROUNDS = 10, 60  # links gossip about this often
 TRAINING_ROWS, TRAINING_S = 60_000, (900, 3600)  # seconds on two cores, not minutes
 CLAIM_S = 3.0
@@ -144,6 +145,7 @@ class Demo:
             self._start_demand()
         self._wait_for_picture()
         self._bar.close("first picture")
+        self._start_job()
 
     def _advance(self, note: str) -> None:
         self._step += 1
@@ -281,6 +283,22 @@ class Demo:
             return []
         return ["--rate", str(BUSY_RATE if asked.rate is None else asked.rate)]
 
+    def _start_job(self) -> None:
+        """Have the first consumer send a file to the last: a bandwidth job with a deadline."""
+        if len(self._gateways) < 2:
+            return
+        file = self._folder / "job.bin"
+        file.write_bytes(b"".join(digest("demo-job", u32(i)) for i in range(JOB_BYTES // 32)))
+        target = str(self._cast.consumers[-1])
+        self._job("submit", str(file), "--to", target, "--deadline", JOB_DEADLINE)
+
+    def _job(self, verb: str, *arguments: str) -> Any:
+        """Ask the first gateway about jobs; None where it refuses."""
+        url, key = self._gateways[0]
+        command = ["job", verb, *arguments, "--gateway", url, "--key-file", str(key), "--json"]
+        done = subprocess.run([*WAVECOMB, *command], capture_output=True, check=False)
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
     def _wait_for_picture(self) -> None:
         """Wait until a cell is shown that was measured over the air."""
         self._family.wait_for("measured cells", lambda: self._measured_cells() > 0, READY_S)
@@ -316,12 +334,18 @@ class Demo:
         self._family.stop(["demand"])
         time.sleep(CLAIM_S)
         stats = self._map("/stats") or {}
+        jobs = (self._job("status") if self._gateways else None) or {"jobs": []}
         self._family.stop([name for name in self._family.children if name.startswith("gateway")])
         self._family.stop(["world"])
         time.sleep(1.0)
         ledger = LedgerClient(self._ledger_url).stats()
         self._family.stop(["map", "ledger"])
-        return self._summary(stats, ledger, self._audit())
+        figures = self._summary(stats, ledger, self._audit())
+        figures["jobs"] = [
+            {name: job[name] for name in ("state", "delivered_bytes", "size_bytes", "spent_ucr")}
+            for job in jobs["jobs"]
+        ]
+        return figures
 
     def stop(self) -> None:
         """End whatever still runs."""
