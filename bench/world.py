@@ -12,18 +12,12 @@ import json
 import sys
 import time
 
-import psutil
-
 from chain.io_terminal import Progress
 from radio_sim.city import make_city
 from radio_sim.fleet import build_fleet
+from radio_sim.io_memory import resident_mib, without_collector
 
 RSS_SAMPLES = 6  # beside the one at the start: memory that only grows shows as a slope
-
-
-def resident_mib() -> int:
-    """Memory that the process holds now, in MiB."""
-    return int(psutil.Process().memory_info().rss) >> 20
 
 
 def main() -> int:
@@ -50,7 +44,8 @@ def main() -> int:
         if done * RSS_SAMPLES >= len(rss_mib) * seconds:
             rss_mib.append(resident_mib())
 
-    fleet.run(seconds, note)
+    with without_collector():
+        fleet.run(seconds, note)
     progress.close()
     took, cpu_took = time.perf_counter() - built, time.process_time() - cpu
     summary, medium = fleet.summary(), fleet.world.medium

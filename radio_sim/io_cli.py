@@ -16,6 +16,7 @@ from radio_sim.assemble import backhaul_of, links_of
 from radio_sim.importers.convert import Box, ImportReport, convert
 from radio_sim.importers.io_files import FORMATS, read_network
 from radio_sim.importers.meshnet_lab import AXES
+from radio_sim.io_memory import without_collector
 from radio_sim.io_scenario import load_scenario
 from radio_sim.scenario import Scenario, format_scenario, parse_scenario
 from radio_sim.telemetry import COLUMNS, GATEWAY_EVERY, Telemetry
@@ -124,7 +125,8 @@ def _run(options: argparse.Namespace) -> int:
     )
     started = time.perf_counter()
     progress = Progress(scenario.name[:24], round(seconds), quiet=options.json)
-    fleet.run(seconds, progress.update)
+    with without_collector():
+        fleet.run(seconds, progress.update)
     progress.close()
     result = {"scenario": scenario.name, "seed": options.seed, "preset": options.preset}
     result |= dataclasses.asdict(fleet.summary())

@@ -164,6 +164,11 @@ class Medium:
     def finish(self, sent: Transmission) -> list[Delivery]:
         """Take a frame off the air and say who got it, in ascending order of receivers."""
         self._active.remove(sent)
+        deliveries = self._deliveries(sent)
+        sent.overlaps.clear()  # frames that hold each other would be a cycle
+        return deliveries
+
+    def _deliveries(self, sent: Transmission) -> list[Delivery]:
         low, high = self._starts[sent.sender], self._starts[sent.sender + 1]
         if low == high or (self._any_down and self._down[sent.sender]):
             return []
@@ -175,7 +180,6 @@ class Medium:
         success = table[self._rungs_at(step_db)[low:high]]
         if sent.overlaps:
             success = self._interfered(sent, receivers, signal, success)
-            sent.overlaps.clear()  # two frames that hold each other are work for the collector
         if self._any_down:
             success = np.where(self._down[receivers], 0.0, success)
         if not self._one_channel or sent.frequency_mhz != self.links.frequency_mhz[0]:

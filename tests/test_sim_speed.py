@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from node_helpers import MS, START_MS, make_node, mix_of, received
@@ -13,6 +15,7 @@ from hotspot.directory import Directory
 from hotspot.secrets import STRIDE, SecretChain
 from radio_sim.city import make_city
 from radio_sim.fleet import build_fleet
+from radio_sim.io_memory import without_collector
 
 EPOCHS = 4
 PARAMS = PRESETS["testbed"]
@@ -85,6 +88,19 @@ def test_nothing_is_due_before_the_deadline_and_something_is_at_it(
         mixes += [(now_ns + mix_after_ms * MS, epoch) for epoch in asked]
     assert node.counts["messages"] == EPOCHS - PARAMS.bind_epochs
     assert node.counts["heard"] == len({air[n % len(air)] for n in heard})
+
+
+def test_a_run_leaves_no_cycles_to_collect() -> None:
+    """So a virtual run may do without the collector, and its memory stays bounded all the same."""
+    fleet = build_fleet(make_city(60, 2), 2, "testbed")
+    fleet.run(3 * 60)
+    gc.collect()
+    with without_collector():
+        fleet.run(2 * 60)
+        assert not gc.isenabled()
+        assert gc.collect() == 0
+    assert gc.isenabled()
+    assert fleet.world.medium.counts["collided"]
 
 
 def test_an_honest_city_is_believed() -> None:
