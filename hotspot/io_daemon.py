@@ -7,11 +7,9 @@ every five seconds.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import selectors
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -30,6 +28,7 @@ from hotspot.io_network import learn_network
 from hotspot.io_queue import DurableQueue
 from hotspot.io_radio import Radio, open_radio
 from hotspot.io_uplink import DirectoryKnown, LedgerAway, LedgerBack, MixKnown, Submitted, Uplink
+from hotspot.io_wake import Waker
 from hotspot.node import HotspotNode, Identity
 from hotspot.secrets import SecretChain
 
@@ -71,15 +70,13 @@ class Daemon:
         self._network = learn_network(self._client, self._queue)
         self._radio: Radio = open_radio(config.radio.kind, config.radio.interface)
         self._selector = selectors.DefaultSelector()
-        self._wake_r, self._wake_w = os.pipe()
-        os.set_blocking(self._wake_r, False)
+        self._waker = Waker()
         self._directory = Directory()
-        self._uplink = Uplink(LedgerClient(config.ledger.url), self._wake)
+        self._uplink = Uplink(LedgerClient(config.ledger.url), self._waker.ring)
         self._registration_id: bytes | None = None
         self._faults: dict[str, str] = {}
         self._last_frame_ns: int | None = None
         self._started_ns = time.time_ns()
-        self._stopping = False
         self._node = self._make_node()
 
     def _make_node(self) -> HotspotNode:
@@ -109,15 +106,14 @@ class Daemon:
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; then store, close and return."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+        self._waker.stop_on_signals()
         self._selector.register(self._radio, selectors.EVENT_READ, "radio")
-        self._selector.register(self._wake_r, selectors.EVENT_READ, "wake")
+        self._selector.register(self._waker, selectors.EVENT_READ, "wake")
         self._uplink.submit(record.wire for record in self._queue.undelivered())
         self._uplink.start()
         self._log("info", f"hotspot {self._node.key.hex()[:16]} on {self._radio.description}")
         status_at = 0.0
-        while not self._stopping:
+        while not self._waker.stopping:
             for key, _ in self._selector.select(self._wait_s()):
                 self._read(str(key.data))
             self._node.handle_deadline(time.time_ns())
@@ -135,8 +131,7 @@ class Daemon:
 
     def _read(self, source: str) -> None:
         if source == "wake":
-            with contextlib.suppress(BlockingIOError):
-                os.read(self._wake_r, 4096)
+            self._waker.answer()
             self._take_events()
             return
         now_ns = time.time_ns()
@@ -231,14 +226,6 @@ class Daemon:
         if level != "debug":
             sys.stderr.write(f"{level}: {text}\n")
             sys.stderr.flush()
-
-    def _wake(self) -> None:
-        with contextlib.suppress(OSError):
-            os.write(self._wake_w, b"w")
-
-    def _stop(self, number: int, frame: object) -> None:
-        del number, frame
-        self._stopping = True
 
     def _close(self) -> None:
         self._uplink.stop()

@@ -284,13 +284,6 @@ def _cancel(task: asyncio.Future[None]) -> None:
     task.cancel()
 
 
-async def open_front(gateway: Gateway) -> Front:
-    """Listen for a started gateway."""
-    front = Front(gateway)
-    await front.open()
-    return front
-
-
 def check_content(path: str, body: dict[str, Any]) -> None:
     """ApiError, or UserError, that names what a request can't be made of."""
     messages = body.get("messages")

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import select
-import signal
 import socket
 import sys
 import time
@@ -34,6 +32,7 @@ from hotspot.io_link import pack, pack_report, unpack
 from hotspot.io_network import learn_network
 from hotspot.io_queue import DurableQueue
 from hotspot.io_uplink import DirectoryKnown, MixKnown, SessionKnown, Submitted, Uplink
+from hotspot.io_wake import Waker
 from hotspot.linkstate import LinkReport, Memo
 from hotspot.node import beacon_verifier
 from hotspot.payee import Price
@@ -80,11 +79,8 @@ class WorldProcess:
         self._batch: list[tuple[int, Action]] = []
         self._senders: dict[bytes, int] = {}
         self._lag_ms = 0
-        self._stopping = False
-        wake_r, self._wake_w = os.pipe()
-        self._wake_r = wake_r
-        os.set_blocking(wake_r, False)
-        self._uplink = Uplink(LedgerClient(ledger_url), self._wake)
+        self._waker = Waker()
+        self._uplink = Uplink(LedgerClient(ledger_url), self._waker.ring)
         self._agents = self._make_agents()
         self._world = self._make_world()
 
@@ -206,12 +202,11 @@ class WorldProcess:
 
     def run(self) -> None:
         """Pace the world until told to stop."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+        self._waker.stop_on_signals()
         self._uplink.submit(record.wire for record in self._queue.undelivered())
         self._uplink.start()
         report_at = 0.0
-        while not self._stopping:
+        while not self._waker.stopping:
             now_ns = time.time_ns()
             self._lag_ms = max(0, now_ns - (self._world.next_event_ns() or now_ns)) // MS
             self._world.run_until(now_ns)
@@ -227,13 +222,12 @@ class WorldProcess:
         due = self._world.next_event_ns()
         wait_s = LONGEST_WAIT_S if due is None else (due - time.time_ns()) / 1e9
         wait_s = min(LONGEST_WAIT_S, max(0.0, wait_s))
-        air = self._air.fileno()
-        ready, _, _ = select.select([air, self._wake_r], [], [], wait_s)
+        air, bell = self._air.fileno(), self._waker.fileno()
+        ready, _, _ = select.select([air, bell], [], [], wait_s)
         if air in ready:
             self._take_datagrams()
-        if self._wake_r in ready:
-            with contextlib.suppress(BlockingIOError):
-                os.read(self._wake_r, 4096)
+        if bell in ready:
+            self._waker.answer()
             self._take_events()
 
     def _take_datagrams(self) -> None:
@@ -366,14 +360,6 @@ class WorldProcess:
                 "queue": {"new": counts.new, "refused": counts.refused, "dropped": counts.dropped},
             },
         )
-
-    def _wake(self) -> None:
-        with contextlib.suppress(OSError):
-            os.write(self._wake_w, b"w")
-
-    def _stop(self, number: int, frame: object) -> None:
-        del number, frame
-        self._stopping = True
 
     def _finish(self) -> None:
         """Submit every receipt that is still open, give the ledger a moment, and close."""
