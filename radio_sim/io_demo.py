@@ -515,7 +515,8 @@ def _end(number: int, frame: object) -> None:
 def main(argv: Sequence[str]) -> int:
     """Run the demo; leave no process behind, and no file unless --dir was given."""
     options = parse(argv)
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGTERM, signal.SIGINT):  # also where a shell started us deaf to SIGINT
+        signal.signal(number, _end)
     demo = None
     try:
         check_port("--port", options.port)
