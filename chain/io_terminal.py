@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from chain.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UserError
@@ -74,6 +75,13 @@ def run_command(command: Command, argv: Sequence[str]) -> int:
             f"wavecomb: {where}{error.strerror or error}; check the path, its mode and free space\n"
         )
         return EXIT_FAILED
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a file by one JSON document: a reader sees the old one or the new one, whole."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value))
+    temporary.replace(path)
 
 
 def print_json(value: Any) -> None:

@@ -249,7 +249,6 @@ class ConsumerSeal:
         self.opening = hello.pack() + sealed
         self.transcript = Transcript(cap.request_id)
         self._opener = Opener(keys.receive, cap.request_id)
-        self._parts = bytearray()
 
     def feed(self, data: bytes) -> list[Message]:
         """Messages that are complete now; a Refusal among them is the last."""

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from chain.io_client import LedgerClient
 from chain.io_keys import load_or_create_seed
+from chain.io_terminal import write_json
 from chain.keys import public_key
 from chain.records import Registration
 from chain.wire import seal
@@ -83,8 +84,8 @@ class Daemon:
         kept = self._queue.note("chain")
         if kept is None:
             params = self._network.params
-            epoch = (time.time_ns() // 1_000_000 - self._network.start_ms) // params.epoch_ms
-            kept = json.dumps([max(1, epoch + 1), self._config.hotspot.chain_length]).encode()
+            epoch = params.epoch_at(self._network.start_ms, time.time_ns() // 1_000_000)
+            kept = json.dumps([epoch + 1, self._config.hotspot.chain_length]).encode()
             self._queue.set_note("chain", kept)
         first_epoch, length = json.loads(kept)
         identity = Identity(
@@ -101,8 +102,7 @@ class Daemon:
             identity, SecretChain(self._seed, first_epoch, length), self._directory, memory=memory
         )
 
-    # --- the loop
-    # ----------------------------------------------------------------------------------
+    # --- the loop -----------------------------------------------------------------------------
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; then store, close and return."""
@@ -190,8 +190,7 @@ class Daemon:
             elif isinstance(action, Log):
                 self._log(action.level, action.text)
 
-    # --- the owner's side
-    # --------------------------------------------------------------------------
+    # --- the owner's side ---------------------------------------------------------------------
 
     def _write_status(self) -> None:
         now_ns = time.time_ns()
@@ -215,10 +214,8 @@ class Daemon:
             "faults": self._faults,
             "heard": heard,
         }
-        temporary = self._status_path.with_suffix(".tmp")
         try:
-            temporary.write_text(json.dumps(status))
-            temporary.replace(self._status_path)
+            write_json(self._status_path, status)
         except OSError as error:
             self._log("warning", f"status_file: {error}")
 

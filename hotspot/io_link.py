@@ -89,10 +89,6 @@ class UdpLink(asyncio.DatagramProtocol):
         host, port = transport.get_extra_info("sockname")[:2]
         return str(host), int(port)
 
-    def set_peer(self, peer: int, address: Address) -> None:
-        """Say where a neighbour listens."""
-        self._peers[peer] = address
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport (called by asyncio)."""
         self._transport = cast(asyncio.DatagramTransport, transport)  # uvloop's is no subclass

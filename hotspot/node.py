@@ -34,7 +34,14 @@ from chain.records import EpochMessage, Refusal
 from chain.wire import pack_reception_fields, seal
 from hotspot.actions import Action, FetchMix, KeepReceptions, Log, SendFrame, SubmitRecord
 from hotspot.directory import Directory
-from hotspot.frame import SIGNED_BYTES, Beacon, build_frame, pack_beacon, parse_frame
+from hotspot.frame import (
+    FLAG_CLOCK_SYNCHRONISED,
+    SIGNED_BYTES,
+    Beacon,
+    build_frame,
+    pack_beacon,
+    parse_frame,
+)
 from hotspot.secrets import SecretChain
 
 MS = 1_000_000
@@ -130,8 +137,7 @@ class HotspotNode:
         self._epoch_ns = range(0)  # the times that belong to `epoch`
         self._due_ns: int | None = None  # what next_deadline says, kept by _set_due
 
-    # --- what the world tells it
-    # -------------------------------------------------------------------
+    # --- what the world tells it --------------------------------------------------------------
 
     def receive_registration(self, index: int, bound_epoch: int, now_ns: int) -> None:
         """The ledger knows this hotspot as `index`; its secrets bind from `bound_epoch` on."""
@@ -173,8 +179,7 @@ class HotspotNode:
         self._seen.add(beacon)
         self._note(index, sequence, heard.rssi_dbm, heard.frequency_mhz, tag, now_ns)
 
-    # --- time
-    # --------------------------------------------------------------------------------------
+    # --- time ---------------------------------------------------------------------------------
 
     def next_deadline(self) -> int | None:
         """Soonest time in ns at which something is due; None before registration."""
@@ -202,8 +207,7 @@ class HotspotNode:
         actions, self._actions = self._actions, []
         return actions
 
-    # --- views
-    # -------------------------------------------------------------------------------------
+    # --- views --------------------------------------------------------------------------------
 
     @property
     def index(self) -> int:
@@ -214,8 +218,7 @@ class HotspotNode:
         """How many receptions of an epoch are held."""
         return len(self._memory.receptions.get(epoch, ()))
 
-    # --- inside
-    # ------------------------------------------------------------------------------------
+    # --- inside -------------------------------------------------------------------------------
 
     def _epoch_of(self, now_ns: int) -> int:
         return self.identity.params.epoch_at(self.identity.start_ms, now_ns // MS)
@@ -340,7 +343,7 @@ class HotspotNode:
             answer=answer(secret, epoch, sequence),
             cell=identity.cell,
             frequency_mhz=identity.frequency_mhz,
-            flags=1,
+            flags=FLAG_CLOCK_SYNCHRONISED,
             time_ns=now_ns,
             signature=bytes(64),
         )

@@ -150,11 +150,6 @@ class Sender:
         return self._last_acked and self._base == self._next and not self._buffer
 
     @property
-    def is_idle(self) -> bool:
-        """True when nothing waits for an acknowledgement or to be sent."""
-        return not self._flying and not self._lost and self._next == self._base + len(self._buffer)
-
-    @property
     def backlog(self) -> int:
         """Bytes written and not yet acknowledged."""
         return len(self._buffer)

@@ -146,8 +146,7 @@ class Fleet:
         self.refused.update(r.reason for r in results if not r.accepted)
         return [r.index for r in results]
 
-    # --- running
-    # -----------------------------------------------------------------------------------
+    # --- running ------------------------------------------------------------------------------
 
     def run(self, seconds: float, progress: Progress | None = None) -> None:
         """Advance by simulated seconds."""

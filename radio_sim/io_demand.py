@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import signal
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from pathlib import Path
 import aiohttp
 
 from chain.errors import EXIT_OK, UserError
-from chain.io_terminal import Parser
+from chain.io_terminal import Parser, write_json
 from radio_sim.draws import draw_u64
 from radio_sim.io_scenario import load_scenario
 from radio_sim.io_traces import FORMATS, TraceOptions, chosen_arrivals
@@ -112,9 +111,7 @@ class Demand:
             "latency_p50_ms": ordered[len(ordered) // 2] if ordered else None,
             "last_error": self._last_error,
         }
-        temporary = self._status.with_suffix(".tmp")
-        temporary.write_text(json.dumps(status))
-        temporary.replace(self._status)
+        write_json(self._status, status)
 
 
 def _parser() -> Parser:

@@ -26,7 +26,6 @@ from chain.errors import EXIT_FAILED, UserError
 
 PREFIX = "wvc-"
 MTU_BYTES = 2304
-FRAME_MIN_BYTES = 14  # the kernel refuses shorter ones, as if they were Ethernet
 _FRAME_MAX_BYTES = 4096
 _NETNS_FOLDER = Path("/run/netns")
 _TUN = "/dev/net/tun"

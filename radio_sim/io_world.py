@@ -11,7 +11,6 @@ from the queue.
 from __future__ import annotations
 
 import contextlib
-import json
 import select
 import socket
 import sys
@@ -23,7 +22,7 @@ from pathlib import Path
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_client import LedgerClient
 from chain.io_keys import load_or_create_seed
-from chain.io_terminal import Parser
+from chain.io_terminal import Parser, write_json
 from chain.keys import public_key
 from chain.wire import seal
 from hotspot.actions import Action, FetchMix, FetchSession, Log
@@ -159,7 +158,7 @@ class WorldProcess:
             {"name": s.name, "index": i, "peers": self._peers(i)}
             for i, s in enumerate(self._scenario.hotspots)
         ]
-        _write_json(self._folder / "hotspots.json", rows)
+        write_json(self._folder / "hotspots.json", rows)
 
     def _registration(self, number: int) -> bytes:
         spec, agent = self._scenario.hotspots[number], self._agents[number]
@@ -347,7 +346,7 @@ class WorldProcess:
             if agent.relay is not None:
                 relays.update(agent.relay.counts)
         counts = self._queue.counts()
-        _write_json(
+        write_json(
             self._folder / "world.json",
             {
                 "at_ms": time.time_ns() // MS,
@@ -372,12 +371,6 @@ class WorldProcess:
         self._take_events()
         self._write_status()
         self._queue.close()
-
-
-def _write_json(path: Path, value: object) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value))
-    temporary.replace(path)
 
 
 def _parser() -> Parser:

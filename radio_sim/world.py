@@ -122,12 +122,6 @@ class World:
         """Call back with the time at `time_ns`, in order with everything else."""
         self._push(time_ns, Kind.CALL, -1, callback)
 
-    def inject_frame(
-        self, sender: int, frame: bytes, power_step_db: int, frequency_mhz: int, now_ns: int
-    ) -> None:
-        """Send a frame from a hotspot, as if its agent had asked for it."""
-        self._send_frame(sender, SendFrame(frame, power_step_db, frequency_mhz), now_ns)
-
     def inject_datagram(self, source: int, target: int, data: bytes, now_ns: int) -> None:
         """Send a datagram from a hotspot to its neighbour."""
         self._send_datagram(source, SendDatagram(target, data), now_ns)

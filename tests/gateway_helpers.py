@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from relay_helpers import spot_of
+
 from chain.draws import digest, u32
 from chain.io_client import LedgerClient
 from chain.io_keys import load_seed
 from chain.keys import public_key
 from chain.params import PRESETS
-from chain.records import Deposit, Registration
+from chain.records import Deposit
 from chain.wire import seal
 from hotspot.actions import FetchSession, KeepReceipt, SendDatagram, SubmitRecord
 from hotspot.directory import Directory
@@ -30,7 +32,6 @@ from hotspot.payee import Price
 from hotspot.relay import RelayNode, RelayOptions
 
 ROOT = Path(__file__).resolve().parent.parent
-CELL = 0x88283082B9FFFFF
 FUNDS_UCR = 5_000_000_000
 
 
@@ -112,21 +113,7 @@ class Town:
         operator = load_seed(self.folder / "ledger" / "operator.key")
         for index in range(count):
             owner = public_key(owner_of(index))
-            spot = Registration(
-                key=public_key(seed_of(index)),
-                owner=owner,
-                cell=CELL,
-                latitude_udeg=37_775_000,
-                longitude_udeg=-122_419_000,
-                height_m=6,
-                gain_cdb=200,
-                eirp_cdbm=2_000,
-                frequency_mhz=2_437,
-                flags=0,
-                first_epoch=1,
-                chain_length=64,
-                anchor=bytes(32),
-            )
+            spot = spot_of(public_key(seed_of(index)), owner)
             deposit = Deposit(owner, FUNDS_UCR, f"d{index}".encode(), (0,))
             wires = [
                 seal(spot, self.network_id, [seed_of(index), owner_of(index)]).wire,

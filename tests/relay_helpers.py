@@ -46,6 +46,25 @@ def seed_of(index: int) -> bytes:
     return digest("test-hotspot", u32(index))
 
 
+def spot_of(key: bytes, owner: bytes) -> Registration:
+    """A registration of a hotspot that only relays: nothing here looks at its place or secrets."""
+    return Registration(
+        key=key,
+        owner=owner,
+        cell=CELL,
+        latitude_udeg=37_775_000,
+        longitude_udeg=-122_419_000,
+        height_m=6,
+        gain_cdb=200,
+        eirp_cdbm=2_000,
+        frequency_mhz=2_437,
+        flags=0,
+        first_epoch=1,
+        chain_length=64,
+        anchor=bytes(32),
+    )
+
+
 def owner_of(index: int) -> bytes:
     return digest("test-owner", u32(index))
 
@@ -58,21 +77,7 @@ def new_ledger(hotspots: int) -> Ledger:
     wires = []
     for index in range(hotspots):
         owner = public_key(owner_of(index))
-        spot = Registration(
-            key=public_key(seed_of(index)),
-            owner=owner,
-            cell=CELL,
-            latitude_udeg=37_775_000,
-            longitude_udeg=-122_419_000,
-            height_m=6,
-            gain_cdb=200,
-            eirp_cdbm=2_000,
-            frequency_mhz=2_437,
-            flags=0,
-            first_epoch=1,
-            chain_length=64,
-            anchor=bytes(32),
-        )
+        spot = spot_of(public_key(seed_of(index)), owner)
         wires.append(seal(spot, ledger.network_id, [seed_of(index), owner_of(index)]).wire)
         deposit = Deposit(owner, FUNDS_UCR, f"d{index}".encode(), (0,))
         wires.append(seal(deposit, ledger.network_id, [OPERATOR]).wire)

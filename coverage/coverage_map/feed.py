@@ -90,7 +90,6 @@ class Feed:
         self.links = LinkTable()
         self.sessions: dict[int, _Session] = {}
         self.totals = Totals()
-        self.settled_to = -1
         self.changed_sites = False
         self.next_sequence = 0
         self._secrets: dict[int, tuple[int, bytes]] = {}

@@ -26,7 +26,6 @@ from coverage_map.snapshot import Snapshot
 POLL_S = 0.25
 RETRY_S = 1.0
 BUILD_EVERY_S = 1.0
-REPLAY_BATCH = 2_000
 SNAPSHOTS_KEPT = 16
 
 Publish = Callable[[str, Any], None]

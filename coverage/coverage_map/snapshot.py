@@ -103,10 +103,6 @@ class Snapshot:
     calibration: float
     levels: dict[int, Level]
 
-    def nearest_level(self, resolution: int) -> Level:
-        """The level asked for, or the closest one that exists."""
-        return self.levels[min(self.levels, key=lambda r: (abs(r - resolution), r))]
-
 
 def identity_of(levels: dict[int, Level]) -> str:
     """First 16 hexadecimal digits of a SHA-256 over every column."""
