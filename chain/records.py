@@ -108,7 +108,217 @@ class SessionClaim:
     receipts: tuple[Receipt, ...]
 
 
-Record = Genesis | Registration | Deposit | EpochMessage | SessionOpen | SessionClaim
+@dataclass(frozen=True, slots=True)
+class Appointment:
+    """A key that operators give a role, with an expiry."""
+
+    TYPE: ClassVar[int] = 7
+    NAME: ClassVar[str] = "appointment"
+    role: int
+    key: bytes
+    name: str
+    weight: int
+    from_epoch: int
+    until_epoch: int
+    operators: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Credits from one account to another."""
+
+    TYPE: ClassVar[int] = 8
+    NAME: ClassVar[str] = "transfer"
+    account: bytes
+    to: bytes
+    amount_ucr: int
+    nonce: int
+    memo: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """Credits leaving the network."""
+
+    TYPE: ClassVar[int] = 9
+    NAME: ClassVar[str] = "withdrawal"
+    account: bytes
+    amount_ucr: int
+    nonce: int
+    destination: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Bond:
+    """More locked on a hotspot."""
+
+    TYPE: ClassVar[int] = 10
+    NAME: ClassVar[str] = "bond"
+    hotspot: int
+    amount_ucr: int
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """The end of a hotspot; its bond returns after the time for appeals."""
+
+    TYPE: ClassVar[int] = 11
+    NAME: ClassVar[str] = "retirement"
+    hotspot: int
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bounty:
+    """What a sponsor pays for coverage of cells, per cell."""
+
+    TYPE: ClassVar[int] = 12
+    NAME: ClassVar[str] = "bounty"
+    sponsor: bytes
+    cells: tuple[int, ...]
+    amount_ucr: int
+    per_settlement_ucr: int
+    until_epoch: int
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class MapperCommit:
+    """What somebody who moves binds itself to before an epoch's secrets are out."""
+
+    TYPE: ClassVar[int] = 13
+    NAME: ClassVar[str] = "mapper-commit"
+    key: bytes
+    epoch: int
+    commit: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MapperReport:
+    """What somebody who moves heard in a cell, under a one-time key."""
+
+    TYPE: ClassVar[int] = 14
+    NAME: ClassVar[str] = "mapper-report"
+    key: bytes
+    epoch: int
+    cell: int
+    salt: bytes
+    report: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Receipts:
+    """A batch of packed receipts, one per session, ascending."""
+
+    TYPE: ClassVar[int] = 15
+    NAME: ClassVar[str] = "receipts"
+    entries: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RelayClaim:
+    """What all sessions of a relay added, under the root of a sum tree."""
+
+    TYPE: ClassVar[int] = 16
+    NAME: ClassVar[str] = "relay-claim"
+    relay: int
+    epoch: int
+    root: bytes
+    total_ucr: int
+    entries: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A leaf of a relay's claim: its place, its receipt, and the way to the root."""
+
+    position: int
+    receipt: Receipt
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LeafOpening:
+    """Leaves of a relay's claim that were drawn or disputed."""
+
+    TYPE: ClassVar[int] = 17
+    NAME: ClassVar[str] = "leaf-opening"
+    claim: int
+    openings: tuple[Opening, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A payer's demand to see a leaf."""
+
+    TYPE: ClassVar[int] = 18
+    NAME: ClassVar[str] = "dispute"
+    claim: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Proof of fraud that the rules check again."""
+
+    TYPE: ClassVar[int] = 19
+    NAME: ClassVar[str] = "finding"
+    kind: int
+    subject: int
+    epoch: int
+    evidence: tuple[bytes, ...]
+    reporter: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Cosignature:
+    """A cosigner's signature on the checkpoint of an epoch's close."""
+
+    TYPE: ClassVar[int] = 20
+    NAME: ClassVar[str] = "cosignature"
+    epoch: int
+    cosigner: bytes
+    timestamp: int
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorFault:
+    """What the consensus engine found out about a validator; only the engine adds it."""
+
+    TYPE: ClassVar[int] = 21
+    NAME: ClassVar[str] = "validator-fault"
+    kind: int
+    validator: bytes
+    height: int
+    time_ms: int
+    power: int
+
+
+Record = (
+    Genesis
+    | Registration
+    | Deposit
+    | EpochMessage
+    | SessionOpen
+    | SessionClaim
+    | Appointment
+    | Transfer
+    | Withdrawal
+    | Bond
+    | Retirement
+    | Bounty
+    | MapperCommit
+    | MapperReport
+    | Receipts
+    | RelayClaim
+    | LeafOpening
+    | Dispute
+    | Finding
+    | Cosignature
+    | ValidatorFault
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,17 +15,33 @@ from chain.keys import SIGNATURE_BYTES, sign
 from chain.records import (
     MAX_WIRE_BYTES,
     RECEPTION_BYTES,
+    Appointment,
+    Bond,
+    Bounty,
+    Cosignature,
     Deposit,
+    Dispute,
     EpochMessage,
+    Finding,
     Genesis,
+    LeafOpening,
+    MapperCommit,
+    MapperReport,
+    Opening,
     Receipt,
+    Receipts,
     Reception,
     Record,
     Refusal,
     Registration,
+    RelayClaim,
+    Retirement,
     SessionClaim,
     SessionOpen,
     Signed,
+    Transfer,
+    ValidatorFault,
+    Withdrawal,
 )
 
 VERSION = 1
@@ -80,14 +96,18 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A field that holds an H3 cell of a resolution that owners may choose."""
+    """A field that holds an H3 cell of resolution `coarsest` to `finest`."""
+
+    coarsest: int = COARSEST_CELL
+    finest: int = FINEST_CELL
 
     def problem(self, value: object) -> str:
         """What is wrong with the value, or nothing."""
         if not isinstance(value, int) or not is_cell(value):
             return "must be an H3 cell"
-        fits = COARSEST_CELL <= cell_resolution(value) <= FINEST_CELL
-        return "" if fits else f"must have resolution {COARSEST_CELL} to {FINEST_CELL}"
+        fits = self.coarsest <= cell_resolution(value) <= self.finest
+        wanted = f"{self.coarsest}" + (f" to {self.finest}" if self.finest > self.coarsest else "")
+        return "" if fits else f"must have resolution {wanted}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +139,30 @@ class ReceiptFields:
         return "is a receipt whose " + bad if (bad := _first_problem(RECEIPT, value)) else ""
 
 
-Field = Integer | Octets | Text | Cell | Many | ReceiptFields
+@dataclass(frozen=True, slots=True)
+class OpeningFields:
+    """An item that holds the fields of a leaf's opening: position, receipt, path."""
+
+    def problem(self, value: object) -> str:
+        """What is wrong with the value, or nothing."""
+        bad = _first_problem(OPENING, value, OPENING_NAMES)
+        return "is an opening whose " + bad if bad else ""
+
+
+Field = Integer | Octets | Text | Cell | Many | ReceiptFields | OpeningFields
 
 U8, U16, U32, U64 = (Integer(0, (1 << bits) - 1) for bits in (8, 16, 32, 64))
 I16 = Integer(-(1 << 15), (1 << 15) - 1)
 HASH = Octets(32, 32)
 SIGNATURE = Octets(SIGNATURE_BYTES, SIGNATURE_BYTES)
 
+AMOUNT = Integer(1, (1 << 64) - 1)
+# Of a claim's tree at most 2^24 leaves: more than any wire holds entries.
+OPENING_PATH = Octets(0, 24 * 40, 40)
+PACKED = Octets(1, MAX_WIRE_BYTES)
+
 RECEIPT: tuple[Field, ...] = (U32, U32, U64, U64, U32, HASH, SIGNATURE, SIGNATURE)
+OPENING: tuple[Field, ...] = (U32, ReceiptFields(), OPENING_PATH)
 LAYOUT: dict[int, tuple[type[Any], tuple[Field, ...]]] = {
     Genesis.TYPE: (
         Genesis,
@@ -147,9 +183,37 @@ LAYOUT: dict[int, tuple[type[Any], tuple[Field, ...]]] = {
     ),
     SessionOpen.TYPE: (SessionOpen, (U32, U32, U32, U64, U64, U64, U32)),
     SessionClaim.TYPE: (SessionClaim, (Many(ReceiptFields(), 1, 256),)),
+    Appointment.TYPE: (
+        Appointment,
+        (Integer(1, 6), HASH, Text(64), U32, U32, U32, Many(U8, 1, 64, ascending=True)),
+    ),
+    Transfer.TYPE: (Transfer, (HASH, HASH, AMOUNT, U32, Text(64))),
+    Withdrawal.TYPE: (Withdrawal, (HASH, AMOUNT, U32, Octets(0, 64))),
+    Bond.TYPE: (Bond, (U32, AMOUNT, U32)),
+    Retirement.TYPE: (Retirement, (U32, U32)),
+    Bounty.TYPE: (
+        Bounty,
+        (HASH, Many(Cell(8, 8), 1, 256, ascending=True), AMOUNT, AMOUNT, U32, U32),
+    ),
+    MapperCommit.TYPE: (MapperCommit, (HASH, U32, HASH)),
+    MapperReport.TYPE: (
+        MapperReport,
+        (HASH, U32, Cell(9, 9), Octets(16, 16), Octets(14, 256 * RECEPTION_BYTES, RECEPTION_BYTES)),
+    ),
+    Receipts.TYPE: (Receipts, (PACKED,)),
+    RelayClaim.TYPE: (RelayClaim, (U32, U32, HASH, U64, PACKED)),
+    LeafOpening.TYPE: (LeafOpening, (U32, Many(OpeningFields(), 1, 64))),
+    Dispute.TYPE: (Dispute, (U32, U32)),
+    Finding.TYPE: (
+        Finding,
+        (Integer(1, 4), U32, U32, Many(Octets(1, MAX_WIRE_BYTES), 2, 2), HASH),
+    ),
+    Cosignature.TYPE: (Cosignature, (U32, HASH, U64, SIGNATURE)),
+    ValidatorFault.TYPE: (ValidatorFault, (Integer(1, 2), Octets(20, 20), U64, U64, U64)),
 }
 NAMES = {kind: tuple(f.name for f in fields(cls)) for kind, (cls, _) in LAYOUT.items()}
 RECEIPT_NAMES = tuple(field.name for field in fields(Receipt))
+OPENING_NAMES = tuple(field.name for field in fields(Opening))
 
 
 def _first_problem(
@@ -214,11 +278,15 @@ def iter_receptions(report: bytes) -> Iterable[tuple[int, int, int, int, int, by
 def body_of(record: Record) -> bytes:
     """CBOR of a record's fields in order."""
     if isinstance(record, SessionClaim):
-        receipts = [
-            (*receipt_fields(r), r.payer_signature, r.payee_signature) for r in record.receipts
-        ]
-        return cbor.encode([receipts])
+        return cbor.encode([[_all_receipt_fields(receipt) for receipt in record.receipts]])
+    if isinstance(record, LeafOpening):
+        openings = [(o.position, _all_receipt_fields(o.receipt), o.path) for o in record.openings]
+        return cbor.encode([record.claim, openings])
     return cbor.encode([getattr(record, name) for name in NAMES[record.TYPE]])
+
+
+def _all_receipt_fields(receipt: Receipt) -> tuple[cbor.Value, ...]:
+    return (*receipt_fields(receipt), receipt.payer_signature, receipt.payee_signature)
 
 
 def record_id_of(wire: bytes) -> bytes:
@@ -255,13 +323,15 @@ def decode(wire: bytes) -> Signed | Refusal:
     except cbor.CborError as error:
         return _bad(f"wire: no canonical CBOR ({error}); encode it as docs/records.md says")
     if kind not in LAYOUT or version != VERSION:
-        return _bad(f"type {kind} version {version}: unknown; known are types 1 to 6, version 1")
+        known = f"known are types 1 to {max(LAYOUT)}, version {VERSION}"
+        return _bad(f"type {kind} version {version}: unknown; {known}")
     cls, layout = LAYOUT[kind]
     if problem := _first_problem(layout, values, NAMES[kind]) or _beyond_fields(kind, values):
         return _bad(f"{cls.NAME} {problem}")
     return Signed(_build(kind, values), body, signatures, wire, record_id_of(wire))
 
 
+REPORT_FIELD = {kind: names.index("report") for kind, names in NAMES.items() if "report" in names}
 ENVELOPE: tuple[Field, ...] = (U8, U8, Octets(0, MAX_WIRE_BYTES), Many(SIGNATURE, 0, 64))
 ENVELOPE_NAMES = ("type", "version", "body", "signatures")
 
@@ -272,8 +342,8 @@ def _bad(detail: str) -> Refusal:
 
 def _beyond_fields(kind: int, values: Any) -> str:
     """What one field alone can't show."""
-    if kind == EpochMessage.TYPE:
-        report = values[3]
+    if kind in REPORT_FIELD:
+        report = values[REPORT_FIELD[kind]]
         entries = [report[i : i + RECEPTION_BYTES] for i in range(0, len(report), RECEPTION_BYTES)]
         return "" if entries == sorted(entries) else "report: must be sorted ascending"
     if kind == Genesis.TYPE and values[4] > len(values[3]):
@@ -284,5 +354,8 @@ def _beyond_fields(kind: int, values: Any) -> str:
 def _build(kind: int, values: Any) -> Record:
     if kind == SessionClaim.TYPE:
         return SessionClaim(tuple(Receipt(*receipt) for receipt in values[0]))
+    if kind == LeafOpening.TYPE:
+        openings = (Opening(at, Receipt(*receipt), path) for at, receipt, path in values[1])
+        return LeafOpening(values[0], tuple(openings))
     record: Record = LAYOUT[kind][0](*values)
     return record

@@ -139,6 +139,8 @@ def process_record(state: State, signed: Signed, verify: Verify, effects: Effect
             return process_deposit(state, signed, deposit, verify)
         case Genesis():
             return Refusal("duplicate", "genesis: this network has one; start another ledger")
+        case _:
+            return Refusal("unknown_type", f"type: no rule takes a {signed.record.NAME} here")
 
 
 def process_epoch_close(state: State, effects: Effects, pairs: PairCache) -> None:
