@@ -18,6 +18,7 @@ import numpy as np
 from aiohttp import web
 
 from chain.io_http import problem_middleware
+from chain.openapi import read
 from chain.records import Refusal
 from coverage_map import cells, openapi, queries
 from coverage_map.io_events import Hub, encode
@@ -27,7 +28,6 @@ from coverage_map.io_sync import Sync
 from coverage_map.io_web import add_page
 from coverage_map.links import Link
 from coverage_map.openapi import OPERATIONS, Operation
-from coverage_map.parameters import read
 from coverage_map.snapshot import Snapshot
 
 VERSION = "0.1.0"

@@ -1,25 +1,26 @@
-"""The OpenAPI 3.1 document, written from the same table that the server routes by."""
+"""The map's table of operations: the server routes by it, and OpenAPI documents it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from chain.openapi import JSON, PROBLEM, Parameter, Route, get_document
 from coverage_map import parameters as p
 
-GEOJSON, JSON, PROBLEM = "application/geo+json", "application/json", "application/problem+json"
+GEOJSON = "application/geo+json"
+__all__ = ["GEOJSON", "JSON", "OPERATIONS", "PROBLEM", "Operation", "document"]
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One GET of the API: path template, name of its handler, parameters, media type, meaning."""
+    """One GET of the API: path, name of its handler, meaning, query parameters, media type."""
 
     path: str
     handler: str
     summary: str
-    parameters: tuple[p.Parameter, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
     media: str = JSON
 
 
@@ -66,83 +67,37 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
 )
 
-_PATH_SCHEMA = {
-    "h3": ({"type": "string", "pattern": "^[0-9a-f]{15}$"}, "H3 cell in hexadecimal"),
-    "cell": ({"type": "string", "pattern": "^[0-9a-f]{15}$"}, "H3 cell in hexadecimal"),
-    "index": ({"type": "integer", "minimum": 0}, "dense index of the hotspot on the ledger"),
+_CELL = {"type": "string", "pattern": "^[0-9a-f]{15}$"}
+_PLACES = {
+    parameter.name: parameter
+    for parameter in (
+        Parameter("h3", str, None, _CELL, "H3 cell in hexadecimal"),
+        Parameter("cell", str, None, _CELL, "H3 cell in hexadecimal"),
+        Parameter(
+            *("index", str, None, {"type": "integer", "minimum": 0}),
+            "dense index of the hotspot on the ledger",
+        ),
+    )
 }
 
 
 def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
     """The whole document."""
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Wavecomb coverage map",
-            "version": version,
-            "license": {"name": "MIT", "identifier": "MIT"},
-            "description": "Measured and predicted coverage per H3 cell, with proof behind "
-            "every measurement.",
-        },
-        "paths": {operation.path: {"get": _get(operation)} for operation in operations},
-        "components": {"schemas": {"Problem": _PROBLEM}},
-    }
+    return get_document(
+        [_route(operation) for operation in operations],
+        title="Wavecomb coverage map",
+        version=version,
+        description="Measured and predicted coverage per H3 cell, with proof behind "
+        "every measurement.",
+    )
 
 
-_PROBLEM: dict[str, Any] = {
-    "type": "object",
-    "description": "RFC 9457",
-    "required": ["type", "title", "status"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-    },
-}
-
-
-def _get(operation: Operation) -> dict[str, Any]:
-    names = re.findall(r"{(\w+)}", operation.path)
-    problem = {
-        "description": "Why not, naming the parameter",
-        "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
-    answers: dict[str, Any] = {
-        "200": {
-            "description": operation.summary,
-            "content": {operation.media: {"schema": _schema(operation.media)}},
-        },
-        "400": problem,
-    }
-    if names:
-        answers["404"] = problem
-    return {
-        "operationId": operation.handler,
-        "summary": operation.summary,
-        "parameters": [_path_parameter(name) for name in names]
-        + [_query_parameter(parameter) for parameter in operation.parameters],
-        "responses": answers,
-    }
-
-
-def _schema(media: str) -> dict[str, Any]:
-    return {"type": "string"} if media.startswith("text/") else {"type": "object"}
-
-
-def _path_parameter(name: str) -> dict[str, Any]:
-    schema, text = _PATH_SCHEMA[name]
-    return {"name": name, "in": "path", "required": True, "schema": schema, "description": text}
-
-
-def _query_parameter(parameter: p.Parameter) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "name": parameter.name,
-        "in": "query",
-        "required": False,
-        "schema": dict(parameter.schema),
-        "description": parameter.text,
-    }
-    if parameter.schema.get("type") == "array":
-        document |= {"style": "form", "explode": False}
-    return document
+def _route(operation: Operation) -> Route:
+    bare = Route("GET", operation.path, operation.handler, operation.summary)
+    places = tuple(_PLACES[name] for name in bare.path_names)
+    return Route(
+        *("GET", operation.path, operation.handler, operation.summary),
+        (*places, *operation.parameters),
+        media=operation.media,
+        errors=(400,),
+    )

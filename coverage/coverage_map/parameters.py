@@ -1,29 +1,17 @@
-"""Query parameters as a table: one list checks requests and writes the OpenAPI document."""
+"""The map's query parameters; chain/openapi.py reads requests by them and documents them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-from chain.records import Refusal
+from chain.openapi import Parameter
 from coverage_map import cells
 from coverage_map.observations import FINEST_RESOLUTION
 from coverage_map.snapshot import DEFAULT_THRESHOLD_DBM
 
 Bbox = tuple[float, float, float, float]
 LIMIT_DEFAULT, LIMIT_MAX = 1_000, 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter: its parser (None for text it can't take), default, JSON Schema and meaning."""
-
-    name: str
-    parse: Callable[[str], Any]
-    default: Any
-    schema: Mapping[str, Any]
-    text: str
 
 
 def _number(low: float, high: float) -> Callable[[str], float | None]:
@@ -128,24 +116,3 @@ EVIDENCE = Parameter(
     _integer_schema(0, 50, 8),
     "most signed records to attach",
 )
-
-
-def read(
-    query: Sequence[tuple[str, str]], parameters: Sequence[Parameter]
-) -> dict[str, Any] | Refusal:
-    """Values of all parameters by name; unknown, repeated or malformed ones are refused by name."""
-    known = {parameter.name: parameter for parameter in parameters}
-    values = {parameter.name: parameter.default for parameter in parameters}
-    seen = set()
-    for name, text in query:
-        if name not in known:
-            names = ", ".join(sorted(known)) or "none"
-            return Refusal("unknown_parameter", f"{name}: unknown parameter; known here: {names}")
-        if name in seen:
-            return Refusal("repeated_parameter", f"{name}: given more than once; give it once")
-        seen.add(name)
-        value = known[name].parse(text)
-        if value is None:
-            return Refusal("bad_parameter", f"{name}: can't read {text!r}; {known[name].text}")
-        values[name] = value
-    return values
