@@ -25,22 +25,41 @@ def public_key(seed: bytes) -> bytes:
     return _keypair(seed)[0]
 
 
+@lru_cache(maxsize=64)
+def _tag_line(name: str) -> bytes:
+    return b"wavecomb:" + name.encode() + b":v1\n"
+
+
 def signed_message(name: str, network_id: bytes, body: bytes) -> bytes:
     """What is really signed: the domain tag's line, the network id, the body."""
-    return b"wavecomb:" + name.encode() + b":v1\n" + network_id + body
+    return _tag_line(name) + network_id + body
 
 
 def sign(seed: bytes, name: str, network_id: bytes, body: bytes) -> bytes:
     """The 64-byte signature of a body under a domain tag."""
-    return crypto_sign(signed_message(name, network_id, body), _keypair(seed)[1])[:SIGNATURE_BYTES]
+    return sign_message(seed, signed_message(name, network_id, body))
+
+
+def sign_message(seed: bytes, message: bytes) -> bytes:
+    """The 64-byte signature of exactly these bytes, for formats that have their own domain tag."""
+    return crypto_sign(message, _keypair(seed)[1])[:SIGNATURE_BYTES]
 
 
 def verify(key: bytes, name: str, network_id: bytes, body: bytes, signature: bytes) -> bool:
     """Whether the signature holds; False for wrong lengths too."""
+    return _opens(key, signature, b"".join((signature, _tag_line(name), network_id, body)))
+
+
+def verify_message(key: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether a signature holds for exactly these bytes; False for wrong lengths too."""
+    return _opens(key, signature, signature + message)
+
+
+def _opens(key: bytes, signature: bytes, signed: bytes) -> bool:
     if len(key) != KEY_BYTES or len(signature) != SIGNATURE_BYTES:
         return False
     try:
-        crypto_sign_open(signature + signed_message(name, network_id, body), key)
+        crypto_sign_open(signed, key)
     except BadSignatureError:
         return False
     return True
