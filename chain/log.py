@@ -6,6 +6,8 @@ the largest power of two below their size (RFC 6962, 2.1).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from hashlib import sha256
 
 HASH_BYTES = 32
@@ -59,25 +61,16 @@ def _split(size: int) -> int:
     return 1 << (size - 1).bit_length() - 1
 
 
-class MerkleLog:
-    """A log with every complete subtree kept, for proofs; 64 bytes per record."""
+class LogReader(ABC):
+    """Roots and proofs of a log whose complete subtrees can be read, wherever they are kept."""
 
-    def __init__(self) -> None:
-        self._levels: list[list[bytes]] = [[]]
-
+    @abstractmethod
     def __len__(self) -> int:
-        return len(self._levels[0])
+        """How many leaves there are."""
 
-    def append(self, leaf: bytes) -> None:
-        """Add a leaf hash."""
-        self._levels[0].append(leaf)
-        level = 0
-        while len(self._levels[level]) % 2 == 0:
-            left, right = self._levels[level][-2:]
-            level += 1
-            if level == len(self._levels):
-                self._levels.append([])
-            self._levels[level].append(node_hash(left, right))
+    @abstractmethod
+    def node(self, level: int, index: int) -> bytes:
+        """The root of leaves index * 2^level up to (index + 1) * 2^level, all of them there."""
 
     def root(self, size: int | None = None) -> bytes:
         """The root of the first `size` leaves; IndexError for more than there are."""
@@ -118,7 +111,7 @@ class MerkleLog:
         size = end - start
         level = size.bit_length() - 1
         if size == 1 << level and start % size == 0:
-            return self._levels[level][start >> level]
+            return self.node(level, start >> level)
         middle = start + _split(size)
         return node_hash(self._range_root(start, middle), self._range_root(middle, end))
 
@@ -129,6 +122,31 @@ class MerkleLog:
         if old <= middle:
             return [*self._subproof(old, start, middle, whole), self._range_root(middle, end)]
         return [*self._subproof(old, middle, end, False), self._range_root(start, middle)]
+
+
+class MerkleLog(LogReader):
+    """A log with every complete subtree kept in memory, for proofs; 64 bytes per record."""
+
+    def __init__(self) -> None:
+        self._levels: list[list[bytes]] = [[]]
+
+    def __len__(self) -> int:
+        return len(self._levels[0])
+
+    def append(self, leaf: bytes) -> None:
+        """Add a leaf hash."""
+        self._levels[0].append(leaf)
+        level = 0
+        while len(self._levels[level]) % 2 == 0:
+            left, right = self._levels[level][-2:]
+            level += 1
+            if level == len(self._levels):
+                self._levels.append([])
+            self._levels[level].append(node_hash(left, right))
+
+    def node(self, level: int, index: int) -> bytes:
+        """The root of a complete subtree."""
+        return self._levels[level][index]
 
 
 def verify_inclusion(index: int, size: int, leaf: bytes, proof: list[bytes], root: bytes) -> None:
@@ -162,12 +180,22 @@ def verify_consistency(
         if proof or old_root != new_root:
             raise ProofError("trees of one size must have one root and an empty proof")
         return
-    path = list(proof) if old & (old - 1) else [old_root, *proof]
-    if not path:
-        raise ProofError("the proof is empty")
-    computed = _climb(old - 1, new - 1, path)
-    if computed != (old_root, new_root):
+    if get_shown_roots(old, new, old_root, proof) != (old_root, new_root):
         raise ProofError("the proof does not lead to both roots")
+
+
+def get_shown_roots(
+    old: int, new: int, old_root: bytes, proof: Sequence[bytes]
+) -> tuple[bytes, bytes]:
+    """The roots of `old` and of `new` > `old` leaves that a consistency proof really leads to.
+
+    `old_root` is where the path begins if `old` is a power of two. A later root that is known, with
+    an older one that isn't the signed one, proves that a log signed two histories.
+    """
+    path = list(proof) if old & (old - 1) else [old_root, *proof]
+    if not path or any(len(node) != HASH_BYTES for node in path):
+        raise ProofError("the proof is empty or holds what is no hash")
+    return _climb(old - 1, new - 1, path)
 
 
 def _climb(at: int, last: int, path: list[bytes]) -> tuple[bytes, bytes]:
