@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
 import time
@@ -18,8 +17,6 @@ from chain.log import MerkleLog
 from chain.records import SubmitResult
 
 DATABASE = "ledger.db"
-GROUP_COMMIT_S = 0.05
-TICK_S = 0.05
 
 
 class DurableLedger:
@@ -89,66 +86,3 @@ def _lock(directory: Path) -> None:
 def now_ms() -> int:
     """Milliseconds since 1970 UTC."""
     return time.time_ns() // 1_000_000
-
-
-class Sequencer:
-    """Collects submissions for a moment and commits them together; ticks on its own clock."""
-
-    def __init__(self, durable: DurableLedger) -> None:
-        self.durable = durable
-        self.fault = ""
-        self._waiting: list[tuple[list[bytes], asyncio.Future[list[SubmitResult]]]] = []
-        self._arrived = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def start(self) -> None:
-        """Start committing and ticking; needs a running loop."""
-        self._tasks = [asyncio.create_task(self._commit()), asyncio.create_task(self._tick())]
-
-    async def stop(self) -> None:
-        """Stop; submissions that were not answered were not accepted for sure, and come again."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def submit(self, wires: list[bytes]) -> list[SubmitResult]:
-        """Answer records once they are on the disk; UserError (503) if the disk refuses."""
-        answer: asyncio.Future[list[SubmitResult]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((wires, answer))
-        self._arrived.set()
-        return await answer
-
-    async def _commit(self) -> None:
-        while True:
-            await self._arrived.wait()
-            await asyncio.sleep(GROUP_COMMIT_S)
-            self._arrived.clear()
-            batch, self._waiting = self._waiting, []
-            self._answer(batch)
-
-    def _answer(self, batch: list[tuple[list[bytes], asyncio.Future[list[SubmitResult]]]]) -> None:
-        wires = [raw for request, _ in batch for raw in request]
-        try:
-            results = iter(self.durable.submit(wires, now_ms()))
-            self.fault = ""
-        except UserError as error:
-            self.fault = str(error)
-            for _, answer in batch:
-                if not answer.done():
-                    answer.set_exception(
-                        UserError(error.field, error.problem, error.remedy, status=error.status)
-                    )
-            return
-        for request, answer in batch:
-            own = [next(results) for _ in request]
-            if not answer.done():
-                answer.set_result(own)
-
-    async def _tick(self) -> None:
-        while True:
-            try:
-                self.durable.tick(now_ms())
-                self.fault = ""
-            except UserError as error:
-                self.fault = str(error)
-            await asyncio.sleep(TICK_S)

@@ -19,6 +19,7 @@ from conftest import ROOT
 from doors_helpers import environment
 
 import wavecomb
+from chain.api import ROUTES
 from chain.rules.verdicts import REASONS
 from coverage_map.openapi import OPERATIONS
 from hotspot.gateway_config import GatewayConfig, parse_gateway_config
@@ -248,13 +249,22 @@ def test_the_scenario_modules_own_sample_is_accepted() -> None:
 
 
 def test_the_ledgers_page_lists_every_path_and_no_other() -> None:
-    source = (ROOT / "chain" / "io_service.py").read_text()
-    served = {
-        (verb.upper(), path) for verb, path in re.findall(r'web\.(get|post)\("([^"]+)"', source)
-    }
     text = (ROOT / "docs" / "ledger-api.md").read_text()
-    listed = set(re.findall(r"`(GET|POST) (/v1/[^?`]*)", text))
-    assert listed == served
+    listed = set(re.findall(r"^\| `(GET|POST) (/[^?` ]*)", text, re.MULTILINE))
+    assert listed == {(route.method, route.path) for route in ROUTES}
+
+
+def test_the_ledgers_page_lists_every_query_parameter() -> None:
+    text = (ROOT / "docs" / "ledger-api.md").read_text()
+    listed = {
+        (method, path): set(re.findall(r"(\w+)=", query))
+        for method, path, query in re.findall(
+            r"^\| `(GET|POST) (/[^?` ]*)\??([^`]*)`", text, re.MULTILINE
+        )
+    }
+    for route in ROUTES:
+        names = {p.name for p in route.parameters} - set(route.path_names)
+        assert listed[route.method, route.path] == names, route.path
 
 
 def test_the_ledgers_page_lists_every_verdict() -> None:

@@ -1,0 +1,115 @@
+"""The ledger's HTTP API as one table: the service routes by it, OpenAPI documents it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chain import api_schemas as schemas
+from chain.openapi import (
+    Parameter,
+    Route,
+    get_document,
+    get_hash,
+    get_integer,
+    get_text,
+)
+
+VERSION = "1"
+MAX_RECORDS_PER_REQUEST = 1_000
+MAX_PAGE = 1_000
+EXPOSITION = "text/plain; version=0.0.4"  # of Prometheus
+
+FROM = get_integer("from", "number of the first one", default=0)
+LIMIT = get_integer("limit", "most of them in one answer", 1, MAX_PAGE, default=100)
+EPOCH = get_integer("epoch", "number of an epoch")
+INDEX = get_integer("index", "dense index that the ledger gave")
+KEY = get_hash("key", "an account's key, 64 hexadecimal digits")
+RECORD_ID = get_hash("id", "a record's id, 64 hexadecimal digits")
+HOTSPOT_ID = Parameter(
+    *("id", lambda said: said, None, {"type": "string", "pattern": "^([0-9]+|[0-9a-fA-F]{64})$"}),
+    text="a hotspot's index or key",
+    required=True,
+)
+WHY_ID = get_text("id", "HOTSPOT:EPOCH:SEQUENCE, hotspot index or key, record id, or account key")
+OLD = get_integer("old", "size of the older tree, from 1")
+NEW = Parameter(
+    *("new", OLD.parse, None, {"type": "integer", "minimum": 1}, "size of the newer; the whole log")
+)
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        *("POST", "/v1/records", "post_records", "Submit records; answered when they are durable"),
+        answer=schemas.RESULTS,
+        body=schemas.SUBMISSION,
+        errors=(413, 429, 503),
+    ),
+    Route(
+        *("GET", "/v1/records", "get_records", "A page of the log"),
+        (FROM, LIMIT),
+        schemas.RECORDS,
+    ),
+    Route(
+        *("GET", "/v1/records/{id}", "get_record", "One record with its inclusion proof"),
+        (RECORD_ID,),
+        schemas.RECORD,
+    ),
+    Route(
+        *("GET", "/v1/consistency", "get_consistency", "Proof that one tree extends another"),
+        (OLD, NEW),
+        schemas.CONSISTENCY,
+    ),
+    Route("GET", "/v1/head", "get_head", "Where the ledger stands", (), schemas.HEAD),
+    Route("GET", "/v1/genesis", "get_genesis", "The genesis record", (), schemas.GENESIS),
+    Route("GET", "/v1/mix/{epoch}", "get_mix", "R of an epoch", (EPOCH,), schemas.MIX),
+    Route("GET", "/v1/hotspots", "get_hotspots", "All hotspots by index", (), schemas.HOTSPOTS),
+    Route(
+        *("GET", "/v1/hotspots/{id}", "get_hotspot", "One hotspot by index or key"),
+        (HOTSPOT_ID,),
+        schemas.HOTSPOT,
+    ),
+    Route(
+        *("GET", "/v1/accounts/{key}", "get_account", "What an owner holds; zeros if unknown"),
+        (KEY,),
+        schemas.ACCOUNT,
+    ),
+    Route(
+        *("GET", "/v1/sessions/{index}", "get_session", "An open session and what was claimed"),
+        (INDEX,),
+        schemas.SESSION,
+    ),
+    Route(
+        *("GET", "/v1/verdicts", "get_verdicts", "Every reception of an epoch, judged"),
+        (EPOCH,),
+        schemas.VERDICTS,
+    ),
+    Route(
+        *("GET", "/v1/beacons", "get_beacons", "Every beacon of an epoch, judged"),
+        (EPOCH,),
+        schemas.BEACONS,
+    ),
+    Route(
+        *("GET", "/v1/payments", "get_payments", "Payments, oldest first"),
+        (FROM, LIMIT),
+        schemas.PAYMENTS,
+    ),
+    Route(
+        *("GET", "/v1/explain/{id}", "get_explain", "Why something was or wasn't paid"),
+        (WHY_ID,),
+        schemas.EXPLANATION,
+    ),
+    Route("GET", "/v1/stats", "get_stats", "Totals since the start", (), schemas.STATS),
+    Route("GET", "/v1/health", "get_health", "Whether the ledger saves", (), schemas.HEALTH),
+    Route("GET", "/metrics", "get_metrics", "Metrics for Prometheus", media=EXPOSITION),
+    Route("GET", "/openapi.json", "get_openapi", "This document"),
+)
+
+
+def get_api_document() -> dict[str, Any]:
+    """The OpenAPI document of the ledger's service."""
+    return get_document(
+        ROUTES,
+        title="Wavecomb ledger",
+        version=VERSION,
+        description="Signed records in, answers and proofs out. Keys, ids and hashes are "
+        "hexadecimal, money is micro-credits, positions are micro-degrees.",
+    )

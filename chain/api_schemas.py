@@ -1,0 +1,199 @@
+"""What the ledger's HTTP answers look like, as JSON Schemas; chain/api.py says where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chain.openapi import (
+    BASE64,
+    BOOLEAN,
+    COUNT,
+    HASH,
+    HEX,
+    INTEGER,
+    STRING,
+    Schema,
+    get_array,
+    get_map,
+    get_nullable,
+    get_object,
+)
+
+CELL: Schema = {"type": "string", "pattern": "^[0-9a-f]{15}$", "description": "H3 cell"}
+UCR: Schema = {"type": "integer", "minimum": 0, "description": "micro-credits"}
+PATH: Schema = get_array(HASH)
+
+
+def _merge(*objects: dict[str, Any]) -> dict[str, Any]:
+    """One object schema with the members of several."""
+    return get_object(**{k: v for part in objects for k, v in part["properties"].items()})
+
+
+HEADER = get_object(
+    height=COUNT,
+    time_ms=COUNT,
+    record_count=COUNT,
+    log_root=HASH,
+    state_root=HASH,
+    previous=HASH,
+    hash=HASH,
+)
+HEAD = _merge(
+    HEADER,
+    get_object(
+        network_id=HASH,
+        preset=STRING,
+        start_ms=COUNT,
+        epoch_ms=COUNT,
+        epoch=COUNT,
+        epoch_start_ms=COUNT,
+        mix=HASH,
+        settlement=COUNT,
+        fault={"type": "string", "description": "what keeps the ledger from saving, if anything"},
+    ),
+)
+GENESIS = get_object(
+    network_id=HASH,
+    network=STRING,
+    preset=STRING,
+    start_ms=COUNT,
+    operators=get_array(HASH),
+    threshold=COUNT,
+    seeds=get_array(HASH),
+    wire=BASE64,
+)
+MIX = get_object(epoch=COUNT, mix=HASH)
+
+SUBMISSION = get_object(records=get_array(BASE64, maxItems=1_000))
+RESULT = get_object(
+    record_id=HASH, accepted=BOOLEAN, index=get_nullable(COUNT), reason=STRING, detail=STRING
+)
+RESULTS = get_object(results=get_array(RESULT))
+PROMISE = get_object(
+    network_id=HASH,
+    record_id=HASH,
+    received_ms=COUNT,
+    deadline_epoch=COUNT,
+    key=HASH,
+    signature={"type": "string", "pattern": "^[0-9a-f]{128}$"},
+)
+PROMISES = get_object(promises=get_array(PROMISE))
+
+LOGGED = get_object(
+    seq=COUNT,
+    block=COUNT,
+    epoch=COUNT,
+    time_ms=COUNT,
+    id=HASH,
+    wire=get_nullable(BASE64),
+    result=get_object(accepted=BOOLEAN, index=get_nullable(COUNT), reason=STRING),
+)
+RECORDS = get_object(records=get_array(LOGGED), next=COUNT)
+PROOF = get_object(leaf_index=COUNT, tree_size=COUNT, root=HASH, path=PATH)
+RECORD = _merge(LOGGED, get_object(proof=PROOF))
+CONSISTENCY = get_object(old=COUNT, new=COUNT, old_root=HASH, new_root=HASH, path=PATH)
+
+HOTSPOT = get_object(
+    index=COUNT,
+    key=HASH,
+    owner=HASH,
+    cell=CELL,
+    latitude_udeg=INTEGER,
+    longitude_udeg=INTEGER,
+    height_m=COUNT,
+    gain_cdb=INTEGER,
+    eirp_cdbm=INTEGER,
+    frequency_mhz=COUNT,
+    flags=COUNT,
+    bind_epoch=COUNT,
+    first_epoch=COUNT,
+    chain_length=COUNT,
+    anchor=HASH,
+    record_id=HASH,
+    last_epoch=get_nullable(COUNT),
+    trust_ppm=COUNT,
+    bond_ucr=UCR,
+    earned_ucr=UCR,
+)
+HOTSPOTS = get_object(hotspots=get_array(HOTSPOT))
+ACCOUNT = get_object(
+    account=HASH,
+    balance_ucr=UCR,
+    bonds_ucr=UCR,
+    escrow_ucr=UCR,
+    hotspots=get_array(COUNT),
+)
+SESSION = get_object(
+    index=COUNT,
+    payer=COUNT,
+    payee=COUNT,
+    nonce=COUNT,
+    relay_price_ucr=UCR,
+    ai_price_ucr=UCR,
+    cap_ucr=UCR,
+    expiry_epoch=COUNT,
+    claimed_ucr=UCR,
+    sequence={"type": "integer", "minimum": -1},
+    relayed_bytes=COUNT,
+    ai_tokens=COUNT,
+    ai_requests=COUNT,
+    last_hash=HASH,
+)
+
+POWER = get_nullable(INTEGER)
+VERDICT = get_object(
+    witness=COUNT,
+    beaconer=COUNT,
+    sequence=COUNT,
+    reason=STRING,
+    rssi_cdbm=POWER,
+    power_step_cdb=POWER,
+    frequency_mhz=COUNT,
+    record_id=HASH,
+)
+VERDICTS = get_object(epoch=COUNT, verdicts=get_array(VERDICT))
+BEACON = get_object(
+    beaconer=COUNT,
+    sequence=COUNT,
+    verdict={"enum": ["paid", "aired", "unheard", "unrevealed"]},
+    power_step_cdb=POWER,
+    counts={"type": "string", "description": "JSON object: verdicts on its receptions"},
+)
+BEACONS = get_object(epoch=COUNT, beacons=get_array(BEACON))
+PAYMENT = get_object(
+    epoch=COUNT,
+    kind=STRING,
+    account=HASH,
+    hotspot=INTEGER,
+    cell={"type": "string", "pattern": "^(0|[0-9a-f]{15})$", "description": "0: of no cell"},
+    amount_ucr=UCR,
+    source=HEX,
+)
+PAYMENTS = get_object(payments=get_array(PAYMENT), next=COUNT)
+EXPLANATION: Schema = {"type": "object", "required": ["kind"], "properties": {"kind": STRING}}
+
+STATS: Schema = {
+    "type": "object",
+    "required": ["epoch", "hotspots", "records", "sessions_open", "supply", "verdicts", "paid_ucr"],
+    "properties": {
+        "epoch": COUNT,
+        "hotspots": COUNT,
+        "records": COUNT,
+        "sessions_open": COUNT,
+        "verdicts": get_map(COUNT),
+        "paid_ucr": get_map(COUNT),
+        "supply": {
+            "type": "object",
+            "required": ["deposited_ucr", "minted_ucr", "destroyed_ucr", "held_ucr", "conserved"],
+            "properties": {"conserved": BOOLEAN},
+            "additionalProperties": {"anyOf": [UCR, BOOLEAN]},
+        },
+    },
+}
+HEALTH = get_object(
+    status={"enum": ["ok", "fault"]},
+    fault=STRING,
+    epoch=COUNT,
+    records=COUNT,
+    waiting=COUNT,
+)

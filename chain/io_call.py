@@ -1,0 +1,62 @@
+"""One HTTP call on the ledger's service, as its handlers see it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from chain.errors import UserError
+from chain.io_ledger import DurableLedger
+from chain.io_metrics import Metrics
+from chain.io_sequencer import Engine
+from chain.io_store import Store
+from chain.state import State
+
+
+@dataclass(slots=True)
+class Service:
+    """What every handler may use."""
+
+    engine: Engine
+    metrics: Metrics = field(default_factory=Metrics)
+
+    @property
+    def durable(self) -> DurableLedger:
+        """The ledger and its database."""
+        return self.engine.durable
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request whose parameters were read by the table: `values` holds nothing else."""
+
+    service: Service
+    request: web.Request
+    values: dict[str, Any]
+
+    @property
+    def durable(self) -> DurableLedger:
+        """The ledger and its database."""
+        return self.service.engine.durable
+
+    @property
+    def store(self) -> Store:
+        """The database."""
+        return self.service.engine.durable.store
+
+    @property
+    def state(self) -> State:
+        """The live state."""
+        return self.service.engine.durable.ledger.state
+
+
+Answer = dict[str, Any] | web.StreamResponse
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+def missing(name: str, value: object) -> UserError:
+    """There is no such thing here: 404."""
+    return UserError(name, f"{value} is unknown here", "check it against the lists", status=404)

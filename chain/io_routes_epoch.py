@@ -1,0 +1,87 @@
+"""Handlers of what an epoch brought: verdicts, beacons, payments, and why."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from chain.io_call import Answer, Call, Handler
+from chain.io_explain import explain, payment_json
+from chain.io_store import Store
+from chain.records import Signed
+from chain.rules.verdicts import NO_RSSI, REASONS
+from chain.wire import decode, unpack_receptions
+
+
+async def get_verdicts(call: Call) -> Answer:
+    """Every reception of an epoch with its verdict."""
+    epoch, store = call.values["epoch"], call.store
+    sql = "SELECT v.*, r.wire FROM verdicts v JOIN records r ON r.id = v.record_id WHERE epoch = ?"
+    steps = {
+        (row["beaconer"], row["sequence"]): row["power_step_cdb"]
+        for row in store.rows("SELECT * FROM beacons WHERE epoch = ?", (epoch,))
+    }
+    rows = [item for row in store.rows(sql, (epoch,)) for item in _verdicts_of(row, steps)]
+    return {"epoch": epoch, "verdicts": rows}
+
+
+def _verdicts_of(
+    row: dict[str, Any], steps: dict[tuple[int, int], int | None]
+) -> list[dict[str, Any]]:
+    signed = decode(row["wire"])
+    assert isinstance(signed, Signed), "the ledger stores what it could decode"
+    receptions = unpack_receptions(getattr(signed.record, "report", b""))
+    return [
+        {
+            "witness": row["witness"],
+            "beaconer": r.heard,
+            "sequence": r.sequence,
+            "reason": REASONS[code],
+            "rssi_cdbm": None if r.flags & NO_RSSI else r.rssi_cdbm,
+            "power_step_cdb": steps.get((r.heard, r.sequence)),
+            "frequency_mhz": r.frequency_mhz,
+            "record_id": row["record_id"].hex(),
+        }
+        for code, r in zip(row["codes"], receptions, strict=True)
+    ]
+
+
+async def get_beacons(call: Call) -> Answer:
+    """Every beacon of an epoch with what became of it."""
+    epoch = call.values["epoch"]
+    sql = "SELECT beaconer, sequence, verdict, power_step_cdb, counts FROM beacons WHERE epoch = ?"
+    return {"epoch": epoch, "beacons": call.store.rows(sql, (epoch,))}
+
+
+async def get_payments(call: Call) -> Answer:
+    """A page of payments, oldest first; `from` is the number of the first."""
+    start = call.values["from"]
+    sql = "SELECT * FROM payments WHERE seq >= ? ORDER BY seq LIMIT ?"
+    rows = call.store.rows(sql, (start, call.values["limit"]))
+    return {"payments": [payment_json(row) for row in rows], "next": start + len(rows)}
+
+
+async def get_explain(call: Call) -> Answer:
+    """Why something was or wasn't paid. An old beacon is judged again, in a thread of its own."""
+    durable, identifier = call.durable, call.values["id"]
+    parts = identifier.split(":")
+    old = len(parts) == 3 and parts[1].isdecimal()
+    if old and durable.ledger.verdicts(int(parts[1])) is None:
+        return await asyncio.to_thread(_explain_old, durable.store.path, identifier)
+    return explain(durable.store, identifier, durable.ledger)
+
+
+def _explain_old(path: str, identifier: str) -> dict[str, Any]:
+    store = Store.open(path, read_only=True)
+    try:
+        return explain(store, identifier)
+    finally:
+        store.close()
+
+
+HANDLERS: dict[str, Handler] = {
+    "get_verdicts": get_verdicts,
+    "get_beacons": get_beacons,
+    "get_payments": get_payments,
+    "get_explain": get_explain,
+}

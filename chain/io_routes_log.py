@@ -1,0 +1,129 @@
+"""Handlers of the log: records in, records out, proofs, where it stands."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from chain import views
+from chain.api import MAX_RECORDS_PER_REQUEST
+from chain.errors import UserError
+from chain.io_call import Answer, Call, Handler, missing
+from chain.io_store import Store
+
+EXAMPLE = 'send {"records": ["BASE64", ...]}'
+
+
+async def post_records(call: Call) -> Answer:
+    """Take records; answer once they are durable."""
+    results = await call.service.engine.submit(_wires(await _body(call)))
+    return {"results": [views.result_json(result) for result in results]}
+
+
+async def _body(call: Call) -> Any:
+    try:
+        return await call.request.json()
+    except (ValueError, RecursionError) as error:
+        raise UserError("body", "is no JSON", EXAMPLE) from error
+
+
+def _wires(body: Any) -> list[bytes]:
+    records = body.get("records") if isinstance(body, dict) else None
+    for name in body if isinstance(body, dict) else ():
+        if name != "records":
+            raise UserError(name[:40], "unknown member", EXAMPLE)
+    if not isinstance(records, list) or not all(isinstance(item, str) for item in records):
+        raise UserError("records", "is no array of text", EXAMPLE)
+    if len(records) > MAX_RECORDS_PER_REQUEST:
+        raise UserError(
+            "records", f"{len(records)} at once", f"send at most {MAX_RECORDS_PER_REQUEST}"
+        )
+    try:
+        return [base64.b64decode(item, validate=True) for item in records]
+    except (binascii.Error, ValueError) as error:
+        raise UserError("records", "holds text that is no base64", "encode each wire") from error
+
+
+async def get_records(call: Call) -> Answer:
+    """A page of the log."""
+    start = call.values["from"]
+    sql = "SELECT * FROM records WHERE seq >= ? ORDER BY seq LIMIT ?"
+    rows = call.store.rows(sql, (start, call.values["limit"]))
+    blocks = _block_columns(call.store, rows)
+    records = [{**_record_json(row), **blocks[row["height"]]} for row in rows]
+    return {"records": records, "next": start + len(rows)}
+
+
+def _block_columns(store: Store, rows: list[dict[str, Any]]) -> dict[int, dict[str, int]]:
+    if not rows:
+        return {}
+    span = (rows[0]["height"], rows[-1]["height"])
+    found = store.rows("SELECT * FROM blocks WHERE height BETWEEN ? AND ?", span)
+    return {row["height"]: {"epoch": row["epoch"], "time_ms": row["time_ms"]} for row in found}
+
+
+def _record_json(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "seq": row["seq"],
+        "block": row["height"],
+        "id": row["id"].hex(),
+        "wire": _base64(row["wire"]),
+        "result": {"accepted": True, "index": row["result_index"], "reason": row["reason"]},
+    }
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+async def get_record(call: Call) -> Answer:
+    """One record with its inclusion proof in the newest tree."""
+    record_id, log = call.values["id"], call.durable.log
+    rows = call.store.rows("SELECT * FROM records WHERE id = ?", (record_id,))
+    if not rows:
+        raise missing("id", record_id.hex())
+    row, size = rows[0], len(log)
+    proof = {
+        "leaf_index": row["seq"],
+        "tree_size": size,
+        "root": log.root(size).hex(),
+        "path": [node.hex() for node in log.inclusion_proof(row["seq"], size)],
+    }
+    block = _block_columns(call.store, rows)[row["height"]]
+    return {**_record_json(row), **block, "proof": proof}
+
+
+async def get_consistency(call: Call) -> Answer:
+    """Proof that an older tree of the log is a prefix of a newer one."""
+    log = call.durable.log
+    new = len(log) if call.values["new"] is None else call.values["new"]
+    old = call.values["old"]
+    if new > len(log):
+        raise UserError("new", f"{new} is more than the log holds", f"give at most {len(log)}")
+    if not 0 < old <= new:
+        raise UserError("old", f"is {old}", f"ask from 1 to {new}: all trees extend the empty one")
+    path = [node.hex() for node in log.consistency_proof(old, new)]
+    roots = {"old_root": log.root(old).hex(), "new_root": log.root(new).hex()}
+    return {"old": old, "new": new, **roots, "path": path}
+
+
+async def get_head(call: Call) -> Answer:
+    """Where the ledger stands."""
+    return {**views.head_json(call.durable.ledger), "fault": call.service.engine.fault}
+
+
+async def get_genesis(call: Call) -> Answer:
+    """The genesis record."""
+    row = call.store.rows("SELECT wire FROM records WHERE seq = 0")[0]
+    return views.genesis_json(call.durable.ledger, _base64(row["wire"]))
+
+
+HANDLERS: dict[str, Handler] = {
+    "post_records": post_records,
+    "get_records": get_records,
+    "get_record": get_record,
+    "get_consistency": get_consistency,
+    "get_head": get_head,
+    "get_genesis": get_genesis,
+}

@@ -1,0 +1,76 @@
+"""Handlers for whoever runs the service: health, metrics, and the API's own document."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from chain import views
+from chain.api import EXPOSITION, get_api_document
+from chain.io_call import Answer, Call, Handler, Service
+from chain.io_metrics import Family, by_label, gauge, get_file_bytes, render
+
+
+async def get_health(call: Call) -> Answer:
+    """Whether the ledger saves what it is given."""
+    engine = call.service.engine
+    return {
+        "status": "fault" if engine.fault else "ok",
+        "fault": engine.fault,
+        "epoch": call.state.epoch,
+        "records": call.durable.ledger.head.record_count,
+        "waiting": engine.waiting,
+    }
+
+
+async def get_metrics(call: Call) -> Answer:
+    """Metrics in Prometheus' text format."""
+    families = [*get_state_families(call.service), *call.service.metrics.families()]
+    size = await asyncio.to_thread(get_file_bytes, call.store.path)
+    families.append(gauge("wavecomb_database_bytes", "Size of the database on disk.", size))
+    return web.Response(body=render(families).encode(), headers={"Content-Type": EXPOSITION})
+
+
+def get_state_families(service: Service) -> list[Family]:
+    """What the ledger is now, as gauges."""
+    ledger, engine = service.durable.ledger, service.engine
+    state, stats = ledger.state, views.stats_json(ledger)
+    supply = {name.removesuffix("_ucr"): int(value) for name, value in stats["supply"].items()}
+    return [
+        gauge("wavecomb_up", "1 while the ledger saves what it is given.", int(not engine.fault)),
+        gauge("wavecomb_blocks", "Blocks so far.", ledger.head.height + 1),
+        gauge("wavecomb_epoch", "The current epoch.", state.epoch),
+        gauge("wavecomb_settlements", "Settlements so far.", state.settlement),
+        gauge("wavecomb_log_records", "Records in the log.", ledger.head.record_count),
+        gauge("wavecomb_block_time_seconds", "Time of the newest block.", state.time_ms // 1000),
+        gauge("wavecomb_queue_records", "Records waiting for an answer.", engine.waiting),
+        gauge("wavecomb_sessions_open", "Sessions with escrow.", len(state.sessions)),
+        by_label(
+            *("wavecomb_supply_ucr", "gauge", "Terms of the supply, in micro-credits."),
+            "term",
+            supply,
+        ),
+        by_label(
+            *("wavecomb_paid_ucr_total", "counter", "Credits paid, in micro-credits."),
+            "kind",
+            stats["paid_ucr"],
+        ),
+        by_label(
+            *("wavecomb_verdicts_total", "counter", "Verdicts on receptions."),
+            "reason",
+            stats["verdicts"],
+        ),
+    ]
+
+
+async def get_openapi(_: Call) -> Answer:
+    """The OpenAPI document."""
+    return get_api_document()
+
+
+HANDLERS: dict[str, Handler] = {
+    "get_health": get_health,
+    "get_metrics": get_metrics,
+    "get_openapi": get_openapi,
+}
