@@ -21,6 +21,7 @@ from chain.records import RECEPTION_BYTES
 from chain.rules.blocks import Block
 from chain.rules.outcome import LateReport, Payment
 from chain.rules.verdicts import CODES, Judgement, get_beacon_verdicts
+from chain.tables import TABLES as TABLES_OF_STATE
 
 # What SQLite raises for a damaged file; its own messages may hold bytes that are no text.
 UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
@@ -168,7 +169,7 @@ class Store:
         self._insert("verdicts", map(_late_row, sealed.effects.late))
         self._insert_payments(header.height, sealed.effects.payments)
         self.connection.executemany(
-            "INSERT OR REPLACE INTO balances VALUES (?, ?)", sorted(sealed.balances.items())
+            "INSERT OR REPLACE INTO balances VALUES (?, ?)", _balances(sealed)
         )
 
     def _insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -222,6 +223,11 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
     options = "mode=ro" if has_log else "immutable=1"  # without a log nobody has it open
     uri = f"{path.resolve().as_uri()}?{options}"
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+
+
+def _balances(sealed: Sealed) -> list[tuple[bytes, int]]:
+    row = TABLES_OF_STATE["accounts"].row
+    return [(k, row.unpack(r).balance_ucr) for t, k, r in sealed.rows if t == "accounts" and r]
 
 
 def _verdict_rows(judgement: Judgement) -> Iterator[tuple[Any, ...]]:

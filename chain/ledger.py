@@ -7,41 +7,69 @@ makes a block without records, so that every epoch's outcome is under a header.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from chain.header import Header
 from chain.keys import verify as verify_signature
 from chain.log import CompactRange
 from chain.params import Params
 from chain.records import Signed, SubmitResult
-from chain.rules.blocks import Block, get_first_state, process_block, process_time, process_wire
+from chain.rules.blocks import (
+    Block,
+    get_first_state,
+    process_block_records,
+    process_block_time,
+    process_time,
+    process_wire,
+)
 from chain.rules.outcome import ALREADY, Effects, Verify
 from chain.rules.pairs import PairCache
 from chain.rules.verdicts import Judgement
-from chain.state import State
+from chain.state import State, Touched
 from chain.state_root import StateRoot
+from chain.tables import TABLES, get_scalars
 
 JUDGEMENTS_KEPT = 4
+# Ids of accepted records that stay at hand: more than can wait between two commits to a disk.
+RECENT_IDS = 1 << 16
+# (table, packed key, packed row); no row: it was deleted.
+StateRow = tuple[str, bytes, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where a record that was accepted before is: the index that it got, if it got one."""
+
+    index: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A block with its header, the results of its records, and what it brought forth."""
+    """A block with its header, the results of its records, and what it brought forth.
+
+    `rows` are the rows of the state that it changed, as they are after it; `scalars` all single
+    numbers of the state.
+    """
 
     header: Header
     block: Block
     results: tuple[SubmitResult, ...]
     effects: Effects
-    balances: dict[bytes, int]  # of the accounts that changed
+    rows: tuple[StateRow, ...] = ()
+    scalars: Mapping[str, int] = field(default_factory=dict)
 
 
 class Ledger:
     """One network's ledger in memory.
 
     `verify` has the signature of chain.keys.verify; `on_block` receives every sealed block, block 0
-    included, and must not raise. BlockError for a genesis that this software can't run.
+    included, and must not raise. `find` tells of an accepted record by its id, for what is older
+    than the newest RECENT_IDS; without it such a record gets the refusal of its rule.
+    BlockError for a genesis that this software can't run.
     """
+
+    find: Callable[[bytes], Found | None] | None = None
 
     def __init__(
         self,
@@ -49,15 +77,35 @@ class Ledger:
         verify: Verify = verify_signature,
         on_block: Callable[[Sealed], None] | None = None,
     ) -> None:
-        self.state: State = get_first_state(genesis)
+        self._prepare(get_first_state(genesis), verify, on_block)
+        self._note_close()
+        result = SubmitResult(genesis.record_id, True, None, "ok", "")
+        self.head = self._seal([(genesis.wire, result)], Effects(), None).header
+
+    def _prepare(
+        self, state: State, verify: Verify, on_block: Callable[[Sealed], None] | None
+    ) -> None:
+        self.state = state
         self.log = CompactRange()
         self._verify = verify
         self.on_block = on_block
         self._pairs = PairCache()
         self._root = StateRoot()
+        self._state_root = bytes(32)
+        self._changed: Touched = {}  # since the newest close, for the root
+        self._unsealed: Touched = {}  # since the newest block, to be saved with the next
         self._judgements: deque[Judgement] = deque(maxlen=JUDGEMENTS_KEPT)
-        result = SubmitResult(genesis.record_id, True, None, "ok", "")
-        self.head = self._seal([(genesis.wire, result)], Effects(), None).header
+        self._recent: dict[bytes, int | None] = {}
+
+    @classmethod
+    def resume(
+        cls, state: State, head: Header, log: CompactRange, verify: Verify = verify_signature
+    ) -> Ledger:
+        """A ledger that goes on from a saved state, the head after it and the log's right edge."""
+        ledger = cls.__new__(cls)
+        ledger._prepare(state, verify, None)
+        ledger.log, ledger.head, ledger._state_root = log, head, head.state_root
+        return ledger
 
     def set_verify(self, verify: Verify) -> None:
         """Check the signatures of what comes from now on with another function."""
@@ -84,47 +132,111 @@ class Ledger:
     def tick(self, time_ms: int) -> None:
         """Close the epochs that ended until a time; without any, nothing happens."""
         if self.params.epoch_at(self.state.genesis.start_ms, time_ms) > self.state.epoch:
-            self._seal([], process_time(self.state, time_ms, self._pairs), self.head)
+            self._seal([], self._advance(time_ms), self.head)
 
     def submit(self, wires: Sequence[bytes], time_ms: int) -> list[SubmitResult]:
         """Process records at a time; the answer to each, in order."""
         before = self.state.epoch
-        effects = process_time(self.state, time_ms, self._pairs)
-        results = [process_wire(self.state, raw, self._verify, effects) for raw in wires]
-        kept = [
-            (raw, result)
-            for raw, result in zip(wires, results, strict=True)
-            if result.accepted and result.reason != ALREADY
-        ]
+        effects = self._advance(time_ms)
+        kept: list[tuple[bytes, SubmitResult]] = []
+        results = [self._process(raw, effects, kept) for raw in wires]
         if kept or self.state.epoch != before:
             self._seal(kept, effects, self.head)
         return results
 
+    def _process(
+        self, raw: bytes, effects: Effects, kept: list[tuple[bytes, SubmitResult]]
+    ) -> SubmitResult:
+        """One record; bytes that were accepted before are `already` there, whatever the rule says.
+
+        Only what a rule refuses is looked up: no rule takes the same bytes twice.
+        """
+        result = process_wire(self.state, raw, self._verify, effects)
+        if not result.accepted and (found := self._find(result.record_id)):
+            return SubmitResult(result.record_id, True, found.index, ALREADY, "")
+        if result.accepted and result.reason != ALREADY:
+            kept.append((raw, result))
+            self._remember(result)
+        return result
+
+    def _find(self, record_id: bytes) -> Found | None:
+        if record_id in self._recent:
+            return Found(self._recent[record_id])
+        return self.find(record_id) if self.find else None
+
+    def _remember(self, result: SubmitResult) -> None:
+        if len(self._recent) >= RECENT_IDS:
+            del self._recent[next(iter(self._recent))]
+        self._recent[result.record_id] = result.index
+
     def replay(self, block: Block) -> Sealed:
         """Apply a block that another run made; BlockError if it can't follow."""
-        effects, results = process_block(self.state, block, self._verify, self._pairs)
-        return self._seal(list(zip(block.wires, results, strict=True)), effects, self.head)
+        before = self.state.epoch
+        effects = process_block_time(self.state, block, self._pairs)
+        if self.state.epoch != before:
+            self._note_close()
+        results = process_block_records(self.state, block, self._verify, effects)
+        for result in results:
+            self._remember(result)
+        kept = list(zip(block.wires, results, strict=True))
+        return self._seal(kept, effects, self.head, packs=True)
+
+    def _advance(self, time_ms: int) -> Effects:
+        """Close what ended; the state right after the newest close is what headers commit to."""
+        before = self.state.epoch
+        effects = process_time(self.state, time_ms, self._pairs)
+        if self.state.epoch != before:
+            self._note_close()
+        return effects
+
+    def _note_close(self) -> None:
+        self._take_touched()
+        self._state_root = self._root.update(self.state, self._changed)
+        self._changed = {}
+
+    def _take_touched(self) -> None:
+        for name, keys in self.state.take_touched().items():
+            self._changed.setdefault(name, set()).update(keys)
+            self._unsealed.setdefault(name, set()).update(keys)
+
+    def _take_rows(self, packs: bool) -> tuple[StateRow, ...]:
+        """What the block changed, packed if somebody wants it."""
+        self._take_touched()
+        touched, self._unsealed = self._unsealed, {}
+        if not packs:
+            return ()
+        rows: list[StateRow] = []
+        for name, keys in touched.items():
+            table = TABLES[name]
+            rows += [(name, table.key.pack(key), table.pack_row(self.state, key)) for key in keys]
+        rows.sort(key=lambda row: row[:2])
+        return tuple(rows)
 
     def _seal(
-        self, kept: list[tuple[bytes, SubmitResult]], effects: Effects, previous: Header | None
+        self,
+        kept: list[tuple[bytes, SubmitResult]],
+        effects: Effects,
+        previous: Header | None,
+        *,
+        packs: bool = False,
     ) -> Sealed:
         for _, result in kept:
             self.log.append(result.record_id)
         state = self.state
-        changed = (key for _, key in state.touched if isinstance(key, bytes))
-        balances = {account: state.accounts[account] for account in changed}
         self.head = Header(
             height=previous.height + 1 if previous else 0,
             epoch=state.epoch,
             time_ms=state.time_ms,
             record_count=self.log.size,
             log_root=self.log.root(),
-            state_root=self._root.update(state),
+            state_root=self._state_root,
             previous=previous.hash() if previous else bytes(32),
         )
         self._judgements.extend(effects.verdicts)
         block = Block(self.head.height, state.epoch, state.time_ms, tuple(raw for raw, _ in kept))
-        sealed = Sealed(self.head, block, tuple(result for _, result in kept), effects, balances)
+        results = tuple(result for _, result in kept)
+        rows = self._take_rows(packs or self.on_block is not None)
+        sealed = Sealed(self.head, block, results, effects, rows, get_scalars(state))
         if self.on_block:
             self.on_block(sealed)
         return sealed

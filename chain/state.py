@@ -1,20 +1,22 @@
 """The live state of the ledger: all that rules read and write. Integers and bytes only.
 
-`touched` lists what changed since the last state root, so that a block of one record costs a few
-hashes. Everything in `LIVE` tables is committed to by the root; caches and statistics are not,
-since they follow from the records.
+Every table is a dictionary from a key to a row (`hotspots` is a list); chain/tables.py says how
+each is packed, kept on the disk and hashed. A rule that changes, adds or deletes a row says so with
+`touch(table, key)`: what is touched is saved with the block and hashed when the epoch closes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import Any
 
 from chain.params import PRESETS, Params
 from chain.records import Genesis, Registration
 
-Touched = tuple[str, int | bytes]
+Touched = dict[str, set[Any]]
 
 
 @dataclass(slots=True)
@@ -71,6 +73,24 @@ class Hotspot:
 
 
 @dataclass(slots=True)
+class Account:
+    """What an account ever got and ever gave; it holds the difference. Never deleted.
+
+    `slot` numbers accounts in order of appearance; `nonce` is the highest that a record used.
+    """
+
+    slot: int
+    issued_ucr: int = 0
+    spent_ucr: int = 0
+    nonce: int = 0
+
+    @property
+    def balance_ucr(self) -> int:
+        """What it holds."""
+        return self.issued_ucr - self.spent_ucr
+
+
+@dataclass(slots=True)
 class Session:
     """A bilateral session; `claimed_ucr` has left its escrow already."""
 
@@ -114,11 +134,15 @@ class Supply:
     deposited: int = 0
     minted: int = 0
     destroyed: int = 0
+    withdrawn: int = 0
 
 
 @dataclass(slots=True)
 class State:
-    """Everything that the rules know."""
+    """Everything that the rules know.
+
+    `inbox` holds the messages of the current epoch by hotspot, `commits` those of the one before.
+    """
 
     network_id: bytes
     genesis: Genesis
@@ -129,37 +153,74 @@ class State:
     mixes: dict[int, bytes] = field(default_factory=dict)
     hotspots: list[Hotspot] = field(default_factory=list)
     index_of: dict[bytes, int] = field(default_factory=dict)
-    accounts: dict[bytes, int] = field(default_factory=dict)
-    account_slots: dict[bytes, int] = field(default_factory=dict)
+    accounts: dict[bytes, Account] = field(default_factory=dict)
     references: dict[bytes, bytes] = field(default_factory=dict)
     sessions: dict[int, Session] = field(default_factory=dict)
     next_session: int = 0
     openings: dict[tuple[int, int, int], int] = field(default_factory=dict)
-    inbox: dict[int, dict[int, OnTime]] = field(default_factory=dict)
+    inbox: dict[int, OnTime] = field(default_factory=dict)
+    commits: dict[int, bytes] = field(default_factory=dict)
     pools: dict[tuple[int, bytes], int] = field(default_factory=dict)
     quality: dict[tuple[int, int], int] = field(default_factory=dict)
     measured: dict[tuple[int, int], int] = field(default_factory=dict)
     links: dict[tuple[int, int], int] = field(default_factory=dict)
     supply: Supply = field(default_factory=Supply)
     stats: Counter[str] = field(default_factory=Counter)
-    touched: set[Touched] = field(default_factory=set)
+    touched: Touched = field(default_factory=dict)
 
     def copy(self) -> State:
         """A state that shares nothing that changes."""
         return deepcopy(self)
 
-    def credit(self, account: bytes, amount_ucr: int) -> None:
-        """Add to a balance; a negative amount takes, and never below zero (ValueError: a bug)."""
-        balance = self.accounts.get(account, 0) + amount_ucr
-        if balance < 0:
-            raise ValueError("a rule spent more than an account holds")
-        self.account_slots.setdefault(account, len(self.account_slots))
-        self.accounts[account] = balance
-        self.touched.add(("account", account))
+    def account(self, key: bytes) -> Account:
+        """An account to change; it gets the next slot if it is new."""
+        account = self.accounts.get(key)
+        if account is None:
+            account = self.accounts[key] = Account(len(self.accounts))
+        self.touch("accounts", key)
+        return account
 
-    def touch(self, table: str, key: int | bytes = 0) -> None:
-        """Note that an entry must be hashed again."""
-        self.touched.add((table, key))
+    def balance(self, key: bytes) -> int:
+        """What an account holds, in ucr; 0 if there is none."""
+        account = self.accounts.get(key)
+        return 0 if account is None else account.issued_ucr - account.spent_ucr
+
+    def credit(self, key: bytes, ucr: int) -> None:
+        """Give to an account; ValueError for a negative amount (a bug)."""
+        if ucr < 0:
+            raise ValueError("a rule credited a negative amount")
+        self.account(key).issued_ucr += ucr
+
+    def debit(self, key: bytes, ucr: int) -> None:
+        """Take from an account; ValueError beyond its balance or below zero (a bug)."""
+        if not 0 <= ucr <= self.balance(key):
+            raise ValueError("a rule spent more than an account holds")
+        self.account(key).spent_ucr += ucr
+
+    def touch(self, table: str, key: Any) -> None:
+        """Note that a row was added, changed or deleted."""
+        keys = self.touched.get(table)
+        if keys is None:
+            keys = self.touched[table] = set()
+        keys.add(key)
+
+    def add(self, table: str, key: Any, amount: int) -> None:
+        """Add to the number in a row of a table of numbers; a new row starts at 0."""
+        rows = getattr(self, table)
+        rows[key] = rows.get(key, 0) + amount
+        self.touch(table, key)
+
+    def clear(self, table: str) -> None:
+        """Delete every row of a table."""
+        rows = getattr(self, table)
+        for key in rows:
+            self.touch(table, key)
+        rows.clear()
+
+    def take_touched(self) -> Touched:
+        """What was touched since the last call."""
+        touched, self.touched = self.touched, {}
+        return touched
 
 
 def get_genesis_state(genesis: Genesis, network_id: bytes) -> State:
@@ -167,17 +228,30 @@ def get_genesis_state(genesis: Genesis, network_id: bytes) -> State:
     return State(network_id, genesis, PRESETS[genesis.preset], genesis.start_ms)
 
 
+# Everything that holds credits, as (name, state -> ucr); a table that holds some adds its line.
+HOLDERS: list[tuple[str, Callable[[State], int]]] = [
+    ("accounts", lambda state: sum(a.issued_ucr - a.spent_ucr for a in state.accounts.values())),
+    ("bonds", lambda state: sum(hotspot.bond_ucr for hotspot in state.hotspots)),
+    ("escrow", lambda state: sum(session.escrow_ucr for session in state.sessions.values())),
+    ("pools", lambda state: sum(state.pools.values())),
+]
+
+
+def compute_holdings(state: State) -> dict[str, int]:
+    """What every kind of holder holds, in ucr."""
+    held: dict[str, int] = {}
+    for name, compute in HOLDERS:
+        held[name] = held.get(name, 0) + compute(state)
+    return held
+
+
 def compute_held_ucr(state: State) -> int:
-    """Every credit that somebody holds: balances, escrow, bonds, pools."""
-    return (
-        sum(state.accounts.values())
-        + sum(session.escrow_ucr for session in state.sessions.values())
-        + sum(hotspot.bond_ucr for hotspot in state.hotspots)
-        + sum(state.pools.values())
-    )
+    """Every credit that somebody holds: balances, escrow, bonds, pools, and what else holds any."""
+    return sum(compute_holdings(state).values())
 
 
 def is_conserved(state: State) -> bool:
-    """Whether deposits and minted credits equal what is held and what was destroyed."""
+    """Whether what entered equals what is held, what was destroyed and what left."""
     supply = state.supply
-    return supply.deposited + supply.minted == compute_held_ucr(state) + supply.destroyed
+    gone = supply.destroyed + supply.withdrawn
+    return supply.deposited + supply.minted == compute_held_ucr(state) + gone

@@ -1,22 +1,23 @@
-"""The state root: a Merkle tree per large table with a slot per entry, a digest per small table.
+"""The state root: a Merkle tree per table with a slot per row, a digest per other table.
 
-Slots are handed out in order of first appearance and never reused, so a changed entry costs one
-leaf and log2(n) nodes. Hashing is that of RFC 6962; missing leaves of the padded tree are 32 zero
+It is computed when an epoch closes, over what was touched since the close before; docs/records.md,
+"State root". Hashing in trees is that of RFC 6962; missing leaves of the padded tree are 32 zero
 bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from hashlib import sha256
 from struct import Struct
 
 from chain import cbor
 from chain.draws import digest
-from chain.state import Assertion, Session, State, Touched
+from chain.state import State, Touched
+from chain.tables import TABLES, Table, get_scalars, iter_rows
 
 _EMPTY = bytes(32)
-_LINK, _WORK, _OPENING, _POOL = Struct(">III"), Struct(">QIQ"), Struct(">IIII"), Struct(">Q32sQ")
+_LENGTHS = Struct(">HI")
 
 
 class SlotTree:
@@ -51,98 +52,48 @@ def _node(nodes: list[bytes], parent: int) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
-def _assertion_leaf(assertion: Assertion) -> cbor.Value:
-    chain = assertion.chain
-    return (assertion.record_id, assertion.bind_epoch, chain.tip_epoch + 1, chain.tip)
+def encode_entry(key: bytes, packed: bytes) -> bytes:
+    """A packed key and row as one string that tells where the one ends."""
+    return _LENGTHS.pack(len(key), len(packed)) + key + packed
 
 
-def _hotspot_leaf(state: State, index: int | bytes) -> bytes:
-    hotspot = state.hotspots[int(index)]
-    assertions = tuple(_assertion_leaf(assertion) for assertion in hotspot.assertions)
-    retired = digest("retired", *hotspot.retired)
-    return cbor.encode(
-        (
-            *(hotspot.index, hotspot.key, hotspot.owner, assertions, retired, hotspot.history),
-            *(hotspot.bond_ucr, hotspot.trust, hotspot.earned_ucr),
-        )
-    )
-
-
-def _account_leaf(state: State, account: int | bytes) -> bytes:
-    return cbor.encode((bytes(account), state.accounts[bytes(account)]))
-
-
-def _session_leaf(state: State, index: int | bytes) -> bytes:
-    session = state.sessions.get(int(index))
-    return b"" if session is None else _encode_session(session)
-
-
-def _encode_session(session: Session) -> bytes:
-    return cbor.encode(
-        (
-            *(session.index, session.record_id, session.account, session.claimed_ucr),
-            *(session.sequence, session.relayed_bytes, session.ai_tokens, session.ai_requests),
-            session.last_hash,
-        )
-    )
-
-
-TREES: dict[str, Callable[[State, int | bytes], bytes]] = {
-    "account": _account_leaf,
-    "hotspot": _hotspot_leaf,
-    "session": _session_leaf,
-}
-SMALL: dict[str, Callable[[State], Iterator[bytes]]] = {
-    "links": lambda state: (_LINK.pack(*key, n) for key, n in sorted(state.links.items())),
-    "measured": lambda state: (_WORK.pack(*key, n) for key, n in sorted(state.measured.items())),
-    "openings": lambda state: (_OPENING.pack(*k, n) for k, n in sorted(state.openings.items())),
-    "pools": lambda state: (_POOL.pack(*key, n) for key, n in sorted(state.pools.items())),
-    "quality": lambda state: (_WORK.pack(*key, n) for key, n in sorted(state.quality.items())),
-    "references": lambda state: (cbor.encode(pair) for pair in sorted(state.references.items())),
-}
+def compute_digest(state: State, table: Table) -> bytes:
+    """The hash of a whole table, row by row in the order of packed keys."""
+    return sha256(b"".join(encode_entry(*pair) for pair in iter_rows(state, table))).digest()
 
 
 class StateRoot:
-    """Keeps the root of one state up to date."""
+    """Keeps the root of one state up to date; the first update computes it from nothing."""
 
     def __init__(self) -> None:
-        self._trees = {name: SlotTree() for name in TREES}
-        self._small = dict.fromkeys(SMALL, sha256().digest())
+        self._trees: dict[str, SlotTree] = {}
+        self._digests: dict[str, bytes] = {}
 
-    def update(self, state: State) -> bytes:
-        """Hash what was touched since the last call; the new root."""
-        for table, key in sorted(
-            state.touched, key=lambda entry: (entry[0], _slot(state, entry[1]))
-        ):
-            if table in TREES:
-                self._trees[table].set(_slot(state, key), TREES[table](state, key))
-            else:
-                self._small[table] = sha256(b"".join(SMALL[table](state))).digest()
-        state.touched.clear()
+    def update(self, state: State, touched: Touched) -> bytes:
+        """The root after hashing again what was touched since the last call."""
+        for name, table in TABLES.items():
+            if table.rooted:
+                self._update_table(state, table, touched.get(name, ()))
         return self._root(state)
 
+    def _update_table(self, state: State, table: Table, touched: Iterable[object]) -> None:
+        if not table.tree:
+            if touched or table.name not in self._digests:
+                self._digests[table.name] = compute_digest(state, table)
+            return
+        if table.name not in self._trees:
+            self._trees[table.name], touched = SlotTree(), table.keys(state)
+        tree = self._trees[table.name]
+        for slot, key in sorted((table.slot(state, key), key) for key in touched):
+            packed = table.row.pack(table.get(state, key))
+            tree.set(slot, encode_entry(table.key.pack(key), packed))
+
     def _root(self, state: State) -> bytes:
-        supply = state.supply
-        scalars = (
-            *(state.epoch, state.settlement, state.next_session),
-            *(supply.deposited, supply.minted, supply.destroyed),
-            [(epoch, mix) for epoch, mix in sorted(state.mixes.items())],
-        )
         trees = [(name, len(tree), tree.root()) for name, tree in sorted(self._trees.items())]
-        return digest("state", cbor.encode((scalars, trees, sorted(self._small.items()))))
-
-
-def _slot(state: State, key: int | bytes) -> int:
-    return state.account_slots[key] if isinstance(key, bytes) else key
+        scalars = sorted(get_scalars(state).items())
+        return digest("state", cbor.encode((scalars, trees, sorted(self._digests.items()))))
 
 
 def compute_state_root(state: State) -> bytes:
     """The root of a whole state, from nothing; `StateRoot` gives the same, faster."""
-    fresh = StateRoot()
-    every: set[Touched] = {("account", account) for account in state.accounts}
-    every |= {("hotspot", hotspot.index) for hotspot in state.hotspots}
-    every |= {("session", index) for index in range(state.next_session)}
-    kept, state.touched = state.touched, {*every, *((name, 0) for name in SMALL)}
-    root = fresh.update(state)
-    state.touched = kept
-    return root
+    return StateRoot().update(state, {})

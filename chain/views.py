@@ -116,7 +116,7 @@ def account_json(state: State, account: bytes) -> Json:
     owned = [hotspot for hotspot in state.hotspots if hotspot.owner == account]
     return {
         "account": account.hex(),
-        "balance_ucr": state.accounts.get(account, 0),
+        "balance_ucr": state.balance(account),
         "bonds_ucr": sum(hotspot.bond_ucr for hotspot in owned),
         "escrow_ucr": sum(s.escrow_ucr for s in state.sessions.values() if s.account == account),
         "hotspots": [hotspot.index for hotspot in owned],
@@ -156,6 +156,7 @@ def stats_json(ledger: Ledger) -> Json:
             "deposited_ucr": state.supply.deposited,
             "minted_ucr": state.supply.minted,
             "destroyed_ucr": state.supply.destroyed,
+            "withdrawn_ucr": state.supply.withdrawn,
             "held_ucr": compute_held_ucr(state),
             "waiting_in_pools_ucr": sum(state.pools.values()),
             "conserved": is_conserved(state),

@@ -291,7 +291,10 @@ def test_a_replaced_registration_cannot_be_played_back() -> None:
     town.run_epoch(2)
     assert only(town.submit(town.sealed_registration(0, height_m=20))).index == 0
     assert only(town.submit(town.sealed_registration(0, height_m=30))).index == 0
-    assert refusal(town, town.sealed_registration(0, height_m=20)) == "duplicate"
+    replaced = town.sealed_registration(0, height_m=20)
+    assert only(town.submit(replaced)).reason == "already"  # the engine knows it by its id
+    town.ledger._recent.clear()
+    assert refusal(town, replaced) == "duplicate"  # and the rule refuses it by itself
     hotspot = town.ledger.state.hotspots[0]
     assert hotspot.newest.registration.height_m == 30
     assert hotspot.newest.bind_epoch == town.ledger.state.epoch + 2
@@ -303,11 +306,11 @@ def test_a_replaced_registration_cannot_be_played_back() -> None:
 def test_a_new_owner_locks_a_bond_and_the_old_one_gets_its_own_back() -> None:
     town = Town(2, preset="testbed")
     town.join()
-    before = town.ledger.state.accounts[town.owner(0)]
+    before = town.ledger.state.balance(town.owner(0))
     seller = town.owner(0)
     town.owner_seeds[0] = town.owner_seeds[1]
     assert only(town.submit(town.sealed_registration(0))).accepted
-    assert town.ledger.state.accounts[seller] == before + town.params.bond_ucr
+    assert town.ledger.state.balance(seller) == before + town.params.bond_ucr
     assert is_conserved(town.ledger.state)
 
 
@@ -366,7 +369,8 @@ def test_apply_leaves_the_state_it_was_given_alone_and_equals_the_engine() -> No
         following = blocks.apply(item.block, state, verify)
         assert before is None or state is None or compute_state_root(state) == before
         state = following
-        assert compute_state_root(state) == item.header.state_root
+        closed = not item.block.wires  # headers commit to the state right after the newest close
+        assert not closed or compute_state_root(state) == item.header.state_root
     assert sealed[-1].header == town.ledger.head
 
 

@@ -104,7 +104,7 @@ def test_the_client_sees_what_the_ledger_holds(running: Running) -> None:
             assert session.claimed_ucr == state.sessions[0].claimed_ucr > 0
             assert client.session(5) is None
             account = client.account(town.owner(0))
-            assert (account.balance_ucr, account.hotspots) == (state.accounts[town.owner(0)], (0,))
+            assert (account.balance_ucr, account.hotspots) == (state.balance(town.owner(0)), (0,))
             stats = client.stats()
             assert stats["supply"]["conserved"]
             assert stats["ai_requests"] == 1

@@ -88,6 +88,8 @@ def get_first_state(signed: Signed) -> State:
         raise BlockError(f"seeds: preset {genesis.preset} needs at least one")
     state.mixes[0] = draws.genesis_mix(signed.record_id)
     state.mixes[1] = draws.mix(state.mixes[0], 1, ())
+    for epoch in state.mixes:
+        state.touch("mixes", epoch)
     return state
 
 
@@ -95,14 +97,27 @@ def process_block(
     state: State, block: Block, verify: Verify, pairs: PairCache
 ) -> tuple[Effects, list[SubmitResult]]:
     """Apply a block in place; what it brings forth, and the answer to each of its records."""
+    effects = process_block_time(state, block, pairs)
+    return effects, process_block_records(state, block, verify, effects)
+
+
+def process_block_time(state: State, block: Block, pairs: PairCache) -> Effects:
+    """Close what a block's time closes; BlockError if its time or its epoch can't follow."""
     effects = process_time(state, block.time_ms, pairs)
     if block.epoch != state.epoch or block.time_ms != state.time_ms:
         raise BlockError(f"block {block.height}: its epoch or time can't follow")
+    return effects
+
+
+def process_block_records(
+    state: State, block: Block, verify: Verify, effects: Effects
+) -> list[SubmitResult]:
+    """Apply a block's records after its time; BlockError if one would be refused."""
     results = [process_wire(state, raw, verify, effects) for raw in block.wires]
     for number, result in enumerate(results):
         if not result.accepted or result.reason == ALREADY:
             raise BlockError(f"record {number} is refused: {result.reason}: {result.detail}")
-    return effects, results
+    return results
 
 
 def process_time(state: State, time_ms: int, pairs: PairCache) -> Effects:
@@ -149,10 +164,10 @@ def process_epoch_close(state: State, effects: Effects, pairs: PairCache) -> Non
     if state.epoch >= 1:
         process_verdicts(state, effects, pairs)
     state.epoch += 1
-    for epoch in [epoch for epoch in state.inbox if epoch < state.epoch - 1]:
-        del state.inbox[epoch]
+    process_inbox(state)
     for epoch in [epoch for epoch in state.mixes if epoch <= state.epoch - MIXES_KEPT]:
         del state.mixes[epoch]
+        state.touch("mixes", epoch)
     if state.epoch % state.params.settlement_epochs == 0:
         process_settlement(state, effects)
 
@@ -160,9 +175,18 @@ def process_epoch_close(state: State, effects: Effects, pairs: PairCache) -> Non
 def process_mix(state: State) -> None:
     """R_(E+1) from R_E and the secrets that were revealed in E."""
     following = state.epoch + 1
-    revealed = state.inbox.get(state.epoch, {})
-    secrets = [revealed[index].reveal for index in sorted(revealed)]
+    secrets = [state.inbox[index].reveal for index in sorted(state.inbox)]
     state.mixes[following] = draws.mix(state.mixes[state.epoch], following, secrets)
+    state.touch("mixes", following)
+
+
+def process_inbox(state: State) -> None:
+    """Of the messages of the epoch that closed, its verdicts will need the commits alone."""
+    state.clear("commits")
+    for index, message in state.inbox.items():
+        state.commits[index] = message.commit
+        state.touch("commits", index)
+    state.clear("inbox")
 
 
 def process_verdicts(state: State, effects: Effects, pairs: PairCache) -> None:
@@ -172,12 +196,11 @@ def process_verdicts(state: State, effects: Effects, pairs: PairCache) -> None:
         return
     process_signals(judgement)
     for link in get_mutual_links(judgement):
-        state.links[link] = state.links.get(link, 0) + 1
-    state.touch("links")
+        state.add("links", link, 1)
     process_links(judgement, get_trusted(state))
     process_counted(state, judgement)
     for reason, count in get_reason_counts(judgement).items():
-        state.stats[f"verdict_{reason}"] += count
+        state.add("stats", f"verdict_{reason}", count)
     beacons = len(judgement.beaconers) * state.params.beacons_per_epoch
-    state.stats["beacons_judged"] += beacons
+    state.add("stats", "beacons_judged", beacons)
     effects.verdicts.append(judgement)

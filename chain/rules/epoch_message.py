@@ -27,9 +27,10 @@ def process_epoch_message(
             LateReport(message.epoch - 1, hotspot.index, signed.record_id, message.report)
         )
         return Accepted(reason=LATE, detail=f"epoch: {message.epoch} is closed; used for the map")
-    state.inbox.setdefault(message.epoch, {})[hotspot.index] = OnTime(
+    state.inbox[hotspot.index] = OnTime(
         signed.record_id, message.commit, message.report, message.reveal
     )
+    state.touch("inbox", hotspot.index)
     return Accepted()
 
 
@@ -116,4 +117,4 @@ def process_seen(state: State, hotspot: Hotspot, signed: Signed, message: EpochM
         del hotspot.seen[epoch]
     hotspot.seen[message.epoch] = signed.record_id
     hotspot.history = digest("history", hotspot.history, signed.record_id)
-    state.touch("hotspot", hotspot.index)
+    state.touch("hotspots", hotspot.index)

@@ -23,7 +23,7 @@ def process_registration(
         state.index_of[registration.key] = hotspot.index
     process_bond(state, hotspot, registration)
     process_assertion(state, hotspot, signed, registration)
-    state.touch("hotspot", hotspot.index)
+    state.touch("hotspots", hotspot.index)
     binds = hotspot.newest.bind_epoch
     return Accepted(hotspot.index, detail=f"binds in epoch {binds}")
 
@@ -41,7 +41,7 @@ def get_registration_refusal(
     if not is_signed_by_both(state, signed, registration, verify):
         return Refusal("bad_signature", "signatures: the hotspot and then its owner must sign")
     needed = compute_bond_due(state, hotspot, registration)
-    held = state.accounts.get(registration.owner, 0)
+    held = state.balance(registration.owner)
     if held < needed:
         return Refusal(
             "insufficient_balance",
@@ -76,7 +76,7 @@ def process_bond(state: State, hotspot: Hotspot, registration: Registration) -> 
         return
     if hotspot.bond_ucr:
         state.credit(hotspot.owner, hotspot.bond_ucr)
-    state.credit(registration.owner, -due)
+    state.debit(registration.owner, due)
     hotspot.bond_ucr = due
 
 

@@ -29,14 +29,9 @@ def process_counted(state: State, judgement: Judgement) -> None:
     witnesses = sorted({item.witness for item in counted})
     cells = {index: get_reward_cell(state, index) for index in witnesses}
     for item in counted:
-        covers = (cells[item.witness], item.beaconer)
-        state.quality[covers] = state.quality.get(covers, 0) + item.quality
+        state.add("quality", (cells[item.witness], item.beaconer), item.quality)
         if hearers[item.beaconer, item.sequence] > 1:
-            measures = (cells[item.witness], item.witness)
-            state.measured[measures] = state.measured.get(measures, 0) + 1
-    if counted:
-        state.touch("quality")
-        state.touch("measured")
+            state.add("measured", (cells[item.witness], item.witness), 1)
 
 
 @dataclass(slots=True)
@@ -103,15 +98,15 @@ def process_shares(
 ) -> None:
     """Split an amount over hotspots and credit their owners."""
     split = compute_split(amount_ucr, list(weights.values()))
-    state.stats["dust_ucr"] += split.dust_ucr
+    state.add("stats", "dust_ucr", split.dust_ucr)
     for index, share in zip(weights, split.shares, strict=True):
         if not share:
             continue
         hotspot = state.hotspots[index]
         state.credit(hotspot.owner, share)
         hotspot.earned_ucr += share
-        state.touch("hotspot", index)
-        state.stats[f"paid_{kind}_ucr"] += share
+        state.touch("hotspots", index)
+        state.add("stats", f"paid_{kind}_ucr", share)
         effects.payments.append(
             Payment(state.epoch, kind, hotspot.owner, index, cell, share, source)
         )
@@ -136,7 +131,7 @@ def process_pools(state: State, work: dict[int, CellWork], effects: Effects) -> 
         state.pools[cell, owner] -= paid
         if not state.pools[cell, owner]:
             del state.pools[cell, owner]
-        state.touch("pools")
+        state.touch("pools", (cell, owner))
 
 
 def process_bootstrap(state: State, work: dict[int, CellWork], effects: Effects) -> None:
@@ -161,6 +156,5 @@ def process_settlement(state: State, effects: Effects) -> None:
     process_bootstrap(state, work, effects)
     process_expired_sessions(state)
     for table in ("quality", "measured", "links"):
-        getattr(state, table).clear()
-        state.touch(table)
+        state.clear(table)
     state.settlement += 1

@@ -36,12 +36,13 @@ def process_session_open(
         expiry_epoch=opening.expiry_epoch,
         account=state.hotspots[opening.payer].owner,
     )
-    state.credit(session.account, -session.cap_ucr)
+    state.debit(session.account, session.cap_ucr)
     state.next_session += 1
     state.sessions[session.index] = session
-    state.openings[(opening.payer, opening.payee, opening.nonce)] = session.index
-    state.touch("session", session.index)
-    state.touch("openings")
+    key = (opening.payer, opening.payee, opening.nonce)
+    state.openings[key] = session.index
+    state.touch("sessions", session.index)
+    state.touch("openings", key)
     return Accepted(session.index)
 
 
@@ -64,7 +65,7 @@ def get_opening_refusal(
         payer.key, opening.NAME, state.network_id, signed.body, signed.signatures[0]
     ):
         return Refusal("bad_signature", "signatures: the payer's key must sign, once")
-    held = state.accounts.get(payer.owner, 0)
+    held = state.balance(payer.owner)
     if held < opening.cap_ucr:
         return Refusal(
             "insufficient_balance",
@@ -180,7 +181,7 @@ def process_receipt(state: State, receipt: Receipt, effects: Effects) -> None:
     session.ai_tokens = receipt.ai_tokens
     session.ai_requests = receipt.ai_requests
     session.last_hash = receipt_hash(receipt)
-    state.touch("session", session.index)
+    state.touch("sessions", session.index)
     process_burn(state, session, burn, effects)
 
 
@@ -190,12 +191,10 @@ def process_burn(state: State, session: Session, burn: Burn, effects: Effects) -
     cell = get_reward_cell(state, session.payer)
     state.credit(payee.owner, burn.payee_ucr)
     payee.earned_ucr += burn.payee_ucr
-    state.touch("hotspot", payee.index)
+    state.touch("hotspots", payee.index)
     state.supply.destroyed += burn.fee_ucr
     if burn.coverage_ucr:
-        key = (cell, session.account)
-        state.pools[key] = state.pools.get(key, 0) + burn.coverage_ucr
-        state.touch("pools")
+        state.add("pools", (cell, session.account), burn.coverage_ucr)
     kind = "ai" if burn.ai_ucr > burn.relay_ucr else "relay"
     if burn.payee_ucr:
         effects.payments.append(
@@ -204,7 +203,7 @@ def process_burn(state: State, session: Session, burn: Burn, effects: Effects) -
                 *(burn.payee_ucr, session.account),
             )
         )
-        state.stats[f"paid_{kind}_ucr"] += burn.payee_ucr
+        state.add("stats", f"paid_{kind}_ucr", burn.payee_ucr)
 
 
 def get_reward_cell(state: State, hotspot: int) -> int:
@@ -215,10 +214,10 @@ def get_reward_cell(state: State, hotspot: int) -> int:
 
 def count_receipt(state: State, session: Session, receipt: Receipt, burn: Burn) -> None:
     """Keep the totals that people ask for."""
-    state.stats["relayed_bytes"] += receipt.relayed_bytes - session.relayed_bytes
-    state.stats["ai_tokens"] += receipt.ai_tokens - session.ai_tokens
-    state.stats["ai_requests"] += receipt.ai_requests - session.ai_requests
-    state.stats["burned_ucr"] += burn.relay_ucr + burn.ai_ucr
+    state.add("stats", "relayed_bytes", receipt.relayed_bytes - session.relayed_bytes)
+    state.add("stats", "ai_tokens", receipt.ai_tokens - session.ai_tokens)
+    state.add("stats", "ai_requests", receipt.ai_requests - session.ai_requests)
+    state.add("stats", "burned_ucr", burn.relay_ucr + burn.ai_ucr)
 
 
 def process_expired_sessions(state: State) -> None:
@@ -227,7 +226,8 @@ def process_expired_sessions(state: State) -> None:
     for session in expired:
         if session.escrow_ucr:
             state.credit(session.account, session.escrow_ucr)
+        key = (session.payer, session.payee, session.nonce)
         del state.sessions[session.index]
-        del state.openings[(session.payer, session.payee, session.nonce)]
-        state.touch("session", session.index)
-        state.touch("openings")
+        del state.openings[key]
+        state.touch("sessions", session.index)
+        state.touch("openings", key)

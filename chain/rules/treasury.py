@@ -16,7 +16,7 @@ def process_deposit(state: State, signed: Signed, deposit: Deposit, verify: Veri
     if refusal := get_deposit_refusal(state, signed, deposit, verify):
         return refusal
     state.references[deposit.reference] = signed.record_id
-    state.touch("references")
+    state.touch("references", deposit.reference)
     state.supply.deposited += deposit.amount_ucr
     state.credit(deposit.account, deposit.amount_ucr)
     return Accepted()

@@ -74,7 +74,7 @@ def process_trust(state: State) -> None:
     for hotspot, value in zip(state.hotspots, trust, strict=True):
         if hotspot.trust != value:
             hotspot.trust = value
-            state.touch("hotspot", hotspot.index)
+            state.touch("hotspots", hotspot.index)
 
 
 def compute_trust_ppm(state: State) -> list[int]:

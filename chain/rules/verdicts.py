@@ -214,7 +214,7 @@ class Judgement:
     mix: bytes
     mix_after: bytes
     assertions: dict[int, Assertion]
-    commits: dict[int, OnTime]
+    commits: dict[int, bytes]
     reports: dict[int, OnTime]
     beaconers: dict[int, Beaconer]
     pairs: PairCache
@@ -232,8 +232,7 @@ EpochVerdicts = Judgement
 
 
 def get_judgement(state: State, epoch: int, pairs: PairCache) -> Judgement:
-    """Lay out an epoch for judgement; R_epoch, R_(epoch+2) and both inboxes must be there."""
-    reports = state.inbox.get(epoch + 1, {})
+    """Lay out the epoch before the one that closes; R of it and of two later must be there."""
     bound = ((h.index, h.assertion_at(epoch)) for h in state.hotspots)
     assertions = {index: assertion for index, assertion in bound if assertion is not None}
     judgement = Judgement(
@@ -242,8 +241,8 @@ def get_judgement(state: State, epoch: int, pairs: PairCache) -> Judgement:
         mix=state.mixes[epoch],
         mix_after=state.mixes[epoch + 2],
         assertions=assertions,
-        commits=state.inbox.get(epoch, {}),
-        reports={index: reports[index] for index in sorted(reports)},
+        commits=dict(state.commits),
+        reports={index: state.inbox[index] for index in sorted(state.inbox)},
         beaconers={},
         pairs=pairs,
     )
@@ -273,7 +272,7 @@ def get_report_reason(judgement: Judgement, witness: int) -> str:
         return "no_commit"
     message = judgement.reports[witness]
     expected = commit(witness, judgement.epoch, message.reveal, message.report)
-    return "" if committed.commit == expected else "commit_mismatch"
+    return "" if committed == expected else "commit_mismatch"
 
 
 def iter_cases(judgement: Judgement, witness: int) -> Iterator[Case]:

@@ -1,0 +1,242 @@
+"""The tables of the state: how each is packed into bytes, kept on the disk, and hashed.
+
+A table is an attribute of State, a dictionary from a key to a row. Registering one takes a line:
+
+    register(Table("bounties", U32, row(Bounty, "<32sQQQI")))
+
+and the rules that change it call `state.touch("bounties", key)`. Everything else follows: rows are
+saved with the block, loaded at the start, compared by the audit and committed to by the state root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from struct import Struct
+from typing import Any
+
+from chain import cbor
+from chain.records import Registration
+from chain.state import Account, Assertion, Chain, Hotspot, OnTime, Session, State
+
+Key = Any
+Row = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """A value to bytes and back; one value has one packing. Bad bytes raise ValueError."""
+
+    pack: Callable[[Any], bytes]
+    unpack: Callable[[bytes], Any]
+
+
+def numbers(layout: str) -> Codec:
+    """A tuple of integers and bytes, or a single one, of a struct layout.
+
+    For keys the layout must be big-endian, so that packed keys sort as the keys do.
+    """
+    struct = Struct(layout)
+    if len(struct.unpack(bytes(struct.size))) == 1:
+        return Codec(struct.pack, lambda raw: _unpack(struct, raw)[0])
+    return Codec(lambda value: struct.pack(*value), lambda raw: _unpack(struct, raw))
+
+
+def _unpack(struct: Struct, raw: bytes) -> tuple[Any, ...]:
+    if len(raw) != struct.size:
+        raise ValueError(f"{len(raw)} bytes, not {struct.size}")
+    return struct.unpack(raw)
+
+
+def row(kind: type, layout: str) -> Codec:
+    """A dataclass of integers and byte strings of fixed length, its fields in order.
+
+    Zero bytes at the end are left out: with a little-endian layout ("<...") and the fields that are
+    mostly small or zero last, rows stay short.
+    """
+    struct, names = Struct(layout), tuple(field.name for field in fields(kind))
+    get = attrgetter(*names) if len(names) > 1 else None
+    size, pack_fields = struct.size, struct.pack
+
+    def pack(value: Any) -> bytes:
+        packed = pack_fields(*get(value)) if get else pack_fields(getattr(value, names[0]))
+        return packed.rstrip(b"\0")
+
+    def unpack(raw: bytes) -> Any:
+        if len(raw) > size or raw[-1:] == b"\0":
+            raise ValueError("no row of this table")
+        return kind(*struct.unpack(raw.ljust(size, b"\0")))
+
+    return Codec(pack, unpack)
+
+
+def coded(kind: type) -> Codec:
+    """A dataclass of integers, bytes, text and nested tuples of them, as canonical CBOR.
+
+    Slower than `row`, for what has no fixed length.
+    """
+    names = tuple(field.name for field in fields(kind))
+
+    def unpack(raw: bytes) -> Any:
+        values = cbor.decode(raw)
+        if not isinstance(values, tuple) or len(values) != len(names):
+            raise ValueError("no row of this table")
+        return kind(*values)
+
+    return Codec(lambda value: cbor.encode([getattr(value, name) for name in names]), unpack)
+
+
+def _pack_number(value: int) -> bytes:
+    return value.to_bytes(value.bit_length() + 7 >> 3, "little")
+
+
+U32, U64 = numbers(">I"), numbers(">Q")
+HASH = numbers("32s")
+OCTETS = Codec(bytes, bytes)
+TEXT = Codec(str.encode, bytes.decode)
+NUMBER = Codec(_pack_number, lambda raw: int.from_bytes(raw, "little"))  # unsigned, any width
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One attribute of State.
+
+    `tree`: rows have dense slots and are never deleted; they are hashed as a Merkle tree that
+    changes one leaf at a time. The slot is the key, or `slot` of the row if the key is no integer.
+    Other tables are hashed whole when they changed. `rooted` False: not part of the state root, for
+    what follows from the rest or decides nothing.
+    """
+
+    name: str
+    key: Codec
+    row: Codec
+    tree: bool = False
+    rooted: bool = True
+
+    def get(self, state: State, key: Key) -> Row | None:
+        """The row of a key, None if there is none."""
+        rows = getattr(state, self.name)
+        if isinstance(rows, list):
+            return rows[key] if key < len(rows) else None
+        return rows.get(key)
+
+    def keys(self, state: State) -> Iterable[Key]:
+        """Every key, in no order that means anything."""
+        rows = getattr(state, self.name)
+        return range(len(rows)) if isinstance(rows, list) else list(rows)
+
+    def count(self, state: State) -> int:
+        """How many rows there are."""
+        return len(getattr(state, self.name))
+
+    def slot(self, state: State, key: Key) -> int:
+        """The number of a key in the tree."""
+        if isinstance(key, int):
+            return key
+        number: int = getattr(state, self.name)[key].slot
+        return number
+
+    def pack_row(self, state: State, key: Key) -> bytes | None:
+        """The bytes of a key's row, None if there is none."""
+        found = self.get(state, key)
+        return None if found is None else self.row.pack(found)
+
+    def put(self, state: State, key: bytes, packed: bytes) -> None:
+        """Load a packed row; rows of a list must come in order. ValueError for bad bytes."""
+        rows, where = getattr(state, self.name), self.key.unpack(key)
+        if isinstance(rows, list):
+            if where != len(rows):
+                raise ValueError(f"{self.name}: row {where} after {len(rows)} rows")
+            rows.append(self.row.unpack(packed))
+        else:
+            rows[where] = self.row.unpack(packed)
+
+
+def _pack_hotspot(hotspot: Hotspot) -> bytes:
+    return cbor.encode(
+        (
+            *(hotspot.index, hotspot.key, [_assertion(a) for a in hotspot.assertions]),
+            *(hotspot.retired, sorted(hotspot.seen.items()), hotspot.history),
+            *(hotspot.bond_ucr, hotspot.trust, hotspot.earned_ucr),
+        )
+    )
+
+
+def _assertion(assertion: Assertion) -> cbor.Value:
+    chain, registration = assertion.chain, assertion.registration
+    return (
+        [getattr(registration, field.name) for field in fields(registration)],
+        *(assertion.record_id, assertion.bind_epoch),
+        *(chain.first_epoch, chain.length, chain.anchor, chain.tip_epoch + 1, chain.tip),
+    )
+
+
+def _unpack_hotspot(raw: bytes) -> Hotspot:
+    value: Any = cbor.decode(raw)
+    index, key, assertions, retired, seen, history, *money = value
+    chains: dict[tuple[Any, ...], Chain] = {}
+    listed = []
+    for registration, record_id, bind_epoch, first, length, anchor, tip_epoch, tip in assertions:
+        chain = chains.setdefault(
+            (first, length, anchor), Chain(first, length, anchor, tip_epoch - 1, tip)
+        )
+        listed.append(Assertion(Registration(*registration), record_id, bind_epoch, chain))
+    return Hotspot(index, key, listed, list(retired), dict(seen), history, *money)
+
+
+TABLES: dict[str, Table] = {}
+
+
+def register(table: Table) -> None:
+    """Make a table part of the state: saved, loaded, audited, hashed."""
+    TABLES[table.name] = table
+
+
+register(Table("accounts", HASH, row(Account, "<IQQI"), tree=True))
+register(Table("hotspots", U32, Codec(_pack_hotspot, _unpack_hotspot), tree=True))
+register(Table("sessions", U32, coded(Session)))
+register(Table("openings", numbers(">III"), NUMBER))
+register(Table("references", OCTETS, HASH))
+register(Table("mixes", U32, HASH))
+register(Table("inbox", U32, coded(OnTime)))
+register(Table("commits", U32, HASH))
+register(Table("pools", numbers(">Q32s"), NUMBER))
+register(Table("quality", numbers(">QI"), NUMBER))
+register(Table("measured", numbers(">QI"), NUMBER))
+register(Table("links", numbers(">II"), NUMBER))
+register(Table("stats", TEXT, NUMBER, rooted=False))
+
+# Single numbers of the state, by the path of their attribute; all but the time are in the root.
+SCALARS: list[str] = [
+    *("epoch", "settlement", "next_session"),
+    *("supply.deposited", "supply.minted", "supply.destroyed", "supply.withdrawn"),
+]
+
+
+def iter_rows(state: State, table: Table) -> Iterator[tuple[bytes, bytes]]:
+    """(packed key, packed row) of a table, ascending by packed key."""
+    packed = sorted((table.key.pack(key), key) for key in table.keys(state))
+    for raw, key in packed:
+        yield raw, table.row.pack(table.get(state, key))
+
+
+def get_scalars(state: State) -> dict[str, int]:
+    """The single numbers of the state by name."""
+    return {name: attrgetter(name)(state) for name in SCALARS}
+
+
+def set_scalar(state: State, name: str, value: int) -> None:
+    """Load one of the single numbers; ValueError if there is none of this name."""
+    if name not in SCALARS:
+        raise ValueError(f"no number of the state is called {name}")
+    path, _, last = name.rpartition(".")
+    setattr(attrgetter(path)(state) if path else state, last, value)
+
+
+def compute_state_bytes(state: State) -> dict[str, int]:
+    """Bytes of every table as it is kept: packed keys and rows."""
+    return {
+        name: sum(len(key) + len(packed) for key, packed in iter_rows(state, table))
+        for name, table in TABLES.items()
+    }
