@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 RECEPTION_BYTES = 14
-MAX_WIRE_BYTES = 65_536
+MAX_WIRE_BYTES = 65_535  # a C2SP entry bundle writes lengths in two bytes
 
 
 @dataclass(frozen=True, slots=True)
