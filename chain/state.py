@@ -13,6 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+from chain.admission import Appointed, Close, Fault, Found
 from chain.params import PRESETS, Params
 from chain.records import Genesis, Registration
 
@@ -164,6 +165,13 @@ class State:
     quality: dict[tuple[int, int], int] = field(default_factory=dict)
     measured: dict[tuple[int, int], int] = field(default_factory=dict)
     links: dict[tuple[int, int], int] = field(default_factory=dict)
+    appointments: dict[tuple[int, bytes, int], Appointed] = field(default_factory=dict)
+    operators: dict[int, bytes] = field(default_factory=dict)
+    ended: dict[int, int] = field(default_factory=dict)
+    releases: dict[int, int] = field(default_factory=dict)
+    findings: dict[tuple[int, bytes], Found] = field(default_factory=dict)
+    closes: dict[int, Close] = field(default_factory=dict)
+    faults: dict[tuple[bytes, int, int], Fault] = field(default_factory=dict)
     supply: Supply = field(default_factory=Supply)
     stats: Counter[str] = field(default_factory=Counter)
     touched: Touched = field(default_factory=dict)

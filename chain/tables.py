@@ -17,6 +17,7 @@ from struct import Struct
 from typing import Any
 
 from chain import cbor
+from chain.admission import Appointed, Close, Fault, Found
 from chain.records import Registration
 from chain.state import Account, Assertion, Chain, Hotspot, OnTime, Session, State
 
@@ -205,6 +206,13 @@ register(Table("pools", numbers(">Q32s"), NUMBER))
 register(Table("quality", numbers(">QI"), NUMBER))
 register(Table("measured", numbers(">QI"), NUMBER))
 register(Table("links", numbers(">II"), NUMBER))
+register(Table("appointments", numbers(">B32sI"), coded(Appointed)))
+register(Table("operators", U32, HASH))
+register(Table("ended", U32, NUMBER))
+register(Table("releases", U32, NUMBER))
+register(Table("findings", numbers(">B32s"), coded(Found)))
+register(Table("closes", U32, coded(Close)))
+register(Table("faults", numbers(">20sQB"), coded(Fault)))
 register(Table("stats", TEXT, NUMBER, rooted=False))
 
 # Single numbers of the state, by the path of their attribute; all but the time are in the root.
