@@ -1,5 +1,6 @@
-"""A witness of logs (c2sp.org/tlog-witness): it signs a checkpoint once it knows that it extends
-the last one it signed, so that nobody can be shown another history with its signature.
+"""A witness of logs (c2sp.org/tlog-witness): it never signs two histories of one log.
+
+It signs a checkpoint once a proof shows that it extends the last one it signed.
 
 It promises two things beyond that text about our own logs: the same size never had two texts, and
 the same settlement never had two balance roots. Whatever breaks a promise of the log is kept as a
@@ -172,7 +173,7 @@ def find_fork(
 
     `same` is what was signed before for the size of the new checkpoint.
     """
-    if same is not None and same.text != request.note.text:
+    if same is not None and _differ(_checkpoint_of(same), new):
         return Fork(SAME_SIZE, same, request.note)
     if latest is None:
         return None
@@ -188,6 +189,11 @@ def find_fork(
     if shown[1] != new.root or shown[0] == old.root:
         return None
     return Fork(PREFIX, latest, request.note, shown[0], request.proof)
+
+
+def _differ(one: Checkpoint, other: Checkpoint) -> bool:
+    """Whether two checkpoints of one size can't both be true; other extension lines may vary."""
+    return (one.root, one.balances) != (other.root, other.balances)
 
 
 def _tells_two_balances(one: Checkpoint, other: Checkpoint) -> bool:
@@ -215,7 +221,7 @@ def verify_fork(fork: Fork, keys: Sequence[VerifierKey]) -> Refusal | None:
 
 def _is_shown(fork: Fork, one: Checkpoint, other: Checkpoint) -> bool:
     if fork.kind == SAME_SIZE:
-        return one.size == other.size and one != other
+        return one.size == other.size and _differ(one, other)
     if fork.kind == BALANCES:
         return _tells_two_balances(one, other)
     if not 0 < one.size < other.size or fork.shown_root == one.root:
