@@ -13,7 +13,6 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from chain.admission import Appointed, Close, Fault, Found
 from chain.params import PRESETS, Params
 from chain.records import Genesis, Registration
 
@@ -111,11 +110,33 @@ class Session:
     ai_tokens: int = 0
     ai_requests: int = 0
     last_hash: bytes = bytes(32)
+    claim: int = 0  # one more than the number of the relay's open claim that holds it
 
     @property
     def escrow_ucr(self) -> int:
         """What is still locked."""
         return self.cap_ucr - self.claimed_ucr
+
+
+@dataclass(slots=True)
+class RelayClaim:
+    """A relay's claim whose leaves may still be asked for.
+
+    `drawn`, `disputed` and `opened` are sets of positions, a bit each; `drawn` is empty before the
+    draw.
+    """
+
+    index: int
+    relay: int
+    epoch: int
+    accepted_epoch: int
+    deadline_epoch: int
+    root: bytes
+    total_ucr: int
+    entries: bytes
+    drawn: bytes = b""
+    disputed: bytes = b""
+    opened: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +164,8 @@ class State:
     """Everything that the rules know.
 
     `inbox` holds the messages of the current epoch by hotspot, `commits` those of the one before.
+    `claims` holds open claims, `claim_of` their numbers by relay and epoch, `claiming` what each
+    relay's open claims ask for in all.
     """
 
     network_id: bytes
@@ -158,6 +181,10 @@ class State:
     references: dict[bytes, bytes] = field(default_factory=dict)
     sessions: dict[int, Session] = field(default_factory=dict)
     next_session: int = 0
+    claims: dict[int, RelayClaim] = field(default_factory=dict)
+    next_claim: int = 0
+    claim_of: dict[tuple[int, int], int] = field(default_factory=dict)
+    claiming: dict[int, int] = field(default_factory=dict)
     openings: dict[tuple[int, int, int], int] = field(default_factory=dict)
     inbox: dict[int, OnTime] = field(default_factory=dict)
     commits: dict[int, bytes] = field(default_factory=dict)
@@ -165,13 +192,6 @@ class State:
     quality: dict[tuple[int, int], int] = field(default_factory=dict)
     measured: dict[tuple[int, int], int] = field(default_factory=dict)
     links: dict[tuple[int, int], int] = field(default_factory=dict)
-    appointments: dict[tuple[int, bytes, int], Appointed] = field(default_factory=dict)
-    operators: dict[int, bytes] = field(default_factory=dict)
-    ended: dict[int, int] = field(default_factory=dict)
-    releases: dict[int, int] = field(default_factory=dict)
-    findings: dict[tuple[int, bytes], Found] = field(default_factory=dict)
-    closes: dict[int, Close] = field(default_factory=dict)
-    faults: dict[tuple[bytes, int, int], Fault] = field(default_factory=dict)
     supply: Supply = field(default_factory=Supply)
     stats: Counter[str] = field(default_factory=Counter)
     touched: Touched = field(default_factory=dict)

@@ -17,9 +17,17 @@ from struct import Struct
 from typing import Any
 
 from chain import cbor
-from chain.admission import Appointed, Close, Fault, Found
 from chain.records import Registration
-from chain.state import Account, Assertion, Chain, Hotspot, OnTime, Session, State
+from chain.state import (
+    Account,
+    Assertion,
+    Chain,
+    Hotspot,
+    OnTime,
+    RelayClaim,
+    Session,
+    State,
+)
 
 Key = Any
 Row = Any
@@ -196,7 +204,10 @@ def register(table: Table) -> None:
 
 register(Table("accounts", HASH, row(Account, "<IQQI"), tree=True))
 register(Table("hotspots", U32, Codec(_pack_hotspot, _unpack_hotspot), tree=True))
-register(Table("sessions", U32, coded(Session)))
+register(Table("sessions", U32, row(Session, "<I32sIIIQQQI32sQqQQI32sI")))
+register(Table("claims", U32, coded(RelayClaim)))
+register(Table("claim_of", numbers(">II"), NUMBER))
+register(Table("claiming", U32, NUMBER))
 register(Table("openings", numbers(">III"), NUMBER))
 register(Table("references", OCTETS, HASH))
 register(Table("mixes", U32, HASH))
@@ -206,18 +217,11 @@ register(Table("pools", numbers(">Q32s"), NUMBER))
 register(Table("quality", numbers(">QI"), NUMBER))
 register(Table("measured", numbers(">QI"), NUMBER))
 register(Table("links", numbers(">II"), NUMBER))
-register(Table("appointments", numbers(">B32sI"), coded(Appointed)))
-register(Table("operators", U32, HASH))
-register(Table("ended", U32, NUMBER))
-register(Table("releases", U32, NUMBER))
-register(Table("findings", numbers(">B32s"), coded(Found)))
-register(Table("closes", U32, coded(Close)))
-register(Table("faults", numbers(">20sQB"), coded(Fault)))
 register(Table("stats", TEXT, NUMBER, rooted=False))
 
 # Single numbers of the state, by the path of their attribute; all but the time are in the root.
 SCALARS: list[str] = [
-    *("epoch", "settlement", "next_session"),
+    *("epoch", "settlement", "next_session", "next_claim"),
     *("supply.deposited", "supply.minted", "supply.destroyed", "supply.withdrawn"),
 ]
 

@@ -12,7 +12,7 @@ from chain.draws import digest, u32
 from chain.keys import public_key
 from chain.params import PRESETS
 from chain.records import Receipt, Refusal, SessionClaim, SubmitResult
-from chain.rules.sessions import compute_ai_due, compute_relay_due
+from chain.rules.burns import compute_ai_due, compute_relay_due
 from chain.state import Session
 from chain.wire import decode
 from hotspot.actions import Action, FetchSession, KeepReceipt, SubmitRecord

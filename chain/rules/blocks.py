@@ -15,6 +15,7 @@ from chain.records import (
     Deposit,
     EpochMessage,
     Genesis,
+    Receipts,
     Refusal,
     Registration,
     SessionClaim,
@@ -25,9 +26,10 @@ from chain.records import (
 from chain.rules.epoch_message import process_epoch_message
 from chain.rules.outcome import ALREADY, Effects, Verdict, Verify, result_of
 from chain.rules.pairs import PairCache
+from chain.rules.receipts import process_receipts, process_session_claim
 from chain.rules.registration import process_registration
 from chain.rules.rewards import process_counted, process_settlement
-from chain.rules.sessions import process_session_claim, process_session_open
+from chain.rules.sessions import process_session_open
 from chain.rules.treasury import process_deposit
 from chain.rules.trust import get_trusted
 from chain.rules.verdicts import (
@@ -146,6 +148,8 @@ def process_record(state: State, signed: Signed, verify: Verify, effects: Effect
             return process_epoch_message(state, signed, message, verify, effects)
         case Registration() as registration:
             return process_registration(state, signed, registration, verify)
+        case Receipts() as receipts:
+            return process_receipts(state, receipts, verify, effects)
         case SessionClaim() as claim:
             return process_session_claim(state, claim, verify, effects)
         case SessionOpen() as opening:

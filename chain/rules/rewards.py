@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from chain.rules.burns import BASIS_POINTS, get_reward_cell
 from chain.rules.outcome import Effects, Payment
-from chain.rules.sessions import BASIS_POINTS, get_reward_cell, process_expired_sessions
+from chain.rules.sessions import process_expired_sessions
 from chain.rules.split import compute_split
 from chain.rules.trust import compute_trust_ppm, process_trust
 from chain.rules.verdicts import Judgement, get_counted
