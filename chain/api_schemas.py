@@ -122,6 +122,7 @@ ACCOUNT = get_object(
     bonds_ucr=UCR,
     escrow_ucr=UCR,
     hotspots=get_array(COUNT),
+    nonce=COUNT,
 )
 SESSION = get_object(
     index=COUNT,

@@ -53,7 +53,10 @@ def _parse_key(text: str) -> bytes:
 
 async def get_account(call: Call) -> Answer:
     """One account; an account that never held anything has zeros."""
-    return views.account_json(call.state, call.values["key"])
+    key = call.values["key"]
+    account = call.state.accounts.get(key)
+    nonce = 0 if account is None else account.nonce
+    return {**views.account_json(call.state, key), "nonce": nonce}
 
 
 async def get_session(call: Call) -> Answer:
