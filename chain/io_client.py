@@ -66,8 +66,6 @@ class HotspotInfo:
     bind_epoch: int
     first_epoch: int
     chain_length: int
-    anchor: bytes
-    record_id: bytes
     last_epoch: int | None
     trust_ppm: int
     bond_ucr: int
@@ -119,7 +117,7 @@ class LogEntry:
     index: int | None
 
 
-_HEX = {"network_id", "mix", "log_root", "state_root", "key", "owner", "anchor", "record_id"} | {
+_HEX = {"network_id", "mix", "log_root", "state_root", "key", "owner", "record_id"} | {
     "last_hash",
     "account",
 }

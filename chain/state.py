@@ -13,15 +13,19 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+from chain.admission import Appointed, Close, Fault, Found
 from chain.params import PRESETS, Params
 from chain.records import Genesis, Registration
 
 Touched = dict[str, set[Any]]
+# Of an anchor this much is kept: it only tells the chains of one hotspot apart, so whoever made two
+# of them collide would lock out nobody but itself.
+ANCHOR_BYTES = 8
 
 
 @dataclass(slots=True)
 class Chain:
-    """A hotspot's hash chain, and the newest link that it has shown."""
+    """A hotspot's hash chain, by the start of its anchor, and the newest link that it has shown."""
 
     first_epoch: int
     length: int
@@ -32,27 +36,47 @@ class Chain:
 
 @dataclass(slots=True)
 class Assertion:
-    """A registration and the epoch from which it binds."""
+    """A registration, its anchor cut to ANCHOR_BYTES, and the epoch from which it binds."""
 
+    index: int
     registration: Registration
-    record_id: bytes
     bind_epoch: int
     chain: Chain
+
+    @property
+    def serial(self) -> int:
+        """Tells an assertion from all that ever bind elsewhere or at another time."""
+        return self.index << 32 | self.bind_epoch
 
 
 @dataclass(slots=True)
 class Hotspot:
-    """One registered hotspot. `history` hashes every message that it ever got accepted."""
+    """One registered hotspot.
+
+    `last_epoch` is the newest epoch that it sent a message for, -1 before the first; bit k of
+    `seen` tells whether there was one for the epoch k before. `retired` holds the ids of assertions
+    that were replaced (`chain.rules.registration.compute_assertion_id`).
+    """
 
     index: int
     key: bytes
     assertions: list[Assertion]
     retired: list[bytes] = field(default_factory=list)
-    seen: dict[int, bytes] = field(default_factory=dict)
-    history: bytes = bytes(32)
+    last_epoch: int = -1
+    seen: int = 0
     bond_ucr: int = 0
     trust: int = 0
     earned_ucr: int = 0
+
+    def has_seen(self, epoch: int) -> bool:
+        """Whether a message for this epoch, not older than `see` keeps them, was accepted."""
+        return epoch <= self.last_epoch and bool(self.seen >> self.last_epoch - epoch & 1)
+
+    def see(self, epoch: int, kept: int) -> None:
+        """Note a message for an epoch; the newest one's epoch and `kept` before it are known."""
+        newest = max(epoch, self.last_epoch)
+        bits = self.seen << newest - self.last_epoch | 1 << newest - epoch
+        self.last_epoch, self.seen = newest, bits & (1 << kept + 1) - 1
 
     def assertion_at(self, epoch: int) -> Assertion | None:
         """The assertion that binds in an epoch, if one does yet."""
@@ -178,6 +202,7 @@ class State:
     hotspots: list[Hotspot] = field(default_factory=list)
     index_of: dict[bytes, int] = field(default_factory=dict)
     accounts: dict[bytes, Account] = field(default_factory=dict)
+    account_keys: list[bytes] = field(default_factory=list)  # by slot; follows from accounts
     references: dict[bytes, bytes] = field(default_factory=dict)
     sessions: dict[int, Session] = field(default_factory=dict)
     next_session: int = 0
@@ -192,6 +217,13 @@ class State:
     quality: dict[tuple[int, int], int] = field(default_factory=dict)
     measured: dict[tuple[int, int], int] = field(default_factory=dict)
     links: dict[tuple[int, int], int] = field(default_factory=dict)
+    appointments: dict[tuple[int, bytes, int], Appointed] = field(default_factory=dict)
+    operators: dict[int, bytes] = field(default_factory=dict)
+    ended: dict[int, int] = field(default_factory=dict)
+    releases: dict[int, int] = field(default_factory=dict)
+    findings: dict[tuple[int, bytes], Found] = field(default_factory=dict)
+    closes: dict[int, Close] = field(default_factory=dict)
+    faults: dict[tuple[bytes, int, int], Fault] = field(default_factory=dict)
     supply: Supply = field(default_factory=Supply)
     stats: Counter[str] = field(default_factory=Counter)
     touched: Touched = field(default_factory=dict)
@@ -205,6 +237,7 @@ class State:
         account = self.accounts.get(key)
         if account is None:
             account = self.accounts[key] = Account(len(self.accounts))
+            self.account_keys.append(key)
         self.touch("accounts", key)
         return account
 

@@ -85,8 +85,8 @@ class StateRoot:
             self._trees[table.name], touched = SlotTree(), table.keys(state)
         tree = self._trees[table.name]
         for slot, key in sorted((table.slot(state, key), key) for key in touched):
-            packed = table.row.pack(table.get(state, key))
-            tree.set(slot, encode_entry(table.key.pack(key), packed))
+            packed = table.pack_row(state, key)
+            tree.set(slot, encode_entry(table.key.pack(key), packed or b""))
 
     def _root(self, state: State) -> bytes:
         trees = [(name, len(tree), tree.root()) for name, tree in sorted(self._trees.items())]

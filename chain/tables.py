@@ -17,12 +17,10 @@ from struct import Struct
 from typing import Any
 
 from chain import cbor
-from chain.records import Registration
+from chain.admission import Appointed, Close, Fault, Found
+from chain.hotspot_row import pack_hotspot, unpack_hotspot
 from chain.state import (
     Account,
-    Assertion,
-    Chain,
-    Hotspot,
     OnTime,
     RelayClaim,
     Session,
@@ -125,10 +123,7 @@ class Table:
 
     def get(self, state: State, key: Key) -> Row | None:
         """The row of a key, None if there is none."""
-        rows = getattr(state, self.name)
-        if isinstance(rows, list):
-            return rows[key] if key < len(rows) else None
-        return rows.get(key)
+        return getattr(state, self.name).get(key)
 
     def keys(self, state: State) -> Iterable[Key]:
         """Every key, in no order that means anything."""
@@ -152,46 +147,36 @@ class Table:
         return None if found is None else self.row.pack(found)
 
     def put(self, state: State, key: bytes, packed: bytes) -> None:
-        """Load a packed row; rows of a list must come in order. ValueError for bad bytes."""
-        rows, where = getattr(state, self.name), self.key.unpack(key)
-        if isinstance(rows, list):
-            if where != len(rows):
-                raise ValueError(f"{self.name}: row {where} after {len(rows)} rows")
-            rows.append(self.row.unpack(packed))
-        else:
-            rows[where] = self.row.unpack(packed)
+        """Load a packed row; ValueError for bad bytes."""
+        getattr(state, self.name)[self.key.unpack(key)] = self.row.unpack(packed)
 
 
-def _pack_hotspot(hotspot: Hotspot) -> bytes:
-    return cbor.encode(
-        (
-            *(hotspot.index, hotspot.key, [_assertion(a) for a in hotspot.assertions]),
-            *(hotspot.retired, sorted(hotspot.seen.items()), hotspot.history),
-            *(hotspot.bond_ucr, hotspot.trust, hotspot.earned_ucr),
-        )
-    )
+class AccountTable(Table):
+    """Accounts; a loaded one takes its place among the keys by slot."""
+
+    def put(self, state: State, key: bytes, packed: bytes) -> None:
+        """Load a row; rows come in the order of their keys, not of their slots."""
+        Table.put(self, state, key, packed)
+        slot, keys = state.accounts[key].slot, state.account_keys
+        keys.extend([b""] * (slot + 1 - len(keys)))
+        keys[slot] = key
 
 
-def _assertion(assertion: Assertion) -> cbor.Value:
-    chain, registration = assertion.chain, assertion.registration
-    return (
-        [getattr(registration, field.name) for field in fields(registration)],
-        *(assertion.record_id, assertion.bind_epoch),
-        *(chain.first_epoch, chain.length, chain.anchor, chain.tip_epoch + 1, chain.tip),
-    )
+class HotspotTable(Table):
+    """Hotspots; their rows name owners by the slots of their accounts."""
 
+    def pack_row(self, state: State, key: Key) -> bytes | None:
+        """The bytes of a hotspot."""
+        return pack_hotspot(state, state.hotspots[key])
 
-def _unpack_hotspot(raw: bytes) -> Hotspot:
-    value: Any = cbor.decode(raw)
-    index, key, assertions, retired, seen, history, *money = value
-    chains: dict[tuple[Any, ...], Chain] = {}
-    listed = []
-    for registration, record_id, bind_epoch, first, length, anchor, tip_epoch, tip in assertions:
-        chain = chains.setdefault(
-            (first, length, anchor), Chain(first, length, anchor, tip_epoch - 1, tip)
-        )
-        listed.append(Assertion(Registration(*registration), record_id, bind_epoch, chain))
-    return Hotspot(index, key, listed, list(retired), dict(seen), history, *money)
+    def put(self, state: State, key: bytes, packed: bytes) -> None:
+        """Load the next hotspot, after the accounts."""
+        index = self.key.unpack(key)
+        if index != len(state.hotspots):
+            raise ValueError(f"hotspots: row {index} after {len(state.hotspots)} rows")
+        hotspot = unpack_hotspot(state, index, packed)
+        state.hotspots.append(hotspot)
+        state.index_of[hotspot.key] = index
 
 
 TABLES: dict[str, Table] = {}
@@ -202,8 +187,8 @@ def register(table: Table) -> None:
     TABLES[table.name] = table
 
 
-register(Table("accounts", HASH, row(Account, "<IQQI"), tree=True))
-register(Table("hotspots", U32, Codec(_pack_hotspot, _unpack_hotspot), tree=True))
+register(AccountTable("accounts", HASH, row(Account, "<IQQI"), tree=True))
+register(HotspotTable("hotspots", U32, OCTETS, tree=True))
 register(Table("sessions", U32, row(Session, "<I32sIIIQQQI32sQqQQI32sI")))
 register(Table("claims", U32, coded(RelayClaim)))
 register(Table("claim_of", numbers(">II"), NUMBER))
@@ -217,6 +202,13 @@ register(Table("pools", numbers(">Q32s"), NUMBER))
 register(Table("quality", numbers(">QI"), NUMBER))
 register(Table("measured", numbers(">QI"), NUMBER))
 register(Table("links", numbers(">II"), NUMBER))
+register(Table("appointments", numbers(">B32sI"), coded(Appointed)))
+register(Table("operators", U32, HASH))
+register(Table("ended", U32, NUMBER))
+register(Table("releases", U32, NUMBER))
+register(Table("findings", numbers(">B32s"), coded(Found)))
+register(Table("closes", U32, coded(Close)))
+register(Table("faults", numbers(">20sQB"), coded(Fault)))
 register(Table("stats", TEXT, NUMBER, rooted=False))
 
 # Single numbers of the state, by the path of their attribute; all but the time are in the root.
@@ -230,7 +222,8 @@ def iter_rows(state: State, table: Table) -> Iterator[tuple[bytes, bytes]]:
     """(packed key, packed row) of a table, ascending by packed key."""
     packed = sorted((table.key.pack(key), key) for key in table.keys(state))
     for raw, key in packed:
-        yield raw, table.row.pack(table.get(state, key))
+        if (packed_row := table.pack_row(state, key)) is not None:
+            yield raw, packed_row
 
 
 def get_scalars(state: State) -> dict[str, int]:

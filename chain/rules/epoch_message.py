@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from chain.draws import chain_link, digest
+from chain.draws import chain_link
 from chain.records import RECEPTION_BYTES, EpochMessage, Refusal, Signed
-from chain.rules.outcome import ALREADY, LATE, Accepted, Effects, LateReport, Verdict, Verify
+from chain.rules.outcome import LATE, Accepted, Effects, LateReport, Verdict, Verify
 from chain.state import Chain, Hotspot, OnTime, State
 
 
@@ -15,13 +15,12 @@ def process_epoch_message(
     if message.hotspot >= len(state.hotspots):
         return Refusal("unknown_hotspot", f"hotspot: {message.hotspot} is not registered; register")
     hotspot = state.hotspots[message.hotspot]
-    if hotspot.seen.get(message.epoch) == signed.record_id:
-        return Accepted(reason=ALREADY)
     refusal = get_message_refusal(state, signed, message, hotspot, verify)
     if refusal is not None:
         return refusal
     process_reveal(get_revealed_chain(hotspot, message.epoch), message)
-    process_seen(state, hotspot, signed, message)
+    hotspot.see(message.epoch, state.params.late_epochs)
+    state.touch("hotspots", hotspot.index)
     if message.epoch < state.epoch:
         effects.late.append(
             LateReport(message.epoch - 1, hotspot.index, signed.record_id, message.report)
@@ -52,11 +51,11 @@ def get_message_refusal(
         return Refusal("not_bound_yet", f"epoch: registration binds in {binds}; wait until then")
     if not is_signed_by(state, signed, hotspot, verify):
         return Refusal("bad_signature", "signatures: the hotspot's key must sign, once")
-    if first := hotspot.seen.get(message.epoch):
-        return Refusal(
-            "fork",
-            f"epoch: {message.epoch} has another message, record {first.hex()}; never sign two",
-        )
+    if hotspot.has_seen(message.epoch):
+        first = state.inbox.get(hotspot.index) if message.epoch == state.epoch else None
+        named = f", record {first.record_id.hex()}" if first else ""
+        problem = f"epoch: {message.epoch} has another message{named}; never sign two"
+        return Refusal("fork", problem)
     return get_reveal_refusal(state, message, get_revealed_chain(hotspot, message.epoch))
 
 
@@ -108,13 +107,3 @@ def process_reveal(chain: Chain, message: EpochMessage) -> None:
     if message.epoch - 1 > chain.tip_epoch:
         chain.tip_epoch = message.epoch - 1
         chain.tip = message.reveal
-
-
-def process_seen(state: State, hotspot: Hotspot, signed: Signed, message: EpochMessage) -> None:
-    """Remember the message as long as another one for its epoch could come, and in the history."""
-    forget_before = state.epoch - state.params.late_epochs
-    for epoch in [epoch for epoch in hotspot.seen if epoch < forget_before]:
-        del hotspot.seen[epoch]
-    hotspot.seen[message.epoch] = signed.record_id
-    hotspot.history = digest("history", hotspot.history, signed.record_id)
-    state.touch("hotspots", hotspot.index)

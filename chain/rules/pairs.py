@@ -45,14 +45,14 @@ def compute_pair(witness: Registration, beaconer: Registration) -> Pair:
 
 
 class PairCache:
-    """Pairs by the records that asserted them; forgets them all rather than grow without bound."""
+    """Pairs by the assertions of both ends; forgets them all rather than grow without bound."""
 
     def __init__(self) -> None:
-        self._pairs: dict[tuple[bytes, bytes], Pair] = {}
+        self._pairs: dict[tuple[int, int], Pair] = {}
 
     def get(self, witness: Assertion, beaconer: Assertion) -> Pair:
         """The facts about a pair, computed once."""
-        key = (witness.record_id, beaconer.record_id)
+        key = (witness.serial, beaconer.serial)
         pair = self._pairs.get(key)
         if pair is None:
             if len(self._pairs) >= MAX_PAIRS:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from chain.draws import digest
 from chain.records import Refusal, Registration, Signed
 from chain.rules.outcome import ALREADY, Accepted, Verdict, Verify
-from chain.state import Assertion, Chain, Hotspot, State
+from chain.state import ANCHOR_BYTES, Assertion, Chain, Hotspot, State
+from chain.wire import body_of
+
+# Replaced assertions are told apart by this much of a hash: to reuse one, a hotspot would have to
+# make two of its own collide, and would then be refused its own registration.
+RETIRED_BYTES = 8
 
 
 def process_registration(
@@ -13,7 +21,7 @@ def process_registration(
     """Add a hotspot, or replace what one asserts."""
     index = state.index_of.get(registration.key)
     hotspot = None if index is None else state.hotspots[index]
-    if hotspot and any(a.record_id == signed.record_id for a in hotspot.assertions):
+    if hotspot and shorten(registration) in [a.registration for a in hotspot.assertions]:
         return Accepted(index, ALREADY)
     if refusal := get_registration_refusal(state, signed, registration, hotspot, verify):
         return refusal
@@ -22,7 +30,7 @@ def process_registration(
         state.hotspots.append(hotspot)
         state.index_of[registration.key] = hotspot.index
     process_bond(state, hotspot, registration)
-    process_assertion(state, hotspot, signed, registration)
+    process_assertion(state, hotspot, registration)
     state.touch("hotspots", hotspot.index)
     binds = hotspot.newest.bind_epoch
     return Accepted(hotspot.index, detail=f"binds in epoch {binds}")
@@ -36,7 +44,7 @@ def get_registration_refusal(
     verify: Verify,
 ) -> Refusal | None:
     """Why a registration can't be taken, if so."""
-    if hotspot and signed.record_id in hotspot.retired:
+    if hotspot and compute_assertion_id(shorten(registration)) in hotspot.retired:
         return Refusal("duplicate", "registration: was replaced since; sign a new one")
     if not is_signed_by_both(state, signed, registration, verify):
         return Refusal("bad_signature", "signatures: the hotspot and then its owner must sign")
@@ -80,26 +88,36 @@ def process_bond(state: State, hotspot: Hotspot, registration: Registration) -> 
     hotspot.bond_ucr = due
 
 
-def process_assertion(
-    state: State, hotspot: Hotspot, signed: Signed, registration: Registration
-) -> None:
+def shorten(registration: Registration) -> Registration:
+    """A registration as the state keeps it: with the start of its anchor alone."""
+    return replace(registration, anchor=registration.anchor[:ANCHOR_BYTES])
+
+
+def compute_assertion_id(registration: Registration) -> bytes:
+    """What tells a shortened registration from the others of its hotspot once it is gone."""
+    return digest("retired", body_of(registration))[:RETIRED_BYTES]
+
+
+def process_assertion(state: State, hotspot: Hotspot, registration: Registration) -> None:
     """Queue the assertion to bind; one that hasn't bound yet gives way to it."""
     bind_epoch = max(state.epoch + state.params.bind_epochs, registration.first_epoch)
     while hotspot.assertions and hotspot.newest.bind_epoch >= bind_epoch:
-        hotspot.retired.append(hotspot.assertions.pop().record_id)
+        hotspot.retired.append(compute_assertion_id(hotspot.assertions.pop().registration))
     forget_before = state.epoch - state.params.late_epochs
     while len(hotspot.assertions) > 1 and hotspot.assertions[1].bind_epoch < forget_before:
-        hotspot.retired.append(hotspot.assertions.pop(0).record_id)
+        hotspot.retired.append(compute_assertion_id(hotspot.assertions.pop(0).registration))
     chain = get_chain(hotspot, registration)
-    hotspot.assertions.append(Assertion(registration, signed.record_id, bind_epoch, chain))
+    state.account(registration.owner)  # its slot stands for it from now on
+    kept = shorten(registration)
+    hotspot.assertions.append(Assertion(hotspot.index, kept, bind_epoch, chain))
 
 
 def get_chain(hotspot: Hotspot, registration: Registration) -> Chain:
     """The hash chain of an assertion: shared with the one before if it is the same chain."""
-    wanted = (registration.first_epoch, registration.chain_length, registration.anchor)
+    first, anchor = registration.first_epoch, registration.anchor
+    wanted = (first, registration.chain_length, anchor[:ANCHOR_BYTES])
     for assertion in hotspot.assertions:
         chain = assertion.chain
         if (chain.first_epoch, chain.length, chain.anchor) == wanted:
             return chain
-    first = registration.first_epoch
-    return Chain(*wanted, tip_epoch=first - 1, tip=registration.anchor)
+    return Chain(*wanted, tip_epoch=first - 1, tip=anchor)
