@@ -84,10 +84,18 @@ def parse_checkpoint(text: str) -> Checkpoint | Refusal:
     return Checkpoint(lines[0], size, root, balances, tuple(lines[4:]))
 
 
+def decode_balances(raw: bytes) -> Balances:
+    """Balances from the bytes of their line; ValueError for anything else."""
+    found = _parse_balances(raw.decode())
+    if found is None:
+        raise ValueError("no line of balances")
+    return found
+
+
 def _parse_balances(line: str) -> Balances | None:
     words = line.split(" ")
     root = decode_base64(words[2]) if len(words) == 5 else None
-    if root is None or len(root) != HASH_BYTES:
+    if root is None or len(root) != HASH_BYTES or words[0] != BALANCES:
         return None
     settlement, issued, spent = (parse_size(words[i]) for i in (1, 3, 4))
     if settlement is None or issued is None or spent is None or spent > issued:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chain.admission import Appointed, Close, Fault, Found
+from chain.checkpoint import Balances
 from chain.params import PRESETS, Params
 from chain.records import Genesis, Registration
 
@@ -224,6 +225,7 @@ class State:
     findings: dict[tuple[int, bytes], Found] = field(default_factory=dict)
     closes: dict[int, Close] = field(default_factory=dict)
     faults: dict[tuple[bytes, int, int], Fault] = field(default_factory=dict)
+    settled: dict[int, Balances] = field(default_factory=dict)  # of the newest settlement
     supply: Supply = field(default_factory=Supply)
     stats: Counter[str] = field(default_factory=Counter)
     touched: Touched = field(default_factory=dict)

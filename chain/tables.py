@@ -18,6 +18,7 @@ from typing import Any
 
 from chain import cbor
 from chain.admission import Appointed, Close, Fault, Found
+from chain.checkpoint import decode_balances
 from chain.hotspot_row import pack_hotspot, unpack_hotspot
 from chain.state import (
     Account,
@@ -208,6 +209,7 @@ register(Table("ended", U32, NUMBER))
 register(Table("releases", U32, NUMBER))
 register(Table("findings", numbers(">B32s"), coded(Found)))
 register(Table("closes", U32, coded(Close)))
+register(Table("settled", U32, Codec(lambda line: str(line).encode(), decode_balances)))
 register(Table("faults", numbers(">20sQB"), coded(Fault)))
 register(Table("stats", TEXT, NUMBER, rooted=False))
 

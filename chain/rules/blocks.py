@@ -30,6 +30,7 @@ from chain.rules.receipts import process_receipts, process_session_claim
 from chain.rules.registration import process_registration
 from chain.rules.rewards import process_counted, process_settlement
 from chain.rules.sessions import process_session_open
+from chain.rules.settled import process_settled
 from chain.rules.treasury import process_deposit
 from chain.rules.trust import get_trusted
 from chain.rules.verdicts import (
@@ -174,6 +175,7 @@ def process_epoch_close(state: State, effects: Effects, pairs: PairCache) -> Non
         state.touch("mixes", epoch)
     if state.epoch % state.params.settlement_epochs == 0:
         process_settlement(state, effects)
+        process_settled(state, effects)
 
 
 def process_mix(state: State) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from chain.balances import BalanceTree
 from chain.records import Refusal, Signed, SubmitResult
 from chain.rules.verdicts import EpochVerdicts
 
@@ -60,6 +61,7 @@ class Effects:
     verdicts: list[EpochVerdicts] = field(default_factory=list)
     payments: list[Payment] = field(default_factory=list)
     late: list[LateReport] = field(default_factory=list)
+    balance_trees: list[BalanceTree] = field(default_factory=list)  # one per settlement
 
 
 def result_of(signed: Signed, verdict: Verdict) -> SubmitResult:
