@@ -43,8 +43,25 @@ class Params:
     min_distance_m: int = 50
     # The radio horizon of two 37 m masts, 4.12 * 2 * sqrt(37) km; longer links prove no coverage.
     max_distance_m: int = 50_000
-    # 4,096 receptions of 14 bytes leave 8 kB of the largest wire for the rest.
-    max_receptions: int = 4_096
+    # Two messages of one hotspot and epoch must fit into one finding, or a fork of large reports
+    # couldn't be proven: 2 * (2,304 * 14 + 180) + 200 bytes are 65,072 of a wire's 65,535.
+    max_receptions: int = 2_304
+
+    # A retired hotspot's bond stays this long: a week for others to bring what they hold against it.
+    # Longer than `late_epochs` and than claims stay open, so that every message is in by then.
+    appeal_epochs: int = 1_008
+    # Of a slashed bond the finder gets a tenth: worth the trouble of reporting, and whoever reports
+    # itself loses nine tenths. The rest is destroyed.
+    finder_bp: int = 1_000
+    # Keys are given a role for a year at most, 366 days of ten minutes: what nobody renews lapses.
+    appointment_epochs_max: int = 52_704
+    # Most holders of a role at a time, by its number: 1,024 seeds, as in a genesis; 32 cosigners,
+    # a bit each of a 4-byte map; 2 sequencers, the old key and the new one while they change; 100
+    # validators, whose votes are 11 kB a block; 64 operators, as many as can sign one record; 64
+    # auditors.
+    role_limits: tuple[int, ...] = (1_024, 32, 2, 100, 64, 64)
+    # Checkpoints that may still be cosigned: over an hour for a cosigner that was away.
+    closes_kept: int = 8
 
     # Of every burned credit 5 % are destroyed: dealing with oneself always loses at least that.
     fee_bp: int = 500
@@ -60,6 +77,33 @@ class Params:
     bootstrap_cell_cap_ucr: int = 10 * CREDIT_UCR
     # Weight of the k-th best hotspot of a cell: each one more is worth half of the one before.
     overlap_permille: tuple[int, ...] = (1_000, 500, 250, 125, 63, 31, 16, 8, 4, 2, 1)
+    # A cell earns the whole bootstrap from hotspots with a tenth of the mean trust on, less below:
+    # keys without number behind one honest neighbour share what that one lets through.
+    bootstrap_trust_ppm: int = 100_000
+    # Least that a bounty locks per cell: a row of the state, kept a month, is no toy.
+    bounty_min_ucr: int = CREDIT_UCR // 10
+    # A bounty lasts three months of mainnet at most, so that no forgotten one stays for good.
+    bounty_epochs_max: int = 12_960
+
+    # Of what a cell pays, at most this goes to mappers: half of what its witnesses get, since
+    # mappers come by and witnesses stay.
+    mapper_fee_bp: int = 500
+    # What a mapping removes, in dB^2: the signal of a cell nobody mapped for 30 settlements has the
+    # variance V = 61 (UMi shadowing, 7.82 dB: 3GPP TR 38.901, table 7.4.1-1), one mapped yesterday
+    # V = 61 * age // 30; a phone, whose antenna nobody knows, measures with a variance of 36 (6 dB),
+    # which takes V * V // (V + 36) away. From each age on:
+    mapper_age_units: tuple[tuple[int, int], ...] = ((30, 38), (14, 12), (7, 3), (4, 1))
+    # Who hears two hotspots learns half as much again, and so on, as in `overlap_permille`.
+    mapper_heard_permille: tuple[int, ...] = (1_000, 1_500, 1_750, 1_875)
+    # A phone's antenna may be this much better than none, by an outside antenna, ...
+    mapper_gain_up_cdb: int = 600
+    # ... or worse: in a hand (10 dB), behind the window of a car (5 dB).
+    mapper_gain_down_cdb: int = 1_500
+    # Pay of a mapping waits this many settlements for an observation that agrees: a week of days.
+    mapper_lapse_settlements: int = 7
+    # One-time keys cost nothing, so their number is capped: per epoch 1.4 % of the 300,000 messages
+    # that a ledger is built for.
+    mapper_commits_max: int = 4_096
 
     # A relay forwards at most this much, or this long, beyond the newest receipt.
     chunk_bytes: int = 65_536
@@ -111,6 +155,7 @@ PRESETS = {
         mix_lead_ms=2_000,
         late_epochs=60,
         chain_gap_max=1_440,
+        appeal_epochs=120,  # two hours
         bond_ucr=CREDIT_UCR,
         bootstrap_ucr=1_000 * CREDIT_UCR,
         bootstrap_halving=144,
@@ -125,6 +170,7 @@ PRESETS = {
         mix_lead_ms=1_000,
         late_epochs=60,
         chain_gap_max=8_640,
+        appeal_epochs=90,  # a quarter of an hour
         bond_ucr=0,
         bootstrap_ucr=1_000 * CREDIT_UCR,
         bootstrap_halving=1_440,
