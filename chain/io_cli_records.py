@@ -47,7 +47,7 @@ EXAMPLES = """
   wavecomb chain withdraw --key owner.key --amount-ucr 250000 --destination 01af
   wavecomb chain bond --key owner.key --hotspot 3 --amount-ucr 10000000
   wavecomb chain retire --key owner.key --hotspot 3 --dry-run
-  wavecomb chain bounty --key me.key --cell H3 --amount-ucr 9 --per-settlement-ucr 3 --until-epoch 80
+  wavecomb chain bounty --key me.key --cell H3 --amount-ucr 9 --per-settlement-ucr 3 --until-epoch 8
 """
 
 
