@@ -11,7 +11,6 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +182,7 @@ class Store:
         first = 0 if row[0] is None else row[0] + 1
         self._insert(
             "payments",
-            ((first + i, height, *astuple(p)) for i, p in enumerate(payments)),
+            ((first + i, height, *p) for i, p in enumerate(payments)),
         )
 
     def blocks(self) -> Iterator[Block]:

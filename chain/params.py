@@ -90,8 +90,8 @@ class Params:
     mapper_fee_bp: int = 500
     # What a mapping removes, in dB^2: the signal of a cell nobody mapped for 30 settlements has the
     # variance V = 61 (UMi shadowing, 7.82 dB: 3GPP TR 38.901, table 7.4.1-1), one mapped yesterday
-    # V = 61 * age // 30; a phone, whose antenna nobody knows, measures with a variance of 36 (6 dB),
-    # which takes V * V // (V + 36) away. From each age on:
+    # V = 61 * age // 30; a phone, whose antenna nobody knows, measures with a variance of 36 (6 dB)
+    # and so takes V * V // (V + 36) away. From each age on:
     mapper_age_units: tuple[tuple[int, int], ...] = ((30, 38), (14, 12), (7, 3), (4, 1))
     # Who hears two hotspots learns half as much again, and so on, as in `overlap_permille`.
     mapper_heard_permille: tuple[int, ...] = (1_000, 1_500, 1_750, 1_875)

@@ -144,7 +144,7 @@ class Session:
 
 
 @dataclass(slots=True)
-class RelayClaim:
+class OpenClaim:
     """A relay's claim whose leaves may still be asked for.
 
     `drawn`, `disputed` and `opened` are sets of positions, a bit each; `drawn` is empty before the
@@ -162,6 +162,39 @@ class RelayClaim:
     drawn: bytes = b""
     disputed: bytes = b""
     opened: bytes = b""
+
+
+@dataclass(slots=True)
+class BountyCell:
+    """What a bounty still holds for one cell."""
+
+    sponsor: bytes
+    left_ucr: int
+    per_settlement_ucr: int
+    until_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class MapperInbox:
+    """A mapper's report that arrived in time, until it is judged."""
+
+    record_id: bytes
+    cell: int
+    report: bytes
+
+
+@dataclass(slots=True)
+class Mapping:
+    """A mapper's plausible observations: the hotspots heard, 4 bytes each, ascending.
+
+    Until its first settlement `units` is 0; afterwards `held_ucr` waits for somebody who agrees,
+    and returns to the cell at the settlement `lapse`.
+    """
+
+    heard: bytes
+    units: int = 0
+    held_ucr: int = 0
+    lapse: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +222,8 @@ class State:
     """Everything that the rules know.
 
     `inbox` holds the messages of the current epoch by hotspot, `commits` those of the one before.
+    Bounties are kept by (cell, number), mappings by (cell, epoch, key); `mapped` is the settlement
+    in which a cell of resolution 9 was mapped last, with somebody agreeing.
     `claims` holds open claims, `claim_of` their numbers by relay and epoch, `claiming` what each
     relay's open claims ask for in all.
     """
@@ -207,7 +242,7 @@ class State:
     references: dict[bytes, bytes] = field(default_factory=dict)
     sessions: dict[int, Session] = field(default_factory=dict)
     next_session: int = 0
-    claims: dict[int, RelayClaim] = field(default_factory=dict)
+    claims: dict[int, OpenClaim] = field(default_factory=dict)
     next_claim: int = 0
     claim_of: dict[tuple[int, int], int] = field(default_factory=dict)
     claiming: dict[int, int] = field(default_factory=dict)
@@ -218,6 +253,13 @@ class State:
     quality: dict[tuple[int, int], int] = field(default_factory=dict)
     measured: dict[tuple[int, int], int] = field(default_factory=dict)
     links: dict[tuple[int, int], int] = field(default_factory=dict)
+    bounties: dict[tuple[int, int], BountyCell] = field(default_factory=dict)
+    next_bounty: int = 0
+    mapper_commits: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
+    mapper_commits_now: int = 0
+    mapper_inbox: dict[bytes, MapperInbox] = field(default_factory=dict)
+    mappings: dict[tuple[int, int, bytes], Mapping] = field(default_factory=dict)
+    mapped: dict[int, int] = field(default_factory=dict)
     appointments: dict[tuple[int, bytes, int], Appointed] = field(default_factory=dict)
     operators: dict[int, bytes] = field(default_factory=dict)
     ended: dict[int, int] = field(default_factory=dict)
@@ -297,6 +339,8 @@ HOLDERS: list[tuple[str, Callable[[State], int]]] = [
     ("bonds", lambda state: sum(hotspot.bond_ucr for hotspot in state.hotspots)),
     ("escrow", lambda state: sum(session.escrow_ucr for session in state.sessions.values())),
     ("pools", lambda state: sum(state.pools.values())),
+    ("bounties", lambda state: sum(bounty.left_ucr for bounty in state.bounties.values())),
+    ("mappers", lambda state: sum(mapping.held_ucr for mapping in state.mappings.values())),
 ]
 
 

@@ -22,8 +22,11 @@ from chain.checkpoint import decode_balances
 from chain.hotspot_row import pack_hotspot, unpack_hotspot
 from chain.state import (
     Account,
+    BountyCell,
+    MapperInbox,
+    Mapping,
     OnTime,
-    RelayClaim,
+    OpenClaim,
     Session,
     State,
 )
@@ -191,7 +194,7 @@ def register(table: Table) -> None:
 register(AccountTable("accounts", HASH, row(Account, "<IQQI"), tree=True))
 register(HotspotTable("hotspots", U32, OCTETS, tree=True))
 register(Table("sessions", U32, row(Session, "<I32sIIIQQQI32sQqQQI32sI")))
-register(Table("claims", U32, coded(RelayClaim)))
+register(Table("claims", U32, coded(OpenClaim)))
 register(Table("claim_of", numbers(">II"), NUMBER))
 register(Table("claiming", U32, NUMBER))
 register(Table("openings", numbers(">III"), NUMBER))
@@ -211,11 +214,16 @@ register(Table("findings", numbers(">B32s"), coded(Found)))
 register(Table("closes", U32, coded(Close)))
 register(Table("settled", U32, Codec(lambda line: str(line).encode(), decode_balances)))
 register(Table("faults", numbers(">20sQB"), coded(Fault)))
+register(Table("bounties", numbers(">QI"), row(BountyCell, "<32sQQI")))
+register(Table("mapper_commits", numbers(">I32s"), HASH))
+register(Table("mapper_inbox", HASH, coded(MapperInbox)))
+register(Table("mappings", numbers(">QI32s"), coded(Mapping)))
+register(Table("mapped", U64, NUMBER))
 register(Table("stats", TEXT, NUMBER, rooted=False))
 
 # Single numbers of the state, by the path of their attribute; all but the time are in the root.
 SCALARS: list[str] = [
-    *("epoch", "settlement", "next_session", "next_claim"),
+    *("epoch", "settlement", "next_session", "next_claim", "next_bounty", "mapper_commits_now"),
     *("supply.deposited", "supply.minted", "supply.destroyed", "supply.withdrawn"),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from chain.balances import BalanceTree
 from chain.records import Refusal, Signed, SubmitResult
@@ -27,12 +28,15 @@ ALREADY = "already"
 LATE = "late"
 
 
-@dataclass(frozen=True, slots=True)
-class Payment:
+NO_HOTSPOT = -1
+
+
+class Payment(NamedTuple):
     """Credits that moved at a claim or a settlement: to whom, for what, and whose burn paid for it.
 
-    `source` is the owner whose burn it is (empty for the bootstrap); `cell` 0 where none is
-    concerned.
+    `source` is the account whose burn or bounty it is (empty for the bootstrap); `cell` 0 where
+    none is concerned, `hotspot` NO_HOTSPOT where no hotspot earned it. A plain tuple: a settlement
+    makes millions of them.
     """
 
     epoch: int
@@ -54,6 +58,20 @@ class LateReport:
     report: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What became of a mapper's report: a code of chain.rules.verdicts.REASONS per reception.
+
+    `cell` has resolution 9; `report` holds the receptions of `epoch`.
+    """
+
+    epoch: int
+    record_id: bytes
+    cell: int
+    report: bytes
+    codes: bytes
+
+
 @dataclass(slots=True)
 class Effects:
     """What a block brings forth beside the state: for explanations, tables and the map."""
@@ -61,6 +79,7 @@ class Effects:
     verdicts: list[EpochVerdicts] = field(default_factory=list)
     payments: list[Payment] = field(default_factory=list)
     late: list[LateReport] = field(default_factory=list)
+    mapped: list[Mapped] = field(default_factory=list)
     balance_trees: list[BalanceTree] = field(default_factory=list)  # one per settlement
 
 
