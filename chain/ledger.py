@@ -86,7 +86,6 @@ class Ledger:
         self, state: State, verify: Verify, on_block: Callable[[Sealed], None] | None
     ) -> None:
         self.state = state
-        self.log = CompactRange()
         self._verify = verify
         self.on_block = on_block
         self._pairs = PairCache()
@@ -104,7 +103,7 @@ class Ledger:
         """A ledger that goes on from a saved state, the head after it and the log's right edge."""
         ledger = cls.__new__(cls)
         ledger._prepare(state, verify, None)
-        ledger.log, ledger.head, ledger._state_root = log, head, head.state_root
+        ledger.state.log, ledger.head, ledger._state_root = log, head, head.state_root
         return ledger
 
     def set_verify(self, verify: Verify) -> None:
@@ -120,6 +119,11 @@ class Ledger:
     def network_id(self) -> bytes:
         """The record id of the genesis."""
         return self.state.network_id
+
+    @property
+    def log(self) -> CompactRange:
+        """The right edge of the log of every record so far."""
+        return self.state.log
 
     def mix(self, epoch: int) -> bytes | None:
         """R_epoch, if it is known already and not forgotten yet."""
@@ -220,8 +224,6 @@ class Ledger:
         *,
         packs: bool = False,
     ) -> Sealed:
-        for _, result in kept:
-            self.log.append(result.record_id)
         state = self.state
         self.head = Header(
             height=previous.height + 1 if previous else 0,

@@ -47,7 +47,7 @@ class Params:
     # couldn't be proven: 2 * (2,304 * 14 + 180) + 200 bytes are 65,072 of a wire's 65,535.
     max_receptions: int = 2_304
 
-    # A retired hotspot's bond stays this long: a week for others to bring what they hold against it.
+    # A retired hotspot's bond stays this long: a week for others to bring what they know of it.
     # Longer than `late_epochs` and than claims stay open, so that every message is in by then.
     appeal_epochs: int = 1_008
     # Of a slashed bond the finder gets a tenth: worth the trouble of reporting, and whoever reports
@@ -110,6 +110,13 @@ class Params:
     receipt_ms: int = 1_000
     # Escrow of a session is locked at most this long, so that a lost payee can't hold it for years.
     session_epochs_max: int = 1_008
+    # Points that draw leaves of a relay's claim. One whose false leaves are a share f of its value
+    # passes with (1 - f)^30, so cheating gains less than a thirtieth of it whatever f is: a bond of
+    # that much makes it lose, and a tenth is caught in 95.8 % of all claims (docs/rewards.md).
+    openings_drawn: int = 30
+    # From a claim's epoch on, for its relay to open what was asked: a day, so that a relay whose
+    # line was cut, or a payer that sleeps, still answers; far below `appeal_epochs`.
+    opening_epochs: int = 144
 
     # Each settlement carries trust 16 hops farther, from where the one before left it; of a walk
     # that restarts at the seeds, 0.85^16 = 7 % would still be under way.
@@ -156,6 +163,7 @@ PRESETS = {
         late_epochs=60,
         chain_gap_max=1_440,
         appeal_epochs=120,  # two hours
+        opening_epochs=6,  # two until the draw, four to answer
         bond_ucr=CREDIT_UCR,
         bootstrap_ucr=1_000 * CREDIT_UCR,
         bootstrap_halving=144,
@@ -171,6 +179,7 @@ PRESETS = {
         late_epochs=60,
         chain_gap_max=8_640,
         appeal_epochs=90,  # a quarter of an hour
+        opening_epochs=6,  # a minute: two epochs until the draw, four to answer
         bond_ucr=0,
         bootstrap_ucr=1_000 * CREDIT_UCR,
         bootstrap_halving=1_440,

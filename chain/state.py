@@ -15,6 +15,7 @@ from typing import Any
 
 from chain.admission import Appointed, Close, Fault, Found
 from chain.checkpoint import Balances
+from chain.log import CompactRange
 from chain.params import PRESETS, Params
 from chain.records import Genesis, Registration
 
@@ -224,6 +225,8 @@ class State:
     `inbox` holds the messages of the current epoch by hotspot, `commits` those of the one before.
     Bounties are kept by (cell, number), mappings by (cell, epoch, key); `mapped` is the settlement
     in which a cell of resolution 9 was mapped last, with somebody agreeing.
+    `ended` tells from which epoch a hotspot proves nothing, 0 if it was slashed; `releases` when
+    the bond of a retired one returns; `closes` what the checkpoints of the newest closes say.
     `claims` holds open claims, `claim_of` their numbers by relay and epoch, `claiming` what each
     relay's open claims ask for in all.
     """
@@ -270,6 +273,7 @@ class State:
     settled: dict[int, Balances] = field(default_factory=dict)  # of the newest settlement
     supply: Supply = field(default_factory=Supply)
     stats: Counter[str] = field(default_factory=Counter)
+    log: CompactRange = field(default_factory=CompactRange)  # of every record so far
     touched: Touched = field(default_factory=dict)
 
     def copy(self) -> State:
@@ -301,6 +305,11 @@ class State:
         if not 0 <= ucr <= self.balance(key):
             raise ValueError("a rule spent more than an account holds")
         self.account(key).spent_ucr += ucr
+
+    def is_ended(self, hotspot: int, epoch: int) -> bool:
+        """Whether a hotspot has retired or was slashed, as far as an epoch is concerned."""
+        end = self.ended.get(hotspot)
+        return end is not None and epoch >= end
 
     def touch(self, table: str, key: Any) -> None:
         """Note that a row was added, changed or deleted."""

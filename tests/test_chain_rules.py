@@ -308,8 +308,11 @@ def test_a_new_owner_locks_a_bond_and_the_old_one_gets_its_own_back() -> None:
     town.join()
     before = town.ledger.state.balance(town.owner(0))
     seller = town.owner(0)
+    seeds = [town.keys[0], town.owner_seeds[1], town.owner_seeds[0]]
     town.owner_seeds[0] = town.owner_seeds[1]
-    assert only(town.submit(town.sealed_registration(0))).accepted
+    assert refusal(town, town.sealed_registration(0)) == "bad_signature"
+    sold = wire.seal(town.registration(0), town.network_id, seeds)
+    assert only(town.submit(sold)).accepted
     assert town.ledger.state.balance(seller) == before + town.params.bond_ucr
     assert is_conserved(town.ledger.state)
 
@@ -337,7 +340,7 @@ def test_deposits_need_the_threshold_and_a_fresh_reference() -> None:
     assert refusal(town, wire.seal(record, town.network_id, [bytes(32)])) == "bad_signature"
     assert refusal(town, wire.seal(record, town.network_id, [])) == "bad_signature"
     unknown = replace(record, operators=(7,))
-    assert refusal(town, wire.seal(unknown, town.network_id, [OPERATOR])) == "bad_signature"
+    assert refusal(town, wire.seal(unknown, town.network_id, [OPERATOR])) == "not_appointed"
     flood = replace(record, amount_ucr=(1 << 64) - 1)
     assert refusal(town, wire.seal(flood, town.network_id, [OPERATOR])) == "over_cap"
 

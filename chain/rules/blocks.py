@@ -12,17 +12,28 @@ from dataclasses import dataclass
 from chain import draws, wire
 from chain.keys import verify as verify_signature
 from chain.records import (
+    Appointment,
+    Bond,
+    Cosignature,
     Deposit,
     EpochMessage,
+    Finding,
     Genesis,
     Receipts,
     Refusal,
     Registration,
+    Retirement,
     SessionClaim,
     SessionOpen,
     Signed,
     SubmitResult,
+    Transfer,
+    ValidatorFault,
+    Withdrawal,
 )
+from chain.rules.admission import process_admission
+from chain.rules.bonds import process_releases
+from chain.rules.cosignatures import process_close
 from chain.rules.epoch_message import process_epoch_message
 from chain.rules.outcome import ALREADY, Effects, Verdict, Verify, result_of
 from chain.rules.pairs import PairCache
@@ -33,6 +44,7 @@ from chain.rules.sessions import process_session_open
 from chain.rules.settled import process_settled
 from chain.rules.treasury import process_deposit
 from chain.rules.trust import get_trusted
+from chain.rules.validators import process_validator_fault
 from chain.rules.verdicts import (
     get_judgement,
     get_mutual_links,
@@ -93,6 +105,7 @@ def get_first_state(signed: Signed) -> State:
     state.mixes[1] = draws.mix(state.mixes[0], 1, ())
     for epoch in state.mixes:
         state.touch("mixes", epoch)
+    state.log.append(signed.record_id)
     return state
 
 
@@ -134,12 +147,18 @@ def process_time(state: State, time_ms: int, pairs: PairCache) -> Effects:
 
 
 def process_wire(state: State, raw: bytes, verify: Verify, effects: Effects) -> SubmitResult:
-    """Decode and process one wire; the state is as before if it is refused."""
+    """Decode and process one wire; the state is as before if it is refused.
+
+    What is accepted is the next leaf of the log.
+    """
     signed = wire.decode(raw)
     if isinstance(signed, Refusal):
         record_id = wire.record_id_of(raw)
         return SubmitResult(record_id, False, None, signed.reason, signed.detail)
-    return result_of(signed, process_record(state, signed, verify, effects))
+    result = result_of(signed, process_record(state, signed, verify, effects))
+    if result.accepted and result.reason != ALREADY:
+        state.log.append(result.record_id)
+    return result
 
 
 def process_record(state: State, signed: Signed, verify: Verify, effects: Effects) -> Verdict:
@@ -157,6 +176,12 @@ def process_record(state: State, signed: Signed, verify: Verify, effects: Effect
             return process_session_open(state, signed, opening, verify)
         case Deposit() as deposit:
             return process_deposit(state, signed, deposit, verify)
+        case Appointment() | Transfer() | Withdrawal() | Bond() | Retirement():
+            return process_admission(state, signed, verify, effects)
+        case Finding() | Cosignature():
+            return process_admission(state, signed, verify, effects)
+        case ValidatorFault() as fault:  # Ledger.submit takes them of an engine alone
+            return process_validator_fault(state, signed, fault)
         case Genesis():
             return Refusal("duplicate", "genesis: this network has one; start another ledger")
         case _:
@@ -176,6 +201,8 @@ def process_epoch_close(state: State, effects: Effects, pairs: PairCache) -> Non
     if state.epoch % state.params.settlement_epochs == 0:
         process_settlement(state, effects)
         process_settled(state, effects)
+    process_releases(state)
+    process_close(state, state.epoch - 1)
 
 
 def process_mix(state: State) -> None:

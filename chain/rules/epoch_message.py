@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chain.draws import chain_link
 from chain.records import RECEPTION_BYTES, EpochMessage, Refusal, Signed
+from chain.rules.bonds import get_end_refusal
 from chain.rules.outcome import LATE, Accepted, Effects, LateReport, Verdict, Verify
 from chain.state import Chain, Hotspot, OnTime, State
 
@@ -46,6 +47,8 @@ def get_message_refusal(
         )
     if len(message.report) > params.max_receptions * RECEPTION_BYTES:
         return Refusal("over_cap", f"report: at most {params.max_receptions} receptions; drop some")
+    if refusal := get_end_refusal(state, hotspot.index, message.epoch):
+        return refusal
     if hotspot.assertion_at(message.epoch) is None:
         binds = hotspot.assertions[0].bind_epoch
         return Refusal("not_bound_yet", f"epoch: registration binds in {binds}; wait until then")
@@ -55,7 +58,7 @@ def get_message_refusal(
         first = state.inbox.get(hotspot.index) if message.epoch == state.epoch else None
         named = f", record {first.record_id.hex()}" if first else ""
         problem = f"epoch: {message.epoch} has another message{named}; never sign two"
-        return Refusal("fork", problem)
+        return Refusal("fork", f"{problem}: both together prove a fork, file them as a finding")
     return get_reveal_refusal(state, message, get_revealed_chain(hotspot, message.epoch))
 
 

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 from chain.draws import digest
 from chain.records import Refusal, Registration, Signed
+from chain.rules.bonds import compute_bond_due, is_slashed, process_registration_bond
 from chain.rules.outcome import ALREADY, Accepted, Verdict, Verify
+from chain.rules.treasury import get_balance_refusal
 from chain.state import ANCHOR_BYTES, Assertion, Chain, Hotspot, State
 from chain.wire import body_of
 
@@ -21,7 +23,7 @@ def process_registration(
     """Add a hotspot, or replace what one asserts."""
     index = state.index_of.get(registration.key)
     hotspot = None if index is None else state.hotspots[index]
-    if hotspot and shorten(registration) in [a.registration for a in hotspot.assertions]:
+    if hotspot and is_asserted(hotspot, registration) and hotspot.index not in state.ended:
         return Accepted(index, ALREADY)
     if refusal := get_registration_refusal(state, signed, registration, hotspot, verify):
         return refusal
@@ -29,7 +31,7 @@ def process_registration(
         hotspot = Hotspot(len(state.hotspots), registration.key, [])
         state.hotspots.append(hotspot)
         state.index_of[registration.key] = hotspot.index
-    process_bond(state, hotspot, registration)
+    process_registration_bond(state, hotspot, registration)
     process_assertion(state, hotspot, registration)
     state.touch("hotspots", hotspot.index)
     binds = hotspot.newest.bind_epoch
@@ -44,48 +46,49 @@ def get_registration_refusal(
     verify: Verify,
 ) -> Refusal | None:
     """Why a registration can't be taken, if so."""
-    if hotspot and compute_assertion_id(shorten(registration)) in hotspot.retired:
-        return Refusal("duplicate", "registration: was replaced since; sign a new one")
-    if not is_signed_by_both(state, signed, registration, verify):
-        return Refusal("bad_signature", "signatures: the hotspot and then its owner must sign")
-    needed = compute_bond_due(state, hotspot, registration)
-    held = state.balance(registration.owner)
-    if held < needed:
+    if hotspot and is_slashed(state, hotspot.index):
+        return Refusal("slashed", "key: fraud was proven of it; register a new one")
+    if hotspot and is_replayed(hotspot, registration):
+        return Refusal("duplicate", "registration: was said before; sign a new one")
+    if not is_signed_by_all(state, signed, registration, hotspot, verify):
         return Refusal(
-            "insufficient_balance",
-            f"owner: holds {held} ucr, the bond takes {needed}; deposit the difference",
+            "bad_signature",
+            "signatures: the hotspot, its owner, and the former owner if that changes, must sign",
         )
-    return None
+    due = compute_bond_due(state, hotspot, registration)
+    return get_balance_refusal(state, registration.owner, due, "owner: the bond")
 
 
-def is_signed_by_both(
-    state: State, signed: Signed, registration: Registration, verify: Verify
+def is_asserted(hotspot: Hotspot, registration: Registration) -> bool:
+    """Whether a hotspot asserts this already."""
+    return shorten(registration) in [a.registration for a in hotspot.assertions]
+
+
+def is_replayed(hotspot: Hotspot, registration: Registration) -> bool:
+    """Whether a hotspot asserted this before: anybody could send it again."""
+    retired = compute_assertion_id(shorten(registration)) in hotspot.retired
+    return retired or is_asserted(hotspot, registration)
+
+
+def is_signed_by_all(
+    state: State,
+    signed: Signed,
+    registration: Registration,
+    hotspot: Hotspot | None,
+    verify: Verify,
 ) -> bool:
-    """Whether the hotspot and its owner signed, in this order."""
+    """Whether the hotspot, its owner and, if it is another, its former owner signed, in order.
+
+    Without the former owner whoever steals a hotspot's key could sign it over to himself.
+    """
+    keys = [registration.key, registration.owner]
+    if hotspot is not None and hotspot.owner != registration.owner:
+        keys.append(hotspot.owner)
     name, network_id = registration.NAME, state.network_id
-    return len(signed.signatures) == 2 and all(
+    return len(signed.signatures) == len(keys) and all(
         verify(key, name, network_id, signed.body, signature)
-        for key, signature in zip(
-            (registration.key, registration.owner), signed.signatures, strict=True
-        )
+        for key, signature in zip(keys, signed.signatures, strict=True)
     )
-
-
-def compute_bond_due(state: State, hotspot: Hotspot | None, registration: Registration) -> int:
-    """What the owner must lock now: nothing if its bond is locked already."""
-    locked = hotspot is not None and hotspot.owner == registration.owner
-    return 0 if locked else state.params.bond_ucr
-
-
-def process_bond(state: State, hotspot: Hotspot, registration: Registration) -> None:
-    """Lock the new owner's bond and return the one of an owner before."""
-    due = compute_bond_due(state, hotspot if hotspot.assertions else None, registration)
-    if not due:
-        return
-    if hotspot.bond_ucr:
-        state.credit(hotspot.owner, hotspot.bond_ucr)
-    state.debit(registration.owner, due)
-    hotspot.bond_ucr = due
 
 
 def shorten(registration: Registration) -> Registration:

@@ -233,7 +233,8 @@ EpochVerdicts = Judgement
 
 def get_judgement(state: State, epoch: int, pairs: PairCache) -> Judgement:
     """Lay out the epoch before the one that closes; R of it and of two later must be there."""
-    bound = ((h.index, h.assertion_at(epoch)) for h in state.hotspots)
+    ended = {index for index in state.ended if state.is_ended(index, epoch)}
+    bound = ((h.index, h.assertion_at(epoch)) for h in state.hotspots if h.index not in ended)
     assertions = {index: assertion for index, assertion in bound if assertion is not None}
     judgement = Judgement(
         params=state.params,
