@@ -50,6 +50,11 @@ def commit(hotspot: int, epoch: int, secret: bytes, report: bytes) -> bytes:
     return digest("commit", u32(hotspot), u32(epoch), secret, report)
 
 
+def mapper_commit(key: bytes, epoch: int, salt: bytes, cell: int, report: bytes) -> bytes:
+    """Binds a mapper to where it was and what it heard before the secrets of `epoch` are out."""
+    return digest("mapper", key, u32(epoch), salt, u64(cell), report)
+
+
 def genesis_mix(network_id: bytes) -> bytes:
     """R_0."""
     return digest("mix", network_id, u32(0))
@@ -84,6 +89,11 @@ def slot_ms(params: Params, secret: bytes, mix_of_epoch: bytes, sequence: int) -
 def power_step_db(secret: bytes, mix_of_epoch: bytes, sequence: int) -> int:
     """How far below full power the beacon is sent: 0, 3, 6 or 9 dB; not in the frame."""
     return POWER_STEPS_DB[_slot(secret, mix_of_epoch, sequence)[8] & 3]
+
+
+def open_point(mix_after: bytes, claim: int, number: int) -> int:
+    """The k-th point that draws a leaf of a relay's claim under R_(c+2), before its modulus."""
+    return int.from_bytes(digest("open", mix_after, u32(claim), u32(number)), "big")
 
 
 def draw_prefix(mix_after: bytes, beaconer: int, epoch: int, sequence: int) -> bytes:

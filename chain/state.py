@@ -188,12 +188,11 @@ class MapperInbox:
 class Mapping:
     """A mapper's plausible observations: the hotspots heard, 4 bytes each, ascending.
 
-    Until its first settlement `units` is 0; afterwards `held_ucr` waits for somebody who agrees,
+    Until its first settlement `lapse` is 0; afterwards `held_ucr` waits for somebody who agrees,
     and returns to the cell at the settlement `lapse`.
     """
 
     heard: bytes
-    units: int = 0
     held_ucr: int = 0
     lapse: int = 0
 

@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from chain import wire
 from chain.records import Receipt, SubmitResult
-from chain.rules.rewards import compute_bootstrap_ucr, compute_overlap_weights
+from chain.rules.cell_work import compute_overlap_weights
+from chain.rules.rewards import compute_bootstrap_ucr
 from chain.rules.split import compute_split
 from chain.rules.trust import TOTAL, compute_trust, get_reachable
 from chain.state import compute_held_ucr, is_conserved

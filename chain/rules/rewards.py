@@ -1,19 +1,35 @@
-"""Settlement: what coverage and witnessing earn; docs/rewards.md has a worked table."""
+"""Settlement: what coverage, witnessing and mapping earn; docs/rewards.md has a worked table.
+
+Three purses pay, cell by cell: what payers burned there (pools), bounties, and the bootstrap. Each
+is split the same way (chain/rules/payday.py) by the same weights (chain/rules/cell_work.py).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from chain.rules.bounties import process_bounty_paid, process_expired_bounties
 from chain.rules.burns import BASIS_POINTS, get_reward_cell
-from chain.rules.outcome import Effects, Payment
+from chain.rules.mappings import (
+    compute_agreed,
+    process_mapping_work,
+    process_new_mappings,
+    process_old_maps,
+    process_waiting_mappings,
+)
+from chain.rules.outcome import Effects
+from chain.rules.payday import (
+    BOOTSTRAP,
+    BOUNTY,
+    COVERAGE,
+    NO_PAYER,
+    Payday,
+    get_payday,
+    process_cell_pay,
+    process_payday,
+)
 from chain.rules.sessions import process_expired_sessions
-from chain.rules.split import compute_split
-from chain.rules.trust import compute_trust_ppm, process_trust
+from chain.rules.trust import process_trust
 from chain.rules.verdicts import Judgement, get_counted
 from chain.state import State
-
-COVERAGE, BOOTSTRAP, WITNESS = "coverage", "bootstrap", "witness"
-NO_PAYER = b""
 
 
 def process_counted(state: State, judgement: Judgement) -> None:
@@ -35,127 +51,73 @@ def process_counted(state: State, judgement: Judgement) -> None:
             state.add("measured", (cells[item.witness], item.witness), 1)
 
 
-@dataclass(slots=True)
-class CellWork:
-    """Who covered a cell, by weight, and who measured it, by corroborated receptions."""
-
-    coverage: dict[int, int] = field(default_factory=dict)
-    witnesses: dict[int, int] = field(default_factory=dict)
-
-
-def compute_overlap_weights(ranked: list[tuple[int, int]], permille: tuple[int, ...]) -> list[int]:
-    """Weights of (score, hotspot) pairs, best first: the k-th best counts for permille[k]."""
-    last = len(permille) - 1
-    return [score * permille[min(rank, last)] for rank, (score, _) in enumerate(ranked)]
-
-
-def get_cell_work(state: State) -> dict[int, CellWork]:
-    """Per reward cell, the weights by which its pay is split."""
-    trust = compute_trust_ppm(state)
-    scores: dict[int, list[tuple[int, int]]] = {}
-    for (cell, hotspot), quality in sorted(state.quality.items()):
-        scores.setdefault(cell, []).append((quality * trust[hotspot], hotspot))
-    work: dict[int, CellWork] = {}
-    for cell, pairs in sorted(scores.items()):
-        ranked = sorted(pairs, key=lambda pair: (-pair[0], pair[1]))
-        weights = compute_overlap_weights(ranked, state.params.overlap_permille)
-        coverage = {h: w for (_, h), w in zip(ranked, weights, strict=True) if w}
-        work[cell] = CellWork(coverage)
-    for (cell, hotspot), count in sorted(state.measured.items()):
-        if trust[hotspot] and cell in work:
-            work[cell].witnesses[hotspot] = count
-    return work
-
-
-def get_strangers(state: State, weights: dict[int, int], owner: bytes) -> dict[int, int]:
-    """Those of other owners than the one who pays."""
-    return {h: w for h, w in weights.items() if state.hotspots[h].owner != owner}
-
-
-def process_cell_pay(
-    state: State, cell: int, amount_ucr: int, work: CellWork, source: bytes, effects: Effects
-) -> int:
-    """Pay an amount to a cell's strangers; what was paid, which is all or nothing."""
-    coverage = get_strangers(state, work.coverage, source)
-    witnesses = get_strangers(state, work.witnesses, source)
-    if not coverage:
-        return 0
-    measuring = amount_ucr * state.params.witness_fee_bp // BASIS_POINTS if witnesses else 0
-    kind = COVERAGE if source else BOOTSTRAP
-    process_shares(state, cell, amount_ucr - measuring, coverage, kind, source, effects)
-    if measuring:
-        process_shares(state, cell, measuring, witnesses, WITNESS, source, effects)
-    return amount_ucr
-
-
-def process_shares(
-    state: State,
-    cell: int,
-    amount_ucr: int,
-    weights: dict[int, int],
-    kind: str,
-    source: bytes,
-    effects: Effects,
-) -> None:
-    """Split an amount over hotspots and credit their owners."""
-    split = compute_split(amount_ucr, list(weights.values()))
-    state.add("stats", "dust_ucr", split.dust_ucr)
-    for index, share in zip(weights, split.shares, strict=True):
-        if not share:
-            continue
-        hotspot = state.hotspots[index]
-        state.credit(hotspot.owner, share)
-        hotspot.earned_ucr += share
-        state.touch("hotspots", index)
-        state.add("stats", f"paid_{kind}_ucr", share)
-        effects.payments.append(
-            Payment(state.epoch, kind, hotspot.owner, index, cell, share, source)
-        )
-
-
 def compute_bootstrap_ucr(state: State) -> int:
     """Most that this settlement may mint: halves every `bootstrap_halving` settlements."""
     params = state.params
     return params.bootstrap_ucr >> state.settlement // params.bootstrap_halving
 
 
-def process_pools(state: State, work: dict[int, CellWork], effects: Effects) -> None:
+def process_pools(day: Payday) -> None:
     """Pay what payers burned in each cell to whoever covers it, up to the value cap of the cell."""
-    left = dict.fromkeys(work, state.params.value_cap_ucr)
-    for (cell, owner), pool in sorted(state.pools.items()):
+    state = day.state
+    left = dict.fromkeys(day.work, state.params.value_cap_ucr)
+    for (cell, account), pool in sorted(state.pools.items()):
         amount = min(pool, left.get(cell, 0))
-        if not amount or not (
-            paid := process_cell_pay(state, cell, amount, work[cell], owner, effects)
-        ):
+        if not amount or not process_cell_pay(day, cell, amount, COVERAGE, account):
             continue
-        left[cell] -= paid
-        state.pools[cell, owner] -= paid
-        if not state.pools[cell, owner]:
-            del state.pools[cell, owner]
-        state.touch("pools", (cell, owner))
+        left[cell] -= amount
+        state.pools[cell, account] -= amount
+        if not state.pools[cell, account]:
+            del state.pools[cell, account]
+        state.touch("pools", (cell, account))
 
 
-def process_bootstrap(state: State, work: dict[int, CellWork], effects: Effects) -> None:
+def process_bounties(day: Payday) -> None:
+    """Pay what sponsors offer for each cell, less the fee, to whoever covers it."""
+    state = day.state
+    for (cell, number), bounty in sorted(state.bounties.items()):
+        offered = min(bounty.per_settlement_ucr, bounty.left_ucr)
+        fee = offered * state.params.fee_bp // BASIS_POINTS
+        if cell in day.work and process_cell_pay(
+            day, cell, offered - fee, BOUNTY, bounty.sponsor
+        ):
+            process_bounty_paid(state, cell, number, offered)
+            state.supply.destroyed += fee
+
+
+def compute_trusted_share_ucr(state: State, share_ucr: int, trust_ppm: int) -> int:
+    """What a cell gets of its bootstrap share, by the trust of the hotspots that stand in it."""
+    full_ppm = state.params.bootstrap_trust_ppm
+    return share_ucr * min(trust_ppm, full_ppm) // full_ppm
+
+
+def process_bootstrap(day: Payday) -> None:
     """Mint the bootstrap: an equal, capped share per covered cell; the rest isn't minted."""
-    covered = [cell for cell, cell_work in work.items() if cell_work.coverage]
+    state = day.state
+    covered = [(cell, work) for cell, work in day.work.items() if work.coverage]
     if not covered:
         return
     cap = state.params.bootstrap_cell_cap_ucr
     share = min(cap, compute_bootstrap_ucr(state) // len(covered))
-    for cell in covered:
-        if share:
-            state.supply.minted += process_cell_pay(
-                state, cell, share, work[cell], NO_PAYER, effects
-            )
+    for cell, work in covered:
+        if amount := compute_trusted_share_ucr(state, share, work.trust_ppm):
+            state.supply.minted += process_cell_pay(day, cell, amount, BOOTSTRAP, NO_PAYER)
 
 
 def process_settlement(state: State, effects: Effects) -> None:
-    """Trust, then pay by it, then return expired escrow and start counting anew."""
+    """Trust, then pay by it, then return what expired and start counting anew."""
     process_trust(state)
-    work = get_cell_work(state)
-    process_pools(state, work, effects)
-    process_bootstrap(state, work, effects)
+    day, agreed = get_payday(state), compute_agreed(state)
+    process_waiting_mappings(day, agreed)
+    mappings = process_mapping_work(day, agreed)
+    process_pools(day)
+    process_bounties(day)
+    process_bootstrap(day)
+    process_new_mappings(day, mappings, agreed)
+    process_payday(day, effects)
+    process_expired_bounties(state)
     process_expired_sessions(state)
+    process_old_maps(state)
     for table in ("quality", "measured", "links"):
         state.clear(table)
     state.settlement += 1

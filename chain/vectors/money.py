@@ -6,7 +6,7 @@ from typing import Any
 
 from chain.params import PRESETS
 from chain.rules.burns import compute_burn
-from chain.rules.rewards import compute_overlap_weights
+from chain.rules.cell_work import compute_overlap_weights
 from chain.rules.split import compute_split
 from chain.rules.trust import TOTAL, compute_trust
 from chain.state import Session
