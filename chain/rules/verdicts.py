@@ -167,11 +167,14 @@ LINK_RULES: Final[tuple[Rule, ...]] = (
     ("untrusted_witness", is_untrusted),
     ("not_drawn", is_not_drawn),
 )
+# Mappers have no trust of their own: it is the hotspot heard that must have some.
+MAPPER_REASONS: Final = ("untrusted_beaconer",)
 REPORT_REASONS: Final = ("late", "no_commit", "commit_mismatch")
 REASONS: Final = (
     "counted",
     *REPORT_REASONS,
     *(name for name, _ in (*PAIR_RULES, *SIGNAL_RULES, *LINK_RULES)),
+    *MAPPER_REASONS,
 )
 CODES: Final = {reason: code for code, reason in enumerate(REASONS)}
 COUNTED: Final = CODES["counted"]
