@@ -31,6 +31,7 @@ from chain.records import (
     Transfer,
     Withdrawal,
 )
+from chain.rules.appointments import get_operator_keys
 from chain.state import State
 
 # (key, domain name, body, signature): what a rule hands to Verify, but for the network id.
@@ -88,7 +89,7 @@ def _owner(state: State, index: int) -> bytes | None:
 
 
 def _operators(state: State, record: Deposit | Appointment) -> Keys:
-    keys = state.genesis.operators
+    keys = get_operator_keys(state)
     return (keys[n] if n < len(keys) else None for n in record.operators)
 
 

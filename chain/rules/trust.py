@@ -1,4 +1,4 @@
-"""Trust: flows from the seeds of the genesis along links of mutual hearing, in fixed point.
+"""Trust: flows from the seeds of an epoch along links of mutual hearing, in fixed point.
 
 A link's weight is the number of epochs with mutual hearing, capped, so that no single edge carries
 much: whoever invents a thousand hotspots behind one friend shares what that one edge lets through.
@@ -6,7 +6,9 @@ much: whoever invents a thousand hotspots behind one friend shares what that one
 
 from __future__ import annotations
 
+from chain.admission import Role
 from chain.params import Params
+from chain.rules.appointments import get_keys, get_rows
 from chain.state import State
 
 TOTAL = 1 << 40  # the trust that all hotspots share
@@ -28,10 +30,21 @@ def get_neighbours(links: Links, params: Params) -> Neighbours:
 
 
 def get_seed_indexes(state: State) -> list[int]:
-    """Where trust starts: the registered seeds; everybody in a trial network without seeds."""
-    if not state.genesis.seeds:
+    """Where trust starts: the registered seeds of the current epoch that have not ended.
+
+    Everybody in a trial network that never had a seed.
+    """
+    if is_without_seeds(state):
         return [hotspot.index for hotspot in state.hotspots]
-    return sorted(state.index_of[key] for key in state.genesis.seeds if key in state.index_of)
+    keys = (member.key for member in get_keys(state, Role.SEED, state.epoch))
+    indexes = sorted(state.index_of[key] for key in keys if key in state.index_of)
+    return [index for index in indexes if not state.is_ended(index, state.epoch)]
+
+
+def is_without_seeds(state: State) -> bool:
+    """Whether neither the genesis nor an appointment that has begun named a seed."""
+    begun = (row for _, row in get_rows(state, Role.SEED) if row.from_epoch <= state.epoch)
+    return not state.genesis.seeds and not any(row.until_epoch for row in begun)
 
 
 def compute_trust(links: Links, seeds: list[int], before: list[int], params: Params) -> list[int]:
@@ -86,7 +99,7 @@ def compute_trust_ppm(state: State) -> list[int]:
 def get_trusted(state: State) -> frozenset[int]:
     """Whose receptions count now."""
     seeds = get_seed_indexes(state)
-    if state.settlement == 0 or not state.genesis.seeds:
+    if state.settlement == 0 or is_without_seeds(state):
         return get_reachable(state.links, seeds, state.params.trust_hops)
     floor = state.params.trust_floor_ppm
     above = (index for index, weight in enumerate(compute_trust_ppm(state)) if weight >= floor)
