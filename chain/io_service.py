@@ -12,7 +12,6 @@ from chain.errors import UserError
 from chain.io_call import Call, Handler, Service
 from chain.io_http import application, json_response
 from chain.io_ledger import DurableLedger
-from chain.io_metrics import Metrics
 from chain.io_sequencer import Engine, Sequencer
 from chain.openapi import Route, read
 from chain.records import Refusal
@@ -29,8 +28,8 @@ SERVICE: web.AppKey[Service] = web.AppKey("service", Service)
 def build(durable: DurableLedger, engine: Engine | None = None) -> web.Application:
     """The application; its engine, the embedded sequencer by default, starts and stops with it."""
     app = application()
-    metrics = Metrics()
-    service = app[SERVICE] = Service(engine or Sequencer(durable, metrics), metrics)
+    engine = engine or Sequencer(durable)
+    service = app[SERVICE] = Service(engine, engine.metrics)
     for route in ROUTES:
         app.router.add_route(route.method, _pattern(route), _serve(route, service))
     app.on_startup.append(_start)
