@@ -155,6 +155,25 @@ class Table:
         getattr(state, self.name)[self.key.unpack(key)] = self.row.unpack(packed)
 
 
+# Sums of an account are 128 bits wide: whoever sends the same credits to and fro for long enough
+# passes 64. Their high halves come last, since they are nearly always zero.
+_ACCOUNT = Struct("<IQQIQQ")
+_LOW = (1 << 64) - 1
+
+
+def _pack_account(account: Account) -> bytes:
+    issued, spent = account.issued_ucr, account.spent_ucr
+    low = (account.slot, issued & _LOW, spent & _LOW, account.nonce)
+    return _ACCOUNT.pack(*low, issued >> 64, spent >> 64).rstrip(b"\0")
+
+
+def _unpack_account(raw: bytes) -> Account:
+    if len(raw) > _ACCOUNT.size or raw[-1:] == b"\0":
+        raise ValueError("no account")
+    slot, issued, spent, nonce, *high = _ACCOUNT.unpack(raw.ljust(_ACCOUNT.size, b"\0"))
+    return Account(slot, issued | high[0] << 64, spent | high[1] << 64, nonce)
+
+
 class AccountTable(Table):
     """Accounts; a loaded one takes its place among the keys by slot."""
 
@@ -191,7 +210,7 @@ def register(table: Table) -> None:
     TABLES[table.name] = table
 
 
-register(AccountTable("accounts", HASH, row(Account, "<IQQI"), tree=True))
+register(AccountTable("accounts", HASH, Codec(_pack_account, _unpack_account), tree=True))
 register(HotspotTable("hotspots", U32, OCTETS, tree=True))
 register(Table("sessions", U32, row(Session, "<I32sIIIQQQI32sQqQQI32sI")))
 register(Table("claims", U32, coded(OpenClaim)))
