@@ -41,7 +41,7 @@ ROUTES: tuple[Route, ...] = (
         *("POST", "/v1/records", "post_records", "Submit records; answered when they are durable"),
         answer=schemas.RESULTS,
         body=schemas.SUBMISSION,
-        errors=(413, 429, 503),
+        errors=(408, 413, 429, 503),
     ),
     Route(
         *("GET", "/v1/records", "get_records", "A page of the log"),

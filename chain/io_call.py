@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +51,18 @@ class Call:
     def state(self) -> State:
         """The live state."""
         return self.service.engine.durable.ledger.state
+
+
+    @property
+    def source(self) -> Hashable:
+        """Who calls: an address, or a connection where all addresses are alike.
+
+        Behind a proxy on this machine every connection of the proxy is a source of its own.
+        """
+        remote = self.request.remote
+        if remote and not remote.startswith(("127.", "::1")):
+            return remote
+        return id(self.request.transport)
 
 
 Answer = dict[str, Any] | web.StreamResponse

@@ -15,6 +15,7 @@ from chain.errors import UserError
 from chain.records import SubmitResult
 
 TIMEOUT_S = 10.0
+TRY_LATER = (408, 429)  # too slow, too much: nothing was decided about the records
 
 
 class LedgerUnavailable(OSError):
@@ -250,7 +251,7 @@ class LedgerClient:
             answer = json.loads(raw)
         except ValueError as error:
             raise LedgerUnavailable(f"{self.url}: the answer is no JSON") from error
-        if status >= 500:
+        if status >= 500 or status in TRY_LATER:
             raise LedgerUnavailable(f"{self.url}: {answer.get('detail', status)}")
         if status != 200:
             raise LedgerRefused(status, str(answer.get("detail", status)))

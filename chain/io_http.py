@@ -16,6 +16,7 @@ from aiohttp import web
 from chain.errors import EXIT_FAILED, UserError
 
 MAX_PORT = 65_535
+TRY_LATER = (429, 503)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -48,7 +49,10 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
     try:
         return await handler(request)
     except UserError as error:
-        return problem_response(error.status, error.problem, str(error), field=error.field)
+        later = {"Retry-After": "1"} if error.status in TRY_LATER else None
+        return problem_response(
+            error.status, error.problem, str(error), field=error.field, headers=later
+        )
     except web.HTTPException as error:
         if error.status < 400:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from typing import Any
@@ -12,18 +13,24 @@ from chain.errors import UserError
 from chain.io_call import Answer, Call, Handler, missing
 from chain.io_store import Store
 
+BODY_S = 15  # 16 MiB in it are 9 Mb/s; whoever sends slower sends less at once
 EXAMPLE = 'send {"records": ["BASE64", ...]}'
 
 
 async def post_records(call: Call) -> Answer:
     """Take records; answer once they are durable."""
-    results = await call.service.engine.submit(_wires(await _body(call)))
+    call.service.engine.check_door(call.source)
+    results = await call.service.engine.submit(_wires(await _body(call)), call.source)
     return {"results": [views.result_json(result) for result in results]}
 
 
 async def _body(call: Call) -> Any:
     try:
-        return await call.request.json()
+        async with asyncio.timeout(BODY_S):
+            return await call.request.json()
+    except TimeoutError as error:
+        problem = f"took longer than {BODY_S} s"
+        raise UserError("body", problem, "send less at once", status=408) from error
     except (ValueError, RecursionError) as error:
         raise UserError("body", "is no JSON", EXAMPLE) from error
 

@@ -1,9 +1,16 @@
-"""The sequencer: takes submissions, commits those of a moment together, ticks on its own clock."""
+"""The sequencer: takes submissions, commits those of a moment together, ticks on its own clock.
+
+Requests of known sources are committed and answered first, all in one block. Those of sources that
+brought nothing good yet follow in small slices, so that a flood of bad signatures costs the others
+a bounded wait; chain/standing.py says who is which.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from chain import io_ledger
@@ -11,15 +18,23 @@ from chain.errors import UserError
 from chain.io_ledger import DurableLedger
 from chain.io_metrics import Metrics
 from chain.records import SubmitResult
+from chain.standing import FIRST_CREDIT, Door, get_claimed_key
+from chain.wire import decode
 
 GROUP_COMMIT_S = 0.05
 TICK_S = 0.05
+# Unknown sources get this many records processed between two commits of known ones: 15 ms.
+UNKNOWN_PER_COMMIT = 256
+# What may wait: a second of work; of unknown sources a quarter of that.
+MAX_WAITING = 16_384
+MAX_UNKNOWN_WAITING = 4_096
 
 
 class Engine(Protocol):
     """What orders records and makes them durable, as the HTTP service sees it."""
 
     durable: DurableLedger
+    metrics: Metrics
     fault: str
 
     def start(self) -> None:
@@ -28,12 +43,34 @@ class Engine(Protocol):
     async def stop(self) -> None:
         """Stop working."""
 
-    async def submit(self, wires: list[bytes]) -> list[SubmitResult]:
-        """Answer records once they are durable; UserError (503) if they can't be made so."""
+    async def submit(self, wires: list[bytes], source: Hashable = None) -> list[SubmitResult]:
+        """Answer records once they are durable; UserError (503) if they can't be made so.
+
+        `source` names who brought them, None for this process itself; UserError (429) for one that
+        brought too much that was bad.
+        """
+
+    def check_door(self, source: Hashable) -> None:
+        """UserError (429) for a source that must wait, before anything of its request is read."""
 
     @property
     def waiting(self) -> int:
         """Records that came and were not answered yet."""
+
+
+@dataclass(slots=True)
+class Request:
+    """Records of one submission, what became of the first of them, and who waits for it."""
+
+    wires: list[bytes]
+    source: Hashable
+    answer: asyncio.Future[list[SubmitResult]]
+    results: list[SubmitResult] = field(default_factory=list)
+
+    @property
+    def rest(self) -> list[bytes]:
+        """Records that were not processed yet."""
+        return self.wires[len(self.results) :]
 
 
 class Sequencer:
@@ -43,14 +80,16 @@ class Sequencer:
         self.durable = durable
         self.metrics = metrics or Metrics()
         self.fault = ""
-        self._waiting: list[tuple[list[bytes], asyncio.Future[list[SubmitResult]]]] = []
+        self.door = Door()
+        self._known: list[Request] = []
+        self._unknown: list[Request] = []
         self._arrived = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def waiting(self) -> int:
         """Records that came and were not answered yet."""
-        return sum(len(wires) for wires, _ in self._waiting)
+        return _count(self._known) + _count(self._unknown)
 
     def start(self) -> None:
         """Start committing and ticking; needs a running loop."""
@@ -62,42 +101,123 @@ class Sequencer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def submit(self, wires: list[bytes]) -> list[SubmitResult]:
-        """Answer records once they are on the disk; UserError (503) if the disk refuses."""
+    async def submit(self, wires: list[bytes], source: Hashable = None) -> list[SubmitResult]:
+        """Answer records once they are on the disk.
+
+        UserError 503 if the disk refuses or too many wait, 429 if the source brought too much bad.
+        """
         answer: asyncio.Future[list[SubmitResult]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((wires, answer))
+        request = Request(wires, source, answer)
+        self._queue_of(request).append(request)
         self._arrived.set()
         return await answer
+
+    def check_door(self, source: Hashable) -> None:
+        """UserError 429 for a source that must wait, before anything of its request is read."""
+        wait_ms = 0 if source is None else self.door.get_wait_ms(source, io_ledger.now_ms())
+        if wait_ms > 0:
+            self.metrics.refused_at_door["source"] += 1
+            problem = "too many records of this source had bad signatures or shapes"
+            raise UserError("source", problem, f"wait {wait_ms} ms and mend them", status=429)
+
+    def _queue_of(self, request: Request) -> list[Request]:
+        known = request.source is None or self.door.is_known(request.source)
+        queue, most = (
+            (self._known, MAX_WAITING) if known else (self._unknown, MAX_UNKNOWN_WAITING)
+        )
+        if queue and _count(queue) + len(request.wires) > most:
+            self.metrics.refused_at_door["queue"] += len(request.wires)
+            raise UserError("records", "too many are waiting", "send them again soon", status=503)
+        return queue
 
     async def _commit(self) -> None:
         while True:
             await self._arrived.wait()
             await asyncio.sleep(GROUP_COMMIT_S)
             self._arrived.clear()
-            batch, self._waiting = self._waiting, []
-            self._answer(batch)
+            known, self._known = self._known, []
+            if known:
+                self._process([(request, len(request.wires)) for request in known])
+            await asyncio.sleep(0)  # the answers leave before anything unknown is looked at
+            self._process_unknown()
+            if self._unknown:
+                self._arrived.set()
 
-    def _answer(self, batch: list[tuple[list[bytes], asyncio.Future[list[SubmitResult]]]]) -> None:
-        wires = [raw for request, _ in batch for raw in request]
+    def _process_unknown(self) -> None:
+        """A slice of every unknown source's request, as far as this turn reaches."""
+        turn: list[tuple[Request, int]] = []
+        left, later = UNKNOWN_PER_COMMIT, []
+        for request in self._unknown:
+            known = self.door.is_known(request.source)
+            size = min(left, len(request.rest), len(request.rest) if known else FIRST_CREDIT)
+            if size and not self._turn_away(request, size):
+                turn.append((request, size))
+                left -= size
+            elif not size:
+                later.append(request)
+        self._unknown = later
+        if turn:
+            self._process(turn)
+            unfinished = (request for request, _ in turn if not request.answer.done())
+            self._unknown = [*later, *unfinished]
+
+    def _turn_away(self, request: Request, size: int) -> bool:
+        """Refuse a request whose source is out of credit, or that names an abused key."""
+        now_ms, epoch = io_ledger.now_ms(), self.durable.ledger.state.epoch
+        if self.door.get_wait_ms(request.source, now_ms):
+            self.metrics.refused_at_door["source"] += len(request.rest)
+            problem = "too many records of this source had bad signatures or shapes"
+        elif any(
+            self.door.is_key_abused(get_claimed_key(decode(raw)), epoch)
+            for raw in request.rest[:size]
+        ):
+            self.metrics.refused_at_door["key"] += len(request.rest)
+            problem = "others sent too many bad signatures in the name of this key"
+        else:
+            return False
+        error = UserError("source", problem, "keep them and try again soon", status=429)
+        if not request.answer.done():
+            request.answer.set_exception(error)
+        return True
+
+    def _process(self, turn: Sequence[tuple[Request, int]]) -> None:
+        """Process the next records of each request, save, and answer those that are complete."""
+        wires = [raw for request, size in turn for raw in request.rest[:size]]
         began = time.perf_counter()
         try:
             answers = self.durable.submit(wires, io_ledger.now_ms())
             self.fault = ""
         except UserError as error:
-            self.fault = str(error)
-            for _, answer in batch:
-                if not answer.done():
-                    answer.set_exception(
-                        UserError(error.field, error.problem, error.remedy, status=error.status)
-                    )
+            self._fail((request for request, _ in turn), error)
             return
         self.metrics.commit.observe(time.perf_counter() - began)
         self.metrics.count_results(wires, answers)
         results = iter(answers)
-        for request, answer in batch:
-            own = [next(results) for _ in request]
-            if not answer.done():
-                answer.set_result(own)
+        for request, size in turn:
+            own = [next(results) for _ in range(size)]
+            self._note(request, own)
+            request.results += own
+            if not request.rest and not request.answer.done():
+                request.answer.set_result(request.results)
+
+    def _note(self, request: Request, results: list[SubmitResult]) -> None:
+        """Let the door know what a source brought; this process itself has no standing."""
+        if request.source is None:
+            return
+        now_ms, epoch = io_ledger.now_ms(), self.durable.ledger.state.epoch
+        known = self.door.is_known(request.source)
+        for raw, result in zip(request.rest, results, strict=False):
+            key = None if known or result.accepted else get_claimed_key(decode(raw))
+            self.door.note(request.source, result.reason, key, epoch, now_ms)
+
+    def _fail(self, requests: Iterable[Request], error: UserError) -> None:
+        """Tell everyone that waits what the disk said."""
+        self.fault = str(error)
+        for request in requests:
+            if not request.answer.done():
+                request.answer.set_exception(
+                    UserError(error.field, error.problem, error.remedy, status=error.status)
+                )
 
     async def _tick(self) -> None:
         while True:
@@ -107,3 +227,7 @@ class Sequencer:
             except UserError as error:
                 self.fault = str(error)
             await asyncio.sleep(TICK_S)
+
+
+def _count(requests: Iterable[Request]) -> int:
+    return sum(len(request.wires) - len(request.results) for request in requests)

@@ -234,6 +234,7 @@ def _responses(route: Route) -> dict[str, Any]:
 MEANINGS = {
     400: "A parameter or the body can't be taken; `field` names it",
     404: "There is no such thing here",
+    408: "The body took too long; send less at once",
     413: "The body is too large",
     429: "Too much that was refused came from here; wait for Retry-After seconds",
     503: "The disk refuses or the service is busy; nothing acknowledged is lost, send it again",

