@@ -71,8 +71,8 @@ def read_five(data: bytes, at: int) -> tuple[list[int], int]:
     return values, at
 
 
-def _check(numbers: list[int], above: int) -> None:
-    """Every number of five in its width, and the session above the one before; else PackedError."""
+def _check(numbers: list[int], above: int) -> Entry:
+    """Five numbers, each in its width, the session above the one before; else PackedError."""
     session, sequence, relayed, tokens, requests = numbers
     if session <= above:
         raise PackedError(f"session {session} does not follow {above}: sort, one entry each")
@@ -80,6 +80,7 @@ def _check(numbers: list[int], above: int) -> None:
         raise PackedError(f"session {session}: a session, sequence or count is beyond 32 bits")
     if relayed > U64_MAX or tokens > U64_MAX:
         raise PackedError(f"session {session}: bytes or tokens are beyond 64 bits")
+    return Entry(session, sequence, relayed, tokens, requests)
 
 
 # --- receipts (type 15) ------------------------------------------------------------------------
@@ -101,15 +102,15 @@ def unpack_receipts(entries: bytes) -> list[Receipt]:
     at, above = 0, -1
     while at < len(entries):
         numbers, start = read_five(entries, at)
-        _check(numbers, above)
+        entry = _check(numbers, above)
         at = start + HASH_BYTES + 2 * SIGNATURE_BYTES
         if at > len(entries):
             raise PackedError("the last entry is cut short")
         payer, payee = start + HASH_BYTES, at - SIGNATURE_BYTES
         receipts.append(
-            Receipt(*numbers, entries[start:payer], entries[payer:payee], entries[payee:at])
+            Receipt(*entry, entries[start:payer], entries[payer:payee], entries[payee:at])
         )
-        above = numbers[0]
+        above = entry.session
     return receipts
 
 
@@ -133,8 +134,7 @@ def unpack_entries(packed: bytes) -> list[Entry]:
     while at < len(packed):
         numbers, at = read_five(packed, at)
         numbers[0] += max(above, 0)
-        _check(numbers, above)
-        entries.append(Entry(*numbers))
+        entries.append(_check(numbers, above))
         above = numbers[0]
     return entries
 

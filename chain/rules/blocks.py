@@ -16,12 +16,15 @@ from chain.records import (
     Bond,
     Cosignature,
     Deposit,
+    Dispute,
     EpochMessage,
     Finding,
     Genesis,
+    LeafOpening,
     Receipts,
     Refusal,
     Registration,
+    RelayClaim,
     Retirement,
     SessionClaim,
     SessionOpen,
@@ -33,6 +36,13 @@ from chain.records import (
 )
 from chain.rules.admission import process_admission
 from chain.rules.bonds import process_releases
+from chain.rules.claims import (
+    process_claims,
+    process_dispute,
+    process_leaf_opening,
+    process_relay_claim,
+    process_standstill,
+)
 from chain.rules.cosignatures import process_close
 from chain.rules.epoch_message import process_epoch_message
 from chain.rules.outcome import ALREADY, Effects, Verdict, Verify, result_of
@@ -141,6 +151,8 @@ def process_time(state: State, time_ms: int, pairs: PairCache) -> Effects:
     effects = Effects()
     state.time_ms = max(state.time_ms, time_ms)
     now = state.params.epoch_at(state.genesis.start_ms, state.time_ms)
+    if now > state.epoch + 1:
+        process_standstill(state, now - state.epoch - 1)
     while state.epoch < now:
         process_epoch_close(state, effects, pairs)
     return effects
@@ -172,6 +184,12 @@ def process_record(state: State, signed: Signed, verify: Verify, effects: Effect
             return process_receipts(state, receipts, verify, effects)
         case SessionClaim() as claim:
             return process_session_claim(state, claim, verify, effects)
+        case RelayClaim() as relay_claim:
+            return process_relay_claim(state, signed, relay_claim, verify)
+        case LeafOpening() as leaf_opening:
+            return process_leaf_opening(state, leaf_opening, verify)
+        case Dispute() as dispute:
+            return process_dispute(state, signed, dispute, verify)
         case SessionOpen() as opening:
             return process_session_open(state, signed, opening, verify)
         case Deposit() as deposit:
@@ -189,7 +207,7 @@ def process_record(state: State, signed: Signed, verify: Verify, effects: Effect
 
 
 def process_epoch_close(state: State, effects: Effects, pairs: PairCache) -> None:
-    """Close the current epoch E: R_(E+1), verdicts on E-1, links, a settlement if one is due."""
+    """Close the current epoch E: R_(E+1), verdicts on E-1, claims, a settlement if one is due."""
     process_mix(state)
     if state.epoch >= 1:
         process_verdicts(state, effects, pairs)
@@ -198,6 +216,7 @@ def process_epoch_close(state: State, effects: Effects, pairs: PairCache) -> Non
     for epoch in [epoch for epoch in state.mixes if epoch <= state.epoch - MIXES_KEPT]:
         del state.mixes[epoch]
         state.touch("mixes", epoch)
+    process_claims(state, effects)
     if state.epoch % state.params.settlement_epochs == 0:
         process_settlement(state, effects)
         process_settled(state, effects)

@@ -116,8 +116,9 @@ def process_retirement(
 
 
 def process_releases(state: State) -> None:
-    """Return the bonds whose time has come."""
-    due = sorted(index for index, release in state.releases.items() if release <= state.epoch)
+    """Return the bonds whose time has come; one behind an open claim waits for its end."""
+    over = (index for index, release in state.releases.items() if release <= state.epoch)
+    due = sorted(index for index in over if index not in state.claiming)
     for index in due:
         hotspot = state.hotspots[index]
         if hotspot.bond_ucr:
