@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chain import io_cli_ask, io_cli_network, io_cli_ops, io_cli_records, io_vectors
+from chain import (
+    io_cli_ask,
+    io_cli_network,
+    io_cli_ops,
+    io_cli_records,
+    io_vectors,
+    io_witness,
+)
 from chain.errors import EXIT_FAILED, UserError
 from chain.io_client import LedgerRefused, LedgerUnavailable
 from chain.io_terminal import Parser
 
 # Modules with EXAMPLES and add_commands(commands), in the order in which help lists them.
-PARTS = (io_cli_network, io_cli_records, io_cli_ask, io_cli_ops, io_vectors)
+PARTS = (io_cli_network, io_cli_records, io_cli_ask, io_cli_ops, io_witness, io_vectors)
 
 
 def parser() -> Parser:

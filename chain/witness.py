@@ -13,7 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from chain.checkpoint import Checkpoint, parse_checkpoint, parse_size
-from chain.log import EMPTY_ROOT, HASH_BYTES, ProofError, get_shown_roots, verify_consistency
+from chain.log import (
+    EMPTY_ROOT,
+    HASH_BYTES,
+    LogReader,
+    ProofError,
+    get_shown_roots,
+    verify_consistency,
+)
 from chain.note import (
     MAX_NOTE_BYTES,
     Note,
@@ -60,13 +67,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the witness says. `kept` must be on disk before anybody hears it; so must `fork`."""
+    """What the witness says. `kept` must be on disk before anybody hears it; so must `fork`.
+
+    `doubt` is a checkpoint that the log did sign and that is not shown to belong to its history.
+    """
 
     status: int
     body: str
     kind: str = TEXT
     kept: Note | None = None
     fork: Fork | None = None
+    doubt: Note | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +137,16 @@ def _answer(witness: Witness, request: Request, checkpoint: Checkpoint, time_s: 
     """Answer a call whose checkpoint the log did sign."""
     latest = witness.latest(checkpoint.origin)
     before = None if latest is None else _checkpoint_of(latest)
-    fork = find_fork(request, checkpoint, latest, witness.at(checkpoint.origin, checkpoint.size))
+    same = witness.at(checkpoint.origin, checkpoint.size)
+    fork = find_fork(request, checkpoint, latest, same)
     size = 0 if before is None else before.size
+    doubt = request.note if same is None and size else None
     if request.old != size:
-        return Answer(CONFLICT, f"{size}\n", SIZE, fork=fork)
+        return Answer(CONFLICT, f"{size}\n", SIZE, fork=fork, doubt=doubt)
     if fork is not None:
         return Answer(UNPROVEN, f"fork: {fork.kind}; this log signed two histories\n", fork=fork)
     if problem := _find_problem(request, checkpoint, before):
-        return _refuse(UNPROVEN, problem)
+        return Answer(UNPROVEN, f"{problem}\n", doubt=doubt)
     line = cosign_note(request.note.text, witness.name, witness.seed, time_s)
     kept = Note(request.note.text, (*request.note.signatures, line))
     return Answer(OK, str(line), kept=kept)
@@ -201,6 +214,21 @@ def _tells_two_balances(one: Checkpoint, other: Checkpoint) -> bool:
         return False
     same = one.balances.settlement == other.balances.settlement
     return same and one.balances != other.balances
+
+
+def find_prefix_fork(one: Note, other: Note, log: LogReader) -> Fork | None:
+    """Proof that the smaller of two checkpoints is no prefix of the larger, from the log itself.
+
+    `log` need not be trusted: its root must be that of the larger. ProofError or IndexError where
+    it can't show that, which proves nothing.
+    """
+    first, second = sorted((one, other), key=lambda note: _checkpoint_of(note).size)
+    small, large = _checkpoint_of(first), _checkpoint_of(second)
+    if not 0 < small.size < large.size:
+        return None
+    shown, proof = log.root(small.size), tuple(log.consistency_proof(small.size, large.size))
+    verify_consistency(small.size, large.size, shown, large.root, list(proof))
+    return None if shown == small.root else Fork(PREFIX, first, second, shown, proof)
 
 
 def verify_fork(fork: Fork, keys: Sequence[VerifierKey]) -> Refusal | None:
