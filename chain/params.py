@@ -36,6 +36,9 @@ class Params:
 
     # An assertion binds two epochs ahead: R of that epoch isn't known yet, so no key can be ground.
     bind_epochs: int = 2
+    # What the sequencer promised to take is in the log when the epoch after closes: a record that
+    # came in an epoch's last moment, or while the disk was full for a minute, still makes it.
+    promise_epochs: int = 1
     # Of a beacon's candidates this many count. With 20 % liars, four or more of five lots fall to
     # them for 0.7 % of the beacons (binomial).
     witnesses_drawn: int = 5
