@@ -14,6 +14,7 @@ from chain.keys import verify as verify_signature
 from chain.records import (
     Appointment,
     Bond,
+    Bounty,
     Cosignature,
     Deposit,
     Dispute,
@@ -21,6 +22,8 @@ from chain.records import (
     Finding,
     Genesis,
     LeafOpening,
+    MapperCommit,
+    MapperReport,
     Receipts,
     Refusal,
     Registration,
@@ -36,6 +39,7 @@ from chain.records import (
 )
 from chain.rules.admission import process_admission
 from chain.rules.bonds import process_releases
+from chain.rules.bounties import process_bounty
 from chain.rules.claims import (
     process_claims,
     process_dispute,
@@ -45,6 +49,12 @@ from chain.rules.claims import (
 )
 from chain.rules.cosignatures import process_close
 from chain.rules.epoch_message import process_epoch_message
+from chain.rules.mappers import (
+    process_mapper_commit,
+    process_mapper_inbox,
+    process_mapper_report,
+    process_old_commits,
+)
 from chain.rules.outcome import ALREADY, Effects, Verdict, Verify, result_of
 from chain.rules.pairs import PairCache
 from chain.rules.receipts import process_receipts, process_session_claim
@@ -192,6 +202,12 @@ def process_record(state: State, signed: Signed, verify: Verify, effects: Effect
             return process_dispute(state, signed, dispute, verify)
         case SessionOpen() as opening:
             return process_session_open(state, signed, opening, verify)
+        case MapperCommit() as mapper_commit:
+            return process_mapper_commit(state, signed, mapper_commit, verify)
+        case MapperReport() as mapper_report:
+            return process_mapper_report(state, signed, mapper_report, verify, effects)
+        case Bounty() as bounty:
+            return process_bounty(state, signed, bounty, verify)
         case Deposit() as deposit:
             return process_deposit(state, signed, deposit, verify)
         case Appointment() | Transfer() | Withdrawal() | Bond() | Retirement():
@@ -213,6 +229,7 @@ def process_epoch_close(state: State, effects: Effects, pairs: PairCache) -> Non
         process_verdicts(state, effects, pairs)
     state.epoch += 1
     process_inbox(state)
+    process_old_commits(state)
     for epoch in [epoch for epoch in state.mixes if epoch <= state.epoch - MIXES_KEPT]:
         del state.mixes[epoch]
         state.touch("mixes", epoch)
@@ -245,11 +262,13 @@ def process_verdicts(state: State, effects: Effects, pairs: PairCache) -> None:
     """Judge epoch E-1, whose reports and secrets came in E."""
     judgement = get_judgement(state, state.epoch - 1, pairs)
     if not judgement.reports:
+        process_mapper_inbox(state, judgement, effects)
         return
     process_signals(judgement)
     for link in get_mutual_links(judgement):
         state.add("links", link, 1)
     process_links(judgement, get_trusted(state))
+    process_mapper_inbox(state, judgement, effects)
     process_counted(state, judgement)
     for reason, count in get_reason_counts(judgement).items():
         state.add("stats", f"verdict_{reason}", count)
