@@ -1,7 +1,8 @@
-"""The audit: derive every block, verdict, payment and balance again from the wires, and compare.
+"""The audit: derive every block, verdict, payment and row of the state again from the wires.
 
-The wires are replayed, signatures checked, into an empty ledger that saves to an empty database in
-memory; then both databases must be equal, row by row and type by type. What differs first is named.
+The wires are replayed, signatures checked on all cores, into an empty ledger that saves to an empty
+database of its own; then both databases must be equal, row by row and type by type. What differs
+first is named.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any
 from chain import cbor, wire
 from chain.errors import UserError
 from chain.header import Header
-from chain.io_store import APPLICATION_ID, TABLES, UNREADABLE, Store, one_line
-from chain.keys import verify as verify_signature
+from chain.io_schema import APPLICATION_ID, TABLES, UNREADABLE, one_line
+from chain.io_store import EDGE, Store, compute_check
+from chain.io_verify import VerifyPool
 from chain.ledger import Ledger, Sealed
-from chain.records import Refusal
+from chain.records import Refusal, Signed
 from chain.rules.blocks import Block, BlockError
 from chain.rules.outcome import Verify
 
@@ -41,9 +43,12 @@ class Audit:
 
 
 def audit(
-    path: str | os.PathLike[str], verify: Verify = verify_signature, note: Note | None = None
+    path: str | os.PathLike[str], verify: Verify | None = None, note: Note | None = None
 ) -> Audit:
-    """Audit a database, opened read-only; never raises for a damaged one."""
+    """Audit a database, opened read-only; never raises for a damaged one.
+
+    `verify` replaces the check of signatures on all cores; `note` is told (blocks done, of all).
+    """
     try:
         store = Store.open(path, read_only=True)
     except UserError as error:
@@ -62,19 +67,34 @@ def _lenient_text(raw: bytes) -> str:
     return raw.decode(errors="surrogateescape")
 
 
-def _audit_store(store: Store, verify: Verify, note: Note | None) -> Audit:
-    if problem := _file_problem(store.connection):
+def _audit_store(store: Store, verify: Verify | None, note: Note | None) -> Audit:
+    if problem := _file_problem(store.connection) or _meta_problem(store):
         return problem
-    derived = Store.create(":memory:")
+    derived = Store.create("")  # a file of its own that nobody else sees: memory stays bounded
     try:
         if problem := _schema_problem(store, derived) or _header_problem(store):
             return problem
-        ledger = _replay(store, derived, verify, note)
+        with VerifyPool() as pool:
+            ledger = _replay(store, derived, Checker(pool, verify), note)
         if isinstance(ledger, Audit):
             return ledger
-        return _difference(store, derived) or _passed(ledger)
+        return _difference(store, derived) or _edge_problem(store, derived) or _passed(ledger)
     finally:
         derived.close()
+
+
+class Checker:
+    """Checks signatures of a block ahead, on all cores, unless a function is given that does it."""
+
+    def __init__(self, pool: VerifyPool, verify: Verify | None) -> None:
+        self.verify = verify or pool.verify
+        self._pool = None if verify else pool
+
+    def prepare(self, ledger: Ledger, block: Block) -> None:
+        """Check what the rules will ask about a block's records."""
+        if self._pool is not None:
+            decoded = map(wire.decode, block.wires)
+            self._pool.prefetch(ledger.state, [s for s in decoded if isinstance(s, Signed)])
 
 
 def _passed(ledger: Ledger) -> Audit:
@@ -102,6 +122,25 @@ def _file_problem(connection: sqlite3.Connection) -> Audit | None:
     return None
 
 
+def _meta_problem(store: Store) -> Audit | None:
+    """A row of `meta` that is not what was written."""
+    sql = 'SELECT name, value, "check" FROM meta ORDER BY name'
+    for name, value, check in store.connection.execute(sql):
+        where = f"meta name {_show(name)}"
+        if not isinstance(name, str) or not isinstance(value, bytes):
+            return Audit(False, f"{where} column name or value", "is of another type")
+        if not _same(check, compute_check(name, value)):
+            return Audit(False, f"{where} column value or check", "doesn't match its check")
+    return None
+
+
+def _edge_problem(store: Store, derived: Store) -> Audit | None:
+    """A right edge of the log that is not the one of these records."""
+    if store.meta().get(EDGE) == derived.meta()[EDGE]:
+        return None
+    return Audit(False, f"meta name {EDGE} column value", "is not what the records give")
+
+
 def _schema_problem(store: Store, derived: Store) -> Audit | None:
     sql = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
     for here, there in zip(_all(store, sql), _all(derived, sql), strict=False):
@@ -118,8 +157,9 @@ def _all(store: Store, sql: str) -> list[tuple[Any, ...]]:
 
 def _header_problem(store: Store) -> Audit | None:
     """A block row whose columns disagree among themselves."""
-    sql = "SELECT height, epoch, time_ms, header, hash FROM blocks ORDER BY height"
-    for expected, (height, epoch, time_ms, raw, digest) in enumerate(_all(store, sql)):
+    sql = "SELECT height, epoch, time_ms, size, header, hash FROM blocks ORDER BY height"
+    rows = store.connection.execute(sql)
+    for expected, (height, epoch, time_ms, size, raw, digest) in enumerate(rows):
         where = f"blocks height {height}"
         header = _parse_header(raw)
         if header is None:
@@ -128,6 +168,7 @@ def _header_problem(store: Store) -> Audit | None:
             ("height", height, expected),
             ("epoch", epoch, header.epoch),
             ("time_ms", time_ms, header.time_ms),
+            ("size", size, header.record_count),
             ("hash", digest, header.hash()),
         )
         for name, value, wanted in columns:
@@ -141,13 +182,14 @@ def _header_problem(store: Store) -> Audit | None:
 def _parse_header(raw: object) -> Header | None:
     try:
         header = Header(*cbor.decode(raw))  # type: ignore[arg-type,misc]
-        fine = all(isinstance(v, int) for v in (header.height, header.epoch, header.time_ms))
+        numbers = (header.height, header.epoch, header.time_ms, header.record_count)
+        fine = all(isinstance(value, int) for value in numbers)
     except (cbor.CborError, TypeError, IndexError):
         return None
     return header if fine else None
 
 
-def _replay(store: Store, derived: Store, verify: Verify, note: Note | None) -> Ledger | Audit:
+def _replay(store: Store, derived: Store, checker: Checker, note: Note | None) -> Ledger | Audit:
     """Run the wires through the rules into the derived database."""
     total = store.connection.execute("SELECT count(*) FROM blocks").fetchone()[0]
     if misplaced := _misplaced_record(store):
@@ -157,7 +199,7 @@ def _replay(store: Store, derived: Store, verify: Verify, note: Note | None) -> 
         problem = _unusable(block)
         if problem is None:
             try:
-                ledger = _replay_block(ledger, block, derived, verify)
+                ledger = _replay_block(ledger, block, derived, checker)
             except (BlockError, OverflowError) as error:
                 problem = str(error)
         if problem is not None:
@@ -187,15 +229,18 @@ def _misplaced_record(store: Store) -> Audit | None:
     return None
 
 
-def _replay_block(ledger: Ledger | None, block: Block, derived: Store, verify: Verify) -> Ledger:
+def _replay_block(
+    ledger: Ledger | None, block: Block, derived: Store, checker: Checker
+) -> Ledger:
     if ledger is not None:
+        checker.prepare(ledger, block)
         derived.append([ledger.replay(block)])
         return ledger
     genesis = wire.decode(block.wires[0]) if len(block.wires) == 1 else None
     if genesis is None or isinstance(genesis, Refusal):
         raise BlockError("block 0 must hold one genesis record")
     first: list[Sealed] = []
-    ledger = Ledger(genesis, verify, on_block=first.append)
+    ledger = Ledger(genesis, checker.verify, on_block=first.append)
     ledger.on_block = None
     derived.append(first)
     return ledger

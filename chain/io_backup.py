@@ -16,7 +16,8 @@ from pathlib import Path
 from chain.errors import EXIT_FAILED, UserError
 from chain.io_audit import Audit, audit
 from chain.io_ledger import DATABASE
-from chain.io_store import UNREADABLE, Store, damaged, storage_error
+from chain.io_schema import UNREADABLE, damaged, storage_error
+from chain.io_store import Store
 
 PAGES_PER_STEP = 2_048
 Note = Callable[[int, int], None]

@@ -8,46 +8,17 @@ from typing import Any
 from chain import wire
 from chain.errors import UserError
 from chain.explain import explain_beacon
-from chain.io_store import UNREADABLE, Store, damaged
+from chain.io_judgement import load_judgement
+from chain.io_schema import REGISTRATION
+from chain.io_store import Store
 from chain.ledger import Ledger
-from chain.records import Refusal
-from chain.rules.verdicts import REASONS, Judgement
+from chain.records import EpochMessage, Refusal
+from chain.rules.verdicts import REASONS
+from chain.tables import TABLES
 
 Answer = dict[str, Any]
 RECENT = 20
-
-
-def accept_all(*_: object) -> bool:
-    """Stand in for signature checks where records were checked before they were stored."""
-    return True
-
-
-def load_ledger(store: Store, *, until_epoch: int | None = None) -> Ledger:
-    """Replay a database into memory, up to the close of an epoch if given; UserError if damaged."""
-    ledger: Ledger | None = None
-    try:
-        for block in store.blocks():
-            if ledger is None:
-                genesis = wire.decode(block.wires[0])
-                if isinstance(genesis, Refusal):
-                    raise ValueError("block 0 holds no genesis")
-                ledger = Ledger(genesis, accept_all)
-            else:
-                ledger.replay(block)
-            if until_epoch is not None and block.epoch > until_epoch:
-                break
-    except (*UNREADABLE, ValueError, IndexError, TypeError) as error:
-        raise damaged(store.path, error) from error
-    if ledger is None:
-        raise damaged(store.path, "it holds no genesis")
-    return ledger
-
-
-def find_judgement(store: Store, epoch: int, ledger: Ledger | None = None) -> Judgement | None:
-    """The judgement on an epoch: recent ones from memory, older ones by replaying the records."""
-    if ledger is not None and (recent := ledger.verdicts(epoch)):
-        return recent
-    return load_ledger(store, until_epoch=epoch + 1).verdicts(epoch)
+EPOCHS_SEARCHED = 1_008  # a week of the longest epochs: who was away longer has nothing recent
 
 
 def explain(store: Store, identifier: str, ledger: Ledger | None = None) -> Answer:
@@ -60,7 +31,7 @@ def explain(store: Store, identifier: str, ledger: Ledger | None = None) -> Answ
         hotspot, epoch, sequence = map(int, parts)
         return _explain_beacon(store, hotspot, epoch, sequence, ledger)
     if identifier.isdecimal() and len(identifier) < 12:
-        answer = _explain_hotspot(store, "result_index = ?", int(identifier))
+        answer = _explain_hotspot(store, int(identifier))
     else:
         answer = _explain_hex(store, _parse_hex(identifier))
     if answer is None:
@@ -91,7 +62,9 @@ def _explain_hex(store: Store, value: bytes) -> Answer | None:
 def _explain_beacon(
     store: Store, hotspot: int, epoch: int, sequence: int, ledger: Ledger | None
 ) -> Answer:
-    judgement = find_judgement(store, epoch, ledger)
+    judgement = ledger.verdicts(epoch) if ledger is not None else None
+    if judgement is None:  # older than what is at hand
+        judgement = load_judgement(store, epoch, hotspot)
     if judgement is None:
         raise UserError(
             "id",
@@ -117,11 +90,25 @@ def _explain_record(store: Store, record_id: bytes) -> Answer | None:
         "result": row["reason"],
         "index": row["result_index"],
     }
-    judged = store.rows("SELECT * FROM verdicts WHERE record_id = ?", (record_id,))
-    if judged:
-        answer["report_epoch"] = judged[0]["epoch"]
-        answer["verdicts"] = count_codes([judged[0]["codes"]])
+    if not isinstance(signed, Refusal) and isinstance(signed.record, EpochMessage):
+        place = (signed.record.epoch - 1, signed.record.hotspot)
+        sql = "SELECT * FROM verdicts WHERE epoch = ? AND witness = ? AND record_id = ?"
+        answer |= _judged(store.rows(sql, (*place, record_id)))
+    elif name == "mapper-report":
+        answer |= _judged(store.rows("SELECT * FROM mapped WHERE record_id = ?", (record_id,)))
     return answer
+
+
+def _judged(rows: list[Answer]) -> Answer:
+    """What became of the receptions of a report, if they were judged already."""
+    return {
+        name: value
+        for row in rows
+        for name, value in (
+            ("report_epoch", row["epoch"]),
+            ("verdicts", count_codes([row["codes"]])),
+        )
+    }
 
 
 def count_codes(rows: list[bytes]) -> dict[str, int]:
@@ -131,11 +118,11 @@ def count_codes(rows: list[bytes]) -> dict[str, int]:
 
 
 def _explain_key(store: Store, key: bytes) -> Answer | None:
-    balance = store.rows("SELECT balance_ucr FROM balances WHERE account = ?", (key,))
-    hotspot = _explain_hotspot(store, "instr(wire, ?) > 0", key)
-    if hotspot is not None and hotspot["key"] == key.hex():
-        return hotspot
-    if not balance:
+    sql = "SELECT key FROM state WHERE name = 'hotspots' AND substr(row, 1, 32) = ?"
+    if rows := store.rows(sql, (key,)):
+        return _explain_hotspot(store, int.from_bytes(rows[0]["key"], "big"))
+    account = store.rows("SELECT row FROM state WHERE name = 'accounts' AND key = ?", (key,))
+    if not account:
         return None
     sums = store.rows(
         "SELECT kind, sum(amount_ucr) AS ucr FROM payments WHERE account = ? GROUP BY kind", (key,)
@@ -143,50 +130,60 @@ def _explain_key(store: Store, key: bytes) -> Answer | None:
     return {
         "kind": "account",
         "account": key.hex(),
-        "balance_ucr": balance[0]["balance_ucr"],
+        "balance_ucr": TABLES["accounts"].row.unpack(account[0]["row"]).balance_ucr,
         "earned_ucr": {row["kind"]: row["ucr"] for row in sums},
         "payments": _payments(store, "account = ?", key),
     }
 
 
-def _explain_hotspot(store: Store, condition: str, value: int | bytes) -> Answer | None:
+def _explain_hotspot(store: Store, index: int) -> Answer | None:
     rows = store.rows(
-        f"SELECT wire, result_index FROM records WHERE substr(wire, 2, 1) = x'02' AND {condition}"
+        f"SELECT wire FROM records WHERE kind = {REGISTRATION} AND result_index = ?"
         " ORDER BY seq DESC LIMIT 1",
-        (value,),
+        (index,),
     )
     signed = wire.decode(rows[0]["wire"]) if rows else Refusal("", "")
     if isinstance(signed, Refusal):
         return None
-    index = rows[0]["result_index"]
+    newest = store.rows("SELECT epoch FROM blocks ORDER BY height DESC LIMIT 1")[0]["epoch"]
     return {
         "kind": "hotspot",
         "hotspot": index,
         "key": getattr(signed.record, "key", b"").hex(),
         "owner": getattr(signed.record, "owner", b"").hex(),
-        "as_witness": _witness_counts(store, index),
-        "as_beaconer": _beacon_counts(store, index),
+        "as_witness": _witness_counts(store, index, newest),
+        "as_beaconer": _beacon_counts(store, index, newest),
         "payments": _payments(store, "hotspot = ?", index),
     }
 
 
-def _witness_counts(store: Store, index: int) -> dict[str, int]:
-    sql = "SELECT codes FROM verdicts WHERE witness = ? ORDER BY epoch DESC LIMIT ?"
-    return count_codes([row["codes"] for row in store.rows(sql, (index, RECENT))])
+def _newest_rows(store: Store, sql: str, index: int, newest: int) -> list[Answer]:
+    """The newest RECENT rows of a hotspot in a table whose key starts with the epoch."""
+    rows: list[Answer] = []
+    for epoch in range(newest, max(-1, newest - EPOCHS_SEARCHED), -1):
+        rows += store.rows(sql, (epoch, index))
+        if len(rows) >= RECENT:
+            break
+    return rows[:RECENT]
 
 
-def _beacon_counts(store: Store, index: int) -> dict[str, Any]:
+def _witness_counts(store: Store, index: int, newest: int) -> dict[str, int]:
+    sql = "SELECT codes FROM verdicts WHERE epoch = ? AND witness = ?"
+    return count_codes([row["codes"] for row in _newest_rows(store, sql, index, newest)])
+
+
+def _beacon_counts(store: Store, index: int, newest: int) -> dict[str, Any]:
     """Of the newest beacons: what became of them, and the verdicts on who heard them."""
-    sql = "SELECT * FROM beacons WHERE beaconer = ? ORDER BY epoch DESC, sequence LIMIT ?"
+    sql = "SELECT * FROM beacons WHERE epoch = ? AND beaconer = ? ORDER BY sequence"
     beacons: dict[str, int] = {}
     receptions: dict[str, int] = {}
-    rows = store.rows(sql, (index, RECENT))
+    rows = _newest_rows(store, sql, index, newest)
     for row in rows:
         beacons[row["verdict"]] = beacons.get(row["verdict"], 0) + 1
         for reason, count in json.loads(row["counts"]).items():
             receptions[reason] = receptions.get(reason, 0) + count
-    newest = [f"{row['beaconer']}:{row['epoch']}:{row['sequence']}" for row in rows[:3]]
-    return {"beacons": beacons, "receptions": receptions, "newest": newest}
+    shown = [f"{row['beaconer']}:{row['epoch']}:{row['sequence']}" for row in rows[:3]]
+    return {"beacons": beacons, "receptions": receptions, "newest": shown}
 
 
 def _payments(store: Store, condition: str, value: int | bytes) -> list[Answer]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from chain.errors import EXIT_FAILED, UserError
-from chain.io_explain import load_ledger
-from chain.io_store import Store, damaged
-from chain.keys import verify
-from chain.ledger import Ledger, Sealed
-from chain.log import MerkleLog
+from chain.io_log import StoreLog
+from chain.io_restore import load_ledger
+from chain.io_store import Store
+from chain.ledger import Found, Ledger, Sealed
 from chain.records import SubmitResult
 
 DATABASE = "ledger.db"
@@ -23,36 +22,40 @@ class DurableLedger:
     """A ledger whose answers are given after its database has them.
 
     Blocks that the disk refused stay in memory and are saved before anything new is answered.
+    `log` gives proofs over what is on the disk.
     """
 
     def __init__(self, ledger: Ledger, store: Store) -> None:
         self.ledger = ledger
         self.store = store
-        self.log = MerkleLog()
+        self.log: StoreLog = store.log
         self._unsaved: list[Sealed] = []
-        for row in store.connection.execute("SELECT id FROM records ORDER BY seq"):
-            self.log.append(row[0])
         ledger.on_block = self._unsaved.append
+        ledger.find = self._find
 
     @classmethod
     def open(cls, directory: Path) -> DurableLedger:
         """Open the ledger in a directory; UserError if there is none, if damaged or in use."""
         store = Store.open(directory / DATABASE)
         _lock(directory)
-        ledger = load_ledger(store)
-        if ledger.head.hash() != store.last_hash():
-            raise damaged(store.path, "replaying the records leads to another head")
-        ledger.set_verify(verify)
-        return cls(ledger, store)
+        return cls(load_ledger(store), store)
 
-    def save(self) -> None:
-        """Write what is not on the disk yet; UserError (503) if it refuses."""
-        if self._unsaved:
-            self.store.append(self._unsaved)
-            for sealed in self._unsaved:
-                for result in sealed.results:
-                    self.log.append(result.record_id)
+    def save(self, meta: Mapping[str, bytes] | None = None) -> None:
+        """Write what is not on the disk yet, and values of the store's `meta` with it.
+
+        UserError (503) if the disk refuses.
+        """
+        if self._unsaved or meta:
+            self.store.append(self._unsaved, meta)
             self._unsaved.clear()
+
+    def is_known(self, record_id: bytes) -> bool:
+        """Whether the log holds a record, on the disk or about to be."""
+        return self.ledger.lookup(record_id) is not None
+
+    def _find(self, record_id: bytes) -> Found | None:
+        found = self.store.find_index(record_id)
+        return None if found is None else Found(*found)
 
     def tick(self, time_ms: int) -> None:
         """Close the epochs that ended."""

@@ -1,8 +1,7 @@
-"""The ledger on disk: SQLite, write-ahead log, synchronous=FULL.
+"""The ledger on disk: SQLite, write-ahead log, synchronous=FULL; tables in chain/io_schema.py.
 
-`blocks` and `records` are the ledger; `verdicts`, `beacons`, `payments` and `balances` are derived
-from it, for queries. A block is saved whole or not at all, and `append` returns once it is on the
-disk.
+A block is saved whole or not at all, with the rows of the state that it changed, and `append`
+returns once it is on the disk.
 """
 
 from __future__ import annotations
@@ -10,87 +9,62 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from chain.errors import EXIT_FAILED, UserError
+from chain.errors import UserError
+from chain.io_log import StoreLog, decode_edge, encode_edge, grow
+from chain.io_schema import (
+    APPLICATION_ID,
+    SCALARS,
+    SCHEMA,
+    SCHEMA_VERSION,
+    UNREADABLE,
+    damaged,
+    storage_error,
+)
 from chain.ledger import Sealed
+from chain.log import CompactRange
 from chain.records import RECEPTION_BYTES
 from chain.rules.blocks import Block
 from chain.rules.outcome import LateReport, Payment
 from chain.rules.verdicts import CODES, Judgement, get_beacon_verdicts
-from chain.tables import TABLES as TABLES_OF_STATE
+from chain.tables import NUMBER
 
-# What SQLite raises for a damaged file; its own messages may hold bytes that are no text.
-UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
-SCHEMA_VERSION = 1
-APPLICATION_ID = int.from_bytes(b"wvcb", "big")
-SCHEMA = """
-CREATE TABLE blocks (height INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, time_ms INTEGER NOT NULL,
-    header BLOB NOT NULL, hash BLOB NOT NULL);
-CREATE TABLE records (seq INTEGER PRIMARY KEY, height INTEGER NOT NULL, id BLOB NOT NULL,
-    wire BLOB NOT NULL, reason TEXT NOT NULL, result_index INTEGER);
-CREATE UNIQUE INDEX records_id ON records (id);
-CREATE INDEX records_height ON records (height);
-CREATE TABLE verdicts (epoch INTEGER NOT NULL, witness INTEGER NOT NULL, record_id BLOB NOT NULL,
-    codes BLOB NOT NULL, PRIMARY KEY (epoch, witness)) WITHOUT ROWID;
-CREATE TABLE beacons (epoch INTEGER NOT NULL, beaconer INTEGER NOT NULL, sequence INTEGER NOT NULL,
-    verdict TEXT NOT NULL, power_step_cdb INTEGER, counts TEXT NOT NULL,
-    PRIMARY KEY (epoch, beaconer, sequence)) WITHOUT ROWID;
-CREATE TABLE payments (seq INTEGER PRIMARY KEY, height INTEGER NOT NULL, epoch INTEGER NOT NULL,
-    kind TEXT NOT NULL, account BLOB NOT NULL, hotspot INTEGER NOT NULL, cell INTEGER NOT NULL,
-    amount_ucr INTEGER NOT NULL, source BLOB NOT NULL);
-CREATE INDEX payments_hotspot ON payments (hotspot);
-CREATE TABLE balances (account BLOB PRIMARY KEY, balance_ucr INTEGER NOT NULL) WITHOUT ROWID;
-"""
-TABLES = {
-    "blocks": ("height",),
-    "records": ("seq",),
-    "verdicts": ("epoch", "witness"),
-    "beacons": ("epoch", "beaconer", "sequence"),
-    "payments": ("seq",),
-    "balances": ("account",),
-}
+EDGE = "log"  # the name of the log's right edge in `meta`
+TYPE_BYTE = 1  # of a wire: its record type, since the envelope is an array of four
 
 
-def storage_error(error: sqlite3.Error, path: str) -> UserError:
-    """Whose fault a failed write is, and the remedy."""
-    return UserError(
-        "database",
-        f"{path}: {error}",
-        "check free space and the mode of its folder; nothing that was acknowledged is lost",
-        exit_code=EXIT_FAILED,
-        status=503,
-    )
-
-
-def damaged(path: str, problem: object) -> UserError:
-    """The database contradicts itself, or SQLite can't read it."""
-    return UserError(
-        "database",
-        f"{path}: {one_line(problem)}",
-        "run wavecomb chain audit, then restore a copy",
-        exit_code=EXIT_FAILED,
-        status=500,
-    )
-
-
-def one_line(problem: object) -> str:
-    """An error's text as one line: SQLite quotes whole statements."""
-    return " ".join(str(problem).split())
+def compute_check(name: str, value: bytes) -> bytes:
+    """What tells a damaged row of `meta`, which nothing else could tell."""
+    return sha256(b"wavecomb:meta:v1\n" + name.encode() + b"\0" + value).digest()
 
 
 class Store:
-    """One ledger database."""
+    """One ledger database; `log` reads the Merkle log in it."""
 
     def __init__(self, connection: sqlite3.Connection, path: str) -> None:
         self.connection = connection
         self.path = path
+        self._log: StoreLog | None = None
+
+    @property
+    def log(self) -> StoreLog:
+        """The Merkle log of the records; UserError if its right edge is damaged."""
+        if self._log is None:
+            edge = self.meta().get(EDGE)
+            try:
+                found = CompactRange() if edge is None else decode_edge(edge)
+            except ValueError as error:
+                raise damaged(self.path, error) from error
+            self._log = StoreLog(self.connection, found)
+        return self._log
 
     @classmethod
     def create(cls, path: str) -> Store:
-        """Make a new database (":memory:" for none on disk); UserError if it can't be."""
+        """Make a new database (":memory:", or "" for a file that ends with it); or UserError."""
         try:
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             _make_durable(connection)
@@ -116,60 +90,79 @@ class Store:
                 _make_durable(connection)  # only now: a file that isn't ours stays as it is
         except UNREADABLE as error:
             raise damaged(str(path), error) from error
-        if version == 0 or (owner != APPLICATION_ID and not read_only):
+        if problem := _version_problem(str(path), version, owner, read_only):
             connection.close()
-            raise UserError(
-                "database", f"{path} is no Wavecomb ledger", "name the one that chain init made"
-            )
-        if version != SCHEMA_VERSION:
-            connection.close()
-            raise UserError(
-                "database",
-                f"{path}: schema version {version}, this software reads {SCHEMA_VERSION}",
-                "use the software that wrote it",
-            )
+            raise problem
         return cls(connection, str(path))
 
     def close(self) -> None:
         """Close the database; its write-ahead log is folded in."""
         self.connection.close()
 
-    def append(self, blocks: Iterable[Sealed]) -> None:
-        """Save blocks in one transaction; UserError, and nothing changed, if the disk refuses."""
+    def append(
+        self, blocks: Sequence[Sealed], meta: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Save blocks, and values of `meta`, in one transaction.
+
+        UserError, and nothing changed, if the disk refuses.
+        """
+        ids = (result.record_id for sealed in blocks for result in sealed.results)
+        edge, nodes = grow(self.log.edge, ids)
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             for sealed in blocks:
                 self._append_block(sealed)
+            self._insert("tree", nodes)
+            self._put_meta({**(meta or {}), EDGE: encode_edge(edge)})
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             raise storage_error(error, self.path) from error
+        self.log.edge = edge
 
     def _append_block(self, sealed: Sealed) -> None:
         header = sealed.header
-        self._insert(
-            "blocks",
-            [(header.height, header.epoch, header.time_ms, header.encode(), header.hash())],
-        )
+        columns = (header.height, header.epoch, header.time_ms, header.record_count)
+        self._insert("blocks", [(*columns, header.encode(), header.hash())])
         first = header.record_count - len(sealed.results)
+        pairs = enumerate(zip(sealed.block.wires, sealed.results, strict=True), start=first)
         self._insert(
             "records",
             (
-                (first + i, header.height, result.record_id, raw, result.reason, result.index)
-                for i, (raw, result) in enumerate(
-                    zip(sealed.block.wires, sealed.results, strict=True)
-                )
+                (seq, header.height, raw[TYPE_BYTE], r.record_id, raw, r.reason, r.index)
+                for seq, (raw, r) in pairs
             ),
         )
         for judgement in sealed.effects.verdicts:
             self._insert("verdicts", _verdict_rows(judgement))
             self._insert("beacons", _beacon_rows(judgement))
         self._insert("verdicts", map(_late_row, sealed.effects.late))
-        self._insert_payments(header.height, sealed.effects.payments)
-        self.connection.executemany(
-            "INSERT OR REPLACE INTO balances VALUES (?, ?)", _balances(sealed)
-        )
+        mapped = sealed.effects.mapped
+        self._insert("mapped", ((m.record_id, m.epoch, m.cell, m.codes) for m in mapped))
+        self._append_state(sealed)
+        if sealed.effects.payments:
+            self._insert_payments(header.height, sealed.effects.payments)
+
+    def _insert_payments(self, height: int, payments: Sequence[Payment]) -> None:
+        row = self.connection.execute("SELECT max(seq) FROM payments").fetchone()
+        numbered = enumerate(payments, start=0 if row[0] is None else row[0] + 1)
+        self._insert("payments", ((seq, height, *payment) for seq, payment in numbered))
+
+    def _append_state(self, sealed: Sealed) -> None:
+        """The rows that the block changed, the single numbers, and mixes, which stay for good."""
+        kept = [(name, key, packed) for name, key, packed in sealed.rows if packed is not None]
+        gone = [(name, key) for name, key, packed in sealed.rows if packed is None]
+        kept += [(SCALARS, n.encode(), NUMBER.pack(v)) for n, v in sealed.scalars.items()]
+        run = self.connection.executemany
+        run("DELETE FROM state WHERE name = ? AND key = ?", gone)
+        run("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", kept)
+        mixes = [(int.from_bytes(key, "big"), mix) for name, key, mix in kept if name == "mixes"]
+        run("INSERT OR REPLACE INTO mixes VALUES (?, ?)", mixes)
+
+    def _put_meta(self, values: Mapping[str, bytes]) -> None:
+        rows = [(name, value, compute_check(name, value)) for name, value in values.items()]
+        self.connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", rows)
 
     def _insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
         listed = list(rows)
@@ -177,21 +170,32 @@ class Store:
             marks = ", ".join("?" * len(listed[0]))
             self.connection.executemany(f"INSERT INTO {table} VALUES ({marks})", listed)
 
-    def _insert_payments(self, height: int, payments: Sequence[Payment]) -> None:
-        row = self.connection.execute("SELECT max(seq) FROM payments").fetchone()
-        first = 0 if row[0] is None else row[0] + 1
-        self._insert(
-            "payments",
-            ((first + i, height, *p) for i, p in enumerate(payments)),
-        )
+    def meta(self) -> dict[str, bytes]:
+        """Single values by name; UserError if one is damaged."""
+        values: dict[str, bytes] = {}
+        for row in self.rows("SELECT * FROM meta"):
+            name, value = row["name"], row["value"]
+            if not isinstance(value, bytes) or row["check"] != compute_check(name, value):
+                raise damaged(self.path, f"meta {name} doesn't match its check")
+            values[name] = value
+        return values
+
+    def find_index(self, record_id: bytes) -> tuple[int | None] | None:
+        """The index that an accepted record got, in a tuple; None if there is no such record."""
+        sql = "SELECT result_index FROM records WHERE id = ?"
+        found: tuple[int | None] | None = self.connection.execute(sql, (record_id,)).fetchone()
+        return found
 
     def blocks(self) -> Iterator[Block]:
         """Every block in order; sqlite3.Error if the file is damaged."""
-        heads = self.connection.execute("SELECT height, epoch, time_ms FROM blocks ORDER BY height")
-        for height, epoch, time_ms in heads:
-            rows = self.connection.execute(
-                "SELECT wire FROM records WHERE height = ? ORDER BY seq", (height,)
-            )
+        heads = self.connection.execute(
+            "SELECT height, epoch, time_ms, size FROM blocks ORDER BY height"
+        )
+        wires = self.connection.execute("SELECT wire FROM records ORDER BY seq")
+        done = 0
+        for height, epoch, time_ms, size in heads:
+            rows = wires.fetchmany(size - done) if size > done else []
+            done = size
             yield Block(height, epoch, time_ms, tuple(wire for (wire,) in rows))
 
     def last_hash(self) -> bytes | None:
@@ -209,6 +213,20 @@ class Store:
             raise damaged(self.path, error) from error
 
 
+def _version_problem(path: str, version: int, owner: int, read_only: bool) -> UserError | None:
+    if version == 0 or (owner != APPLICATION_ID and not read_only):
+        return UserError(
+            "database", f"{path} is no Wavecomb ledger", "name the one that chain init made"
+        )
+    if version != SCHEMA_VERSION:
+        return UserError(
+            "database",
+            f"{path}: schema version {version}, this software reads {SCHEMA_VERSION}",
+            "use the software that wrote it",
+        )
+    return None
+
+
 def _make_durable(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -222,11 +240,6 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
     options = "mode=ro" if has_log else "immutable=1"  # without a log nobody has it open
     uri = f"{path.resolve().as_uri()}?{options}"
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-
-
-def _balances(sealed: Sealed) -> list[tuple[bytes, int]]:
-    row = TABLES_OF_STATE["accounts"].row
-    return [(k, row.unpack(r).balance_ucr) for t, k, r in sealed.rows if t == "accounts" and r]
 
 
 def _verdict_rows(judgement: Judgement) -> Iterator[tuple[Any, ...]]:

@@ -150,9 +150,11 @@ class Table:
         found = self.get(state, key)
         return None if found is None else self.row.pack(found)
 
-    def put(self, state: State, key: bytes, packed: bytes) -> None:
-        """Load a packed row; ValueError for bad bytes."""
-        getattr(state, self.name)[self.key.unpack(key)] = self.row.unpack(packed)
+    def load(self, state: State, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Load all packed rows, ascending by key, into an empty table; ValueError for bad bytes."""
+        unpack_key, unpack = self.key.unpack, self.row.unpack
+        loaded = {unpack_key(key): unpack(packed) for key, packed in rows}
+        getattr(state, self.name).update(loaded)
 
 
 # Sums of an account are 128 bits wide: whoever sends the same credits to and fro for long enough
@@ -175,14 +177,15 @@ def _unpack_account(raw: bytes) -> Account:
 
 
 class AccountTable(Table):
-    """Accounts; a loaded one takes its place among the keys by slot."""
+    """Accounts; once all are loaded their keys are put in the order of their slots."""
 
-    def put(self, state: State, key: bytes, packed: bytes) -> None:
-        """Load a row; rows come in the order of their keys, not of their slots."""
-        Table.put(self, state, key, packed)
-        slot, keys = state.accounts[key].slot, state.account_keys
-        keys.extend([b""] * (slot + 1 - len(keys)))
-        keys[slot] = key
+    def load(self, state: State, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Load all accounts; ValueError for bad bytes, or slots that are missing or taken twice."""
+        Table.load(self, state, rows)
+        by_slot = sorted((account.slot, key) for key, account in state.accounts.items())
+        if any(slot != number for number, (slot, _) in enumerate(by_slot)):
+            raise ValueError("accounts: their slots are not those of this many")
+        state.account_keys = [key for _, key in by_slot]
 
 
 class HotspotTable(Table):
@@ -192,14 +195,14 @@ class HotspotTable(Table):
         """The bytes of a hotspot."""
         return pack_hotspot(state, state.hotspots[key])
 
-    def put(self, state: State, key: bytes, packed: bytes) -> None:
-        """Load the next hotspot, after the accounts."""
-        index = self.key.unpack(key)
-        if index != len(state.hotspots):
-            raise ValueError(f"hotspots: row {index} after {len(state.hotspots)} rows")
-        hotspot = unpack_hotspot(state, index, packed)
-        state.hotspots.append(hotspot)
-        state.index_of[hotspot.key] = index
+    def load(self, state: State, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Load all hotspots, after the accounts."""
+        for index, (key, packed) in enumerate(rows):
+            if self.key.unpack(key) != index:
+                raise ValueError(f"hotspots: row {self.key.unpack(key)} after {index} rows")
+            hotspot = unpack_hotspot(state, index, packed)
+            state.hotspots.append(hotspot)
+            state.index_of[hotspot.key] = index
 
 
 TABLES: dict[str, Table] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chain.draws import digest
+from chain.params import Params
 from chain.records import Refusal, Registration, Signed
 from chain.rules.bonds import compute_bond_due, is_slashed, process_registration_bond
 from chain.rules.outcome import ALREADY, Accepted, Verdict, Verify
@@ -101,9 +102,14 @@ def compute_assertion_id(registration: Registration) -> bytes:
     return digest("retired", body_of(registration))[:RETIRED_BYTES]
 
 
+def get_bind_epoch(params: Params, epoch: int, registration: Registration) -> int:
+    """From when a registration binds that was accepted in an epoch."""
+    return max(epoch + params.bind_epochs, registration.first_epoch)
+
+
 def process_assertion(state: State, hotspot: Hotspot, registration: Registration) -> None:
     """Queue the assertion to bind; one that hasn't bound yet gives way to it."""
-    bind_epoch = max(state.epoch + state.params.bind_epochs, registration.first_epoch)
+    bind_epoch = get_bind_epoch(state.params, state.epoch, registration)
     while hotspot.assertions and hotspot.newest.bind_epoch >= bind_epoch:
         hotspot.retired.append(compute_assertion_id(hotspot.assertions.pop().registration))
     forget_before = state.epoch - state.params.late_epochs
