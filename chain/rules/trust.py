@@ -9,11 +9,15 @@ from __future__ import annotations
 from chain.admission import Role
 from chain.params import Params
 from chain.rules.appointments import get_keys, get_rows
+from chain.rules.trust_arrays import compute_trust_by_arrays, fits_arrays, get_numpy
 from chain.state import State
 
 TOTAL = 1 << 40  # the trust that all hotspots share
 FULL_PERMILLE = 1_000
 FULL_PPM = 1_000_000
+
+# From so many links on arrays win, and the time to import numpy is worth it.
+ARRAYS_FROM = 5_000
 
 Links = dict[tuple[int, int], int]
 Neighbours = dict[int, list[tuple[int, int]]]
@@ -48,16 +52,26 @@ def is_without_seeds(state: State) -> bool:
 
 
 def compute_trust(links: Links, seeds: list[int], before: list[int], params: Params) -> list[int]:
-    """Trust per hotspot index, out of TOTAL: `trust_rounds` power iterations from the last one.
-
-    t' = (1 - d) s + d * sum over neighbours j of t_j * w_ij / sum of j's weights, rounded down.
-    """
+    """Trust per hotspot index, out of TOTAL: `trust_rounds` power iterations from the last one."""
     source = [0] * len(before)
     for seed in seeds:
         source[seed] = TOTAL // len(seeds)
+    start = before if any(before) else source
+    if len(links) >= ARRAYS_FROM and get_numpy() and fits_arrays(TOTAL, start, params):
+        return compute_trust_by_arrays(links, source, start, params)
+    return compute_trust_by_rounds(links, source, start, params)
+
+
+def compute_trust_by_rounds(
+    links: Links, source: list[int], before: list[int], params: Params
+) -> list[int]:
+    """The rule: iterate from `before`, with new trust from `source`.
+
+    t' = (1 - d) s + d * sum over neighbours j of t_j * w_ij / sum of j's weights, rounded down.
+    """
     neighbours = get_neighbours(links, params)
     outflow = {index: sum(weight for _, weight in edges) for index, edges in neighbours.items()}
-    trust = before if any(before) else source
+    trust = before
     for _ in range(params.trust_rounds):
         trust = compute_round(trust, source, neighbours, outflow, params.trust_damping_permille)
     return trust
