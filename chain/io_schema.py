@@ -3,8 +3,9 @@
 `blocks` and `records` are the ledger. `tree` keeps the roots of complete subtrees of the log, 256
 times wider from level to level, and `mixes` every R ever: both for proofs and explanations without
 a replay. `state` is the live state, row by row as chain/tables.py packs it. `verdicts`, `beacons`,
-`mapped` (verdicts on reports of mappers) and `payments` are for queries. Everything but `meta`
-follows from the wires, and the audit derives it again; of a row of `meta` it recomputes the check.
+`mapped` (verdicts on reports of mappers) and `payments` are for queries, `balance_files` for proofs
+of balances: those of the newest two settlements, as chain/balances.py cuts them. Everything but
+`meta` follows from the wires, and the audit derives it again; of `meta` it recomputes the check.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ CREATE TABLE payments (seq INTEGER PRIMARY KEY, height INTEGER NOT NULL, epoch I
     amount_ucr INTEGER NOT NULL, source BLOB NOT NULL);
 CREATE INDEX payments_hotspot ON payments (hotspot);
 CREATE INDEX payments_account ON payments (account);
+CREATE TABLE balance_files (path TEXT PRIMARY KEY, settlement INTEGER NOT NULL,
+    data BLOB NOT NULL);
 CREATE TABLE state (name TEXT NOT NULL, key BLOB NOT NULL, row BLOB NOT NULL,
     PRIMARY KEY (name, key)) WITHOUT ROWID;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL, "check" BLOB NOT NULL) WITHOUT ROWID;
@@ -54,6 +57,7 @@ TABLES = {
     "beacons": ("epoch", "beaconer", "sequence"),
     "mapped": ("record_id",),
     "payments": ("seq",),
+    "balance_files": ("path",),
     "state": ("name", "key"),
 }
 SCALARS = "numbers"  # name in `state` under which the single numbers of the state are

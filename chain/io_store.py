@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from chain.balances import BalanceTree
 from chain.errors import UserError
 from chain.io_log import StoreLog, decode_edge, encode_edge, grow
 from chain.io_schema import (
@@ -34,6 +35,7 @@ from chain.rules.verdicts import CODES, Judgement, get_beacon_verdicts
 from chain.tables import NUMBER
 
 EDGE = "log"  # the name of the log's right edge in `meta`
+SETTLEMENTS_SERVED = 2  # whoever read the checkpoint before still finds its balances
 TYPE_BYTE = 1  # of a wire: its record type, since the envelope is an array of four
 
 
@@ -141,8 +143,17 @@ class Store:
         mapped = sealed.effects.mapped
         self._insert("mapped", ((m.record_id, m.epoch, m.cell, m.codes) for m in mapped))
         self._append_state(sealed)
+        for tree in sealed.effects.balance_trees:
+            self._append_balances(tree)
         if sealed.effects.payments:
             self._insert_payments(header.height, sealed.effects.payments)
+
+    def _append_balances(self, tree: BalanceTree) -> None:
+        """The files of a settlement, beside those that readers of the one before still need."""
+        sql = "DELETE FROM balance_files WHERE settlement < ?"
+        self.connection.execute(sql, (tree.settlement - SETTLEMENTS_SERVED + 1,))
+        rows = ((path, tree.settlement, data) for path, data in tree.files())
+        self.connection.executemany("INSERT INTO balance_files VALUES (?, ?, ?)", rows)
 
     def _insert_payments(self, height: int, payments: Sequence[Payment]) -> None:
         row = self.connection.execute("SELECT max(seq) FROM payments").fetchone()
