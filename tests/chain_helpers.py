@@ -28,6 +28,7 @@ from chain.records import (
     Signed,
     SubmitResult,
 )
+from chain.tables import TABLES, get_scalars, iter_rows
 
 START_MS = 1_000_000_000
 FIRST_EPOCH = 2
@@ -56,6 +57,37 @@ def chain_of(name: bytes, length: int = CHAIN_LENGTH) -> tuple[bytes, ...]:
     return tuple(reversed(links))
 
 
+class SavedRows:
+    """What a database would hold: every block's rows on top of those before.
+
+    After each block of a small town it must equal the whole state, packed anew: a rule that changes
+    a row and doesn't say so is found by whatever test runs it.
+    """
+
+    def __init__(self, town: Town) -> None:
+        self.town = town
+        self.rows: dict[tuple[str, bytes], bytes] = {}
+
+    def note(self, sealed: Sealed) -> None:
+        """Save a block's rows, compare, and hand the block on."""
+        for name, key, packed in sealed.rows:
+            if packed is None:
+                self.rows.pop((name, key), None)
+            else:
+                self.rows[name, key] = packed
+        if sealed.header.height and self.town.count <= 9:
+            state = self.town.ledger.state
+            whole = {
+                (name, key): packed
+                for name, table in TABLES.items()
+                for key, packed in iter_rows(state, table)
+            }
+            assert self.rows == whole, {k for k, _ in self.rows.items() ^ whole.items()}
+            assert sealed.scalars == get_scalars(state)
+        if self.town.on_block is not None:
+            self.town.on_block(sealed)
+
+
 @dataclass(repr=False)
 class Town:
     """`count` hotspots on a grid of res-10 cells about 200 m apart, who all hear each other."""
@@ -81,7 +113,8 @@ class Town:
             Genesis("town", self.preset, self.start_ms, (operator,), 1, seeds), b"", []
         )
         self.network_id = self.genesis.record_id
-        self.ledger = Ledger(self.genesis, verify, self.on_block)
+        self.saved = SavedRows(self)
+        self.ledger = Ledger(self.genesis, verify, self.saved.note)
 
     def _place(self, index: int) -> tuple[int, int, int]:
         row, column = divmod(index, 3)
