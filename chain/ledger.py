@@ -14,7 +14,7 @@ from chain.header import Header
 from chain.keys import verify as verify_signature
 from chain.log import CompactRange
 from chain.params import Params
-from chain.records import Signed, SubmitResult
+from chain.records import Signed, SubmitResult, ValidatorFault
 from chain.rules.blocks import (
     Block,
     get_first_state,
@@ -28,9 +28,12 @@ from chain.rules.pairs import PairCache
 from chain.rules.verdicts import Judgement
 from chain.state import State, Touched
 from chain.state_root import StateRoot
-from chain.tables import TABLES, get_scalars
+from chain.tables import TABLES, compute_state_bytes, get_scalars
+from chain.wire import record_id_of
 
 JUDGEMENTS_KEPT = 4
+# How the wire of a validator-fault begins: an array of four, type 21.
+FAULT = bytes((0x84, ValidatorFault.TYPE))
 # Ids of accepted records that stay at hand: more than can wait between two commits to a disk.
 RECENT_IDS = 1 << 16
 # (table, packed key, packed row); no row: it was deleted.
@@ -95,6 +98,7 @@ class Ledger:
         self._unsealed: Touched = {}  # since the newest block, to be saved with the next
         self._judgements: deque[Judgement] = deque(maxlen=JUDGEMENTS_KEPT)
         self._recent: dict[bytes, int | None] = {}
+        self._state_bytes: tuple[int, dict[str, int]] = (-1, {})
 
     @classmethod
     def resume(
@@ -133,17 +137,33 @@ class Ledger:
         """The judgement on an epoch, while it is among the newest few."""
         return next((j for j in self._judgements if j.epoch == epoch), None)
 
+    def state_bytes(self) -> dict[str, int]:
+        """Bytes of the state by table, packed; measured once an epoch, when somebody asks."""
+        if self._state_bytes[0] != self.state.epoch:
+            self._state_bytes = (self.state.epoch, compute_state_bytes(self.state))
+        return self._state_bytes[1]
+
     def tick(self, time_ms: int) -> None:
         """Close the epochs that ended until a time; without any, nothing happens."""
         if self.params.epoch_at(self.state.genesis.start_ms, time_ms) > self.state.epoch:
             self._seal([], self._advance(time_ms), self.head)
 
-    def submit(self, wires: Sequence[bytes], time_ms: int) -> list[SubmitResult]:
-        """Process records at a time; the answer to each, in order."""
+    def submit(
+        self, wires: Sequence[bytes], time_ms: int, faults: Sequence[bytes] = ()
+    ) -> list[SubmitResult]:
+        """Process records at a time; the answer to each, in order.
+
+        `faults` are the validator-faults of a consensus engine: they come first, and only so.
+        """
         before = self.state.epoch
         effects = self._advance(time_ms)
         kept: list[tuple[bytes, SubmitResult]] = []
-        results = [self._process(raw, effects, kept) for raw in wires]
+        for raw in faults:
+            self._process(raw, effects, kept)
+        results = [
+            _refuse_fault(raw) if raw.startswith(FAULT) else self._process(raw, effects, kept)
+            for raw in wires
+        ]
         if kept or self.state.epoch != before:
             self._seal(kept, effects, self.head)
         return results
@@ -162,6 +182,10 @@ class Ledger:
             kept.append((raw, result))
             self._remember(result)
         return result
+
+    def lookup(self, record_id: bytes) -> Found | None:
+        """Where an accepted record is, as far as `find` and memory reach; None if unknown."""
+        return self._find(record_id)
 
     def _find(self, record_id: bytes) -> Found | None:
         if record_id in self._recent:
@@ -242,3 +266,9 @@ class Ledger:
         if self.on_block:
             self.on_block(sealed)
         return sealed
+
+
+def _refuse_fault(raw: bytes) -> SubmitResult:
+    """A consensus engine alone may say that a validator signed two things."""
+    detail = "validator-fault: only the consensus engine adds one; leave it out"
+    return SubmitResult(record_id_of(raw), False, None, "not_allowed", detail)

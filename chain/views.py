@@ -150,6 +150,9 @@ def stats_json(ledger: Ledger) -> Json:
         "burned_ucr": stats["burned_ucr"],
         "dust_ucr": stats["dust_ucr"],
         "links": len(state.links),
+        "state_bytes": sum(ledger.state_bytes().values()),
+        "state_bytes_by_table": {k: v for k, v in sorted(ledger.state_bytes().items()) if v},
+        "state_bytes_per_hotspot": _per_hotspot(ledger),
         "supply": {
             "deposited_ucr": state.supply.deposited,
             "minted_ucr": state.supply.minted,
@@ -160,6 +163,13 @@ def stats_json(ledger: Ledger) -> Json:
             "conserved": is_conserved(state),
         },
     }
+
+
+def _per_hotspot(ledger: Ledger) -> int:
+    """Bytes that a hotspot keeps for good: its row, and that of its owner's account."""
+    kept = ledger.state_bytes()
+    count = len(ledger.state.hotspots)
+    return -(-(kept["hotspots"] + kept["accounts"]) // count) if count else 0
 
 
 def _part(stats: dict[str, int], prefix: str, suffix: str) -> dict[str, int]:
