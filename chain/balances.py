@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from chain import cbor
 from chain.checkpoint import Balances
 from chain.sum_tree import (
-    EMPTY_NODE,
     NODE_BYTES,
     SumTree,
     account_node,
@@ -227,4 +226,38 @@ def combine(kind: str, root: bytes, others: Sequence[bytes]) -> bytes | None:
         return None
 
 
-EMPTY_TOP = Top(0, EMPTY_NODE, 0, EMPTY_NODE, ())
+# --- finding a key --------------------------------------------------------------------------------
+#
+# Files `keys/<prefix>` list keys that begin with those hexadecimal digits, and where their leaves
+# are: key, kind (a, h), number u32. There are as many digits as keep a file near 256 keys. Nobody
+# need trust them: a leaf holds its key.
+
+LISTED_BYTES = KEY_BYTES + 5
+_LETTERS = {ACCOUNTS: b"a", HOTSPOTS: b"h"}
+
+
+def prefix_digits(top: Top) -> int:
+    """How many digits the names of files with keys have."""
+    count, digits = top.accounts + top.hotspots, 1
+    while count > TILE_WIDTH << 4 * digits:
+        digits += 1
+    return digits
+
+
+def keys_path(top: Top, settlement: int, key: bytes) -> str:
+    """The file that lists a key, if anything does."""
+    return f"balances/{settlement}/keys/{key.hex()[: prefix_digits(top)]}"
+
+
+def encode_listed(kind: str, key: bytes, index: int) -> bytes:
+    """One line of such a file."""
+    return key + _LETTERS[kind] + index.to_bytes(4, "big")
+
+
+def find_listed(raw: bytes, kind: str, key: bytes) -> int | None:
+    """The number of a key's leaf in the file that lists it; None if it isn't there."""
+    wanted = key + _LETTERS[kind]
+    for start in range(0, len(raw) - LISTED_BYTES + 1, LISTED_BYTES):
+        if raw[start : start + KEY_BYTES + 1] == wanted:
+            return int.from_bytes(raw[start + KEY_BYTES + 1 : start + LISTED_BYTES], "big")
+    return None

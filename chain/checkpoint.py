@@ -105,10 +105,13 @@ def _parse_balances(line: str) -> Balances | None:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a reader trusts: a log's name and key, cosigners' keys, how many of them must sign."""
+    """What a reader trusts: a log's name and keys, cosigners' keys, how many of them must sign.
+
+    A log has more than one key while its operators change it; one signature is enough.
+    """
 
     origin: str
-    log: VerifierKey
+    logs: tuple[VerifierKey, ...]
     cosigners: tuple[VerifierKey, ...] = ()
     threshold: int = 0
 
@@ -124,13 +127,13 @@ class Opened:
 
 def open_checkpoint(note: Note, trust: Trust) -> Opened | Refusal:
     """The checkpoint in a note that the log and enough cosigners signed."""
-    verified = verify_note(note, (trust.log, *trust.cosigners))
+    verified = verify_note(note, (*trust.logs, *trust.cosigners))
     if isinstance(verified, Refusal):
         return verified
-    log = [item for item in verified if item.key == trust.log]
+    log = [item for item in verified if item.key in trust.logs]
     if not log:
         return Refusal("not_signed", f"log: {trust.origin} did not sign it; fetch it from the log")
-    cosignatures = tuple(item for item in verified if item.key != trust.log)
+    cosignatures = tuple(item for item in verified if item.key not in trust.logs)
     if len(cosignatures) < trust.threshold:
         detail = f"{len(cosignatures)} of {trust.threshold} that must sign"
         return Refusal("too_few", f"cosigners: {detail}; wait for them, or ask why they refuse")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from chain.balances import ACCOUNTS, HOTSPOTS, BalanceTree, Entry, Top, combine
 from chain.checkpoint import NAME, Balances, Checkpoint, Opened, Trust, open_checkpoint
 from chain.keys import KEY_BYTES, SIGNATURE_BYTES
-from chain.note import KEY_ID_BYTES, TIMESTAMP_BYTES, Note, Signature
+from chain.note import KEY_ID_BYTES, TIMESTAMP_BYTES, Note, Signature, Verified
 from chain.packed import varint
 from chain.records import Refusal
 from chain.sum_tree import (
@@ -40,8 +40,8 @@ _SUM_GROUPS = 19  # seven bits each: 128 bits
 class RewardProof:
     """A leaf, its path (nodes of 64 bytes), and what is needed to write the checkpoint again.
 
-    `others` are the root of the other tree and that of what is held. A cosignature's name is not
-    carried: its key id finds it among the trusted keys.
+    `others` are the root of the other tree and that of what is held. A signature is a key id, which
+    finds the name among the trusted keys, and what follows it in the note.
     """
 
     kind: str
@@ -54,7 +54,7 @@ class RewardProof:
     log_size: int
     log_root: bytes
     settlement: int
-    log_signature: bytes
+    log_signature: tuple[bytes, bytes]
     cosignatures: tuple[tuple[bytes, bytes], ...]
 
     @property
@@ -92,9 +92,13 @@ def make_proof(
     return RewardProof(
         *(kind, index, top.size(kind), entry, tuple(path), (other, top.held_root())),
         *(network, checkpoint.size, checkpoint.root, said.settlement),
-        opened.log.signature.blob,
-        tuple((c.signature.key_id, c.signature.blob) for c in opened.cosignatures),
+        _short(opened.log),
+        tuple(map(_short, opened.cosignatures)),
     )
+
+
+def _short(verified: Verified) -> tuple[bytes, bytes]:
+    return verified.signature.key_id, verified.signature.blob
 
 
 def _network_of(origin: str) -> bytes | None:
@@ -145,10 +149,10 @@ def _get_balances(proof: RewardProof) -> Balances | None:
 
 def _signatures(proof: RewardProof, trust: Trust) -> tuple[Signature, ...]:
     """The note's signatures with their names, as far as the keys are trusted."""
-    names = {key.key_id: key.name for key in trust.cosigners}
-    log = Signature(trust.log.name, trust.log.key_id, proof.log_signature)
-    known = [(key_id, blob) for key_id, blob in proof.cosignatures if key_id in names]
-    return (log, *(Signature(names[key_id], key_id, blob) for key_id, blob in known))
+    names = {key.key_id: key.name for key in (*trust.logs, *trust.cosigners)}
+    found = (proof.log_signature, *proof.cosignatures)
+    known = [(key_id, blob) for key_id, blob in found if key_id in names]
+    return tuple(Signature(names[key_id], key_id, blob) for key_id, blob in known)
 
 
 # --- the compact form -----------------------------------------------------------------------------
@@ -168,7 +172,7 @@ def encode_proof(proof: RewardProof) -> bytes:
     parts.append(_encode_node(proof.others[0], _other(proof.kind)))
     parts.append(_encode_node(proof.others[1], "held"))
     parts += (proof.network, varint(proof.log_size), proof.log_root, varint(proof.settlement))
-    parts += (proof.log_signature, bytes((len(proof.cosignatures),)))
+    parts += (*proof.log_signature, bytes((len(proof.cosignatures),)))
     parts += [key_id + blob for key_id, blob in proof.cosignatures]
     return b"".join(parts)
 
@@ -243,7 +247,9 @@ def _decode(reader: _Reader) -> RewardProof:
     proof = RewardProof(
         *(kind, index, size, Entry(key, issued, spent), path, others),
         *(reader.take(NETWORK_BYTES), reader.number(1 << 63), reader.take(HASH_BYTES)),
-        *(reader.number(1 << 32), reader.take(SIGNATURE_BYTES), _read_cosignatures(reader)),
+        reader.number(1 << 32),
+        (reader.take(KEY_ID_BYTES), reader.take(SIGNATURE_BYTES)),
+        _read_cosignatures(reader),
     )
     reader.end()
     return proof

@@ -20,7 +20,7 @@ COSIGNER_KEYS = tuple(
     VerifierKey(name, COSIGNATURE, public_key(seed))
     for name, seed in zip(COSIGNER_NAMES, COSIGNER_SEEDS, strict=True)
 )
-TRUST = Trust(ORIGIN, LOG_KEY, COSIGNER_KEYS, 3)
+TRUST = Trust(ORIGIN, (LOG_KEY,), COSIGNER_KEYS, 3)
 TIME_S = 1_800_000_000
 HELD = {"bonds": 5_000_000, "bounties": 7, "escrow": 0, "mappers": 90, "pools": 1 << 70}
 

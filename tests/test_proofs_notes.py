@@ -102,7 +102,7 @@ def test_tesseras_sample_log_verifies_from_checkpoint_to_records(ground_truth: P
     site = ground_truth / "chain/tlog-log/testdata/log"
     key = parse_verifier_key(TESSERA_KEY)
     assert isinstance(key, VerifierKey)
-    trust = Trust(key.name, key)
+    trust = Trust(key.name, (key,))
     checked = 0
     for file in sorted(site.glob("checkpoint.*")):
         note = parse_note(file.read_bytes())
@@ -301,4 +301,4 @@ def test_a_checkpoint_of_another_log_or_without_the_logs_signature_does_not_open
     refusal = open_checkpoint(Note(other.text, lines), TRUST)
     assert isinstance(refusal, Refusal)
     assert refusal.reason == "other_log"
-    assert TRUST.log == LOG_KEY
+    assert TRUST.logs == (LOG_KEY,)
