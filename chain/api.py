@@ -36,10 +36,17 @@ NEW = Parameter(
     *("new", OLD.parse, None, {"type": "integer", "minimum": 1}, "size of the newer; the whole log")
 )
 
+PROMISE = Parameter(
+    *("promise", {"1": True}.get, False, {"type": "integer", "enum": [1]}),
+    text="1: answer 202 at once with signed promises (as Prefer: respond-async does)",
+)
+
 ROUTES: tuple[Route, ...] = (
     Route(
         *("POST", "/v1/records", "post_records", "Submit records; answered when they are durable"),
-        answer=schemas.RESULTS,
+        (PROMISE,),
+        schemas.RESULTS,
+        also={202: schemas.PROMISES},
         body=schemas.SUBMISSION,
         errors=(408, 413, 429, 503),
     ),
@@ -52,6 +59,11 @@ ROUTES: tuple[Route, ...] = (
         *("GET", "/v1/records/{id}", "get_record", "One record with its inclusion proof"),
         (RECORD_ID,),
         schemas.RECORD,
+    ),
+    Route(
+        *("GET", "/v1/promises/{id}", "get_promise", "What became of a promised record"),
+        (RECORD_ID,),
+        schemas.FATE,
     ),
     Route(
         *("GET", "/v1/consistency", "get_consistency", "Proof that one tree extends another"),

@@ -77,6 +77,13 @@ PROMISE = get_object(
     key=HASH,
     signature={"type": "string", "pattern": "^[0-9a-f]{128}$"},
 )
+FATE = get_object(
+    record_id=HASH,
+    received_ms=COUNT,
+    deadline_epoch=COUNT,
+    reason={"type": "string", "description": "the ledger's answer; empty while it waits"},
+    detail=STRING,
+)
 PROMISES = get_object(promises=get_array(PROMISE))
 
 LOGGED = get_object(

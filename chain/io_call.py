@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -11,6 +11,7 @@ from aiohttp import web
 from chain.errors import UserError
 from chain.io_ledger import DurableLedger
 from chain.io_metrics import Metrics
+from chain.io_promises import Promiser
 from chain.io_sequencer import Engine
 from chain.io_store import Store
 from chain.state import State
@@ -21,7 +22,8 @@ class Service:
     """What every handler may use."""
 
     engine: Engine
-    metrics: Metrics = field(default_factory=Metrics)
+    metrics: Metrics
+    promiser: Promiser | None = None
 
     @property
     def durable(self) -> DurableLedger:

@@ -11,6 +11,7 @@ from chain import (
     io_cli_ask,
     io_cli_network,
     io_cli_ops,
+    io_cli_promise,
     io_cli_records,
     io_vectors,
     io_witness,
@@ -20,7 +21,10 @@ from chain.io_client import LedgerRefused, LedgerUnavailable
 from chain.io_terminal import Parser
 
 # Modules with EXAMPLES and add_commands(commands), in the order in which help lists them.
-PARTS = (io_cli_network, io_cli_records, io_cli_ask, io_cli_ops, io_witness, io_vectors)
+PARTS = (
+    *(io_cli_network, io_cli_records, io_cli_ask, io_cli_promise, io_cli_ops),
+    *(io_witness, io_vectors),
+)
 
 
 def parser() -> Parser:

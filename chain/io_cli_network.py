@@ -13,6 +13,7 @@ from chain import wire
 from chain.errors import EXIT_OK, UserError
 from chain.io_cli_common import add, add_dir, parse_hex, show
 from chain.io_http import bound_port, run_until, serve
+from chain.io_keyring import OPERATOR_KEY, Keyring
 from chain.io_keys import load_or_create_seed
 from chain.io_ledger import DATABASE, DurableLedger, now_ms
 from chain.io_service import build
@@ -23,7 +24,6 @@ from chain.params import PRESETS
 from chain.records import Genesis, Signed
 from chain.rules.blocks import BlockError
 
-OPERATOR_KEY = "operator.key"
 DAY_MS = 86_400_000
 
 EXAMPLES = """
@@ -169,7 +169,8 @@ def run_run(options: argparse.Namespace) -> int:
 async def _serve(options: argparse.Namespace) -> int:
     durable = DurableLedger.open(options.dir)
     port = 8700 if options.port is None and options.unix is None else options.port
-    runner = await serve(build(durable), options.host, port, options.unix)
+    app = build(durable, keyring=Keyring(options.dir))
+    runner = await serve(app, options.host, port, options.unix)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -15,6 +15,7 @@ from chain import drafts, wire
 from chain.drafts import Draft, encode_draft, get_draft, get_fields, get_signed, parse_draft
 from chain.errors import EXIT_OK, UserError
 from chain.io_cli_common import add, add_dir, add_ledger, parse_hex, report, show
+from chain.io_cli_promise import write_promises
 from chain.io_client import LedgerClient
 from chain.io_keys import load_seed
 from chain.io_terminal import Progress
@@ -38,6 +39,7 @@ ROLES = {"seed": 1, "cosigner": 2, "sequencer": 3, "validator": 4, "operator": 5
 
 EXAMPLES = """
   wavecomb chain submit records.txt
+  wavecomb chain submit records.txt --promise promises.json
   wavecomb chain deposit --dir ledger --account KEYHEX --amount-ucr 5000000
   wavecomb chain deposit --dir ledger --account KEYHEX --amount-ucr 5 --signers 0,2 --out draft.json
   wavecomb chain appoint --dir ledger --role seed --key KEYHEX --from-epoch 40 --until-epoch 900
@@ -58,6 +60,12 @@ def add_commands(commands: Any) -> None:
         "file",
         metavar="FILE",
         help="one record in base64 per line, or one record's bytes; - reads standard input",
+    )
+    submit.add_argument(
+        "--promise",
+        type=Path,
+        metavar="OUT",
+        help="don't wait: write the sequencer's signed promises to a file, for promise-check",
     )
     add_ledger(submit)
     _add_operator_commands(commands)
@@ -166,10 +174,26 @@ def run_submit(options: argparse.Namespace) -> int:
     results: list[SubmitResult] = []
     progress = Progress("submit", len(wires), quiet=options.json or len(wires) <= BATCH)
     with LedgerClient(options.ledger) as client:
+        if options.promise:
+            return _submit_promised(options, client, wires)
         for start in range(0, len(wires), BATCH):
             results += client.submit(wires[start : start + BATCH])
             progress.update(len(results))
     return report(options, results)
+
+
+def _submit_promised(
+    options: argparse.Namespace, client: LedgerClient, wires: list[bytes]
+) -> int:
+    promises = []
+    for start in range(0, len(wires), BATCH):
+        promises += client.submit_promised(wires[start : start + BATCH])
+    write_promises(options.promise, promises, wires)
+    last = max(promise.deadline_epoch for promise in promises)
+    value = {"promises": str(options.promise), "count": len(promises), "deadline_epoch": last}
+    text = f"{len(promises)} promises in {options.promise}; due when epoch {last} closes"
+    show(options, value, text)
+    return EXIT_OK
 
 
 def read_wires(name: str) -> list[bytes]:

@@ -12,7 +12,9 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from chain.errors import UserError
-from chain.records import SubmitResult
+from chain.promise import Promise, parse_promise
+from chain.records import Refusal, SubmitResult
+from chain.wire import record_id_of
 
 TIMEOUT_S = 10.0
 TRY_LATER = (408, 429)  # too slow, too much: nothing was decided about the records
@@ -139,6 +141,14 @@ def _build(cls: type[Any], value: dict[str, Any]) -> Any:
     return cls(**converted)
 
 
+def _entry(item: dict[str, Any]) -> LogEntry:
+    return LogEntry(
+        *(item["seq"], item["block"], item["epoch"], item["time_ms"]),
+        *(bytes.fromhex(item["id"]), base64.b64decode(item["wire"])),
+        *(item["result"]["reason"], item["result"]["index"]),
+    )
+
+
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
         super().__init__("localhost", timeout=TIMEOUT_S)
@@ -183,6 +193,28 @@ class LedgerClient:
             for item in answer["results"]
         ]
 
+    def submit_promised(self, wires: Sequence[bytes]) -> list[Promise]:
+        """Submit records for signed promises, which come at once; `promise_fate` tells the rest.
+
+        LedgerRefused if a promise isn't about its record, or not signed: it would prove nothing.
+        """
+        body = {"records": [base64.b64encode(raw).decode() for raw in wires]}
+        answer = self._call("POST", "/v1/records?promise=1", body)
+        promises = [parse_promise(item) for item in answer["promises"]]
+        ids = [record_id_of(raw) for raw in wires]
+        for promise in promises:
+            if isinstance(promise, Refusal):
+                raise LedgerRefused(200, promise.detail)
+        good = [promise for promise in promises if isinstance(promise, Promise)]
+        if [promise.record_id for promise in good] != ids:
+            raise LedgerRefused(200, "promises: are not about these records; keep them all")
+        return good
+
+    def promise_fate(self, record_id: bytes) -> str | None:
+        """The ledger's answer to a promised record, "" while it waits; None if none is known."""
+        found = self._find(f"/v1/promises/{record_id.hex()}")
+        return None if found is None else str(found["reason"])
+
     def head(self) -> Head:
         """Where the ledger stands."""
         head: Head = _build(Head, self.get("/v1/head"))
@@ -220,14 +252,12 @@ class LedgerClient:
     def records(self, start: int, limit: int = 100) -> list[LogEntry]:
         """A page of the log from a sequence number on."""
         page = self.get(f"/v1/records?from={start}&limit={limit}")["records"]
-        return [
-            LogEntry(
-                *(item["seq"], item["block"], item["epoch"], item["time_ms"]),
-                *(bytes.fromhex(item["id"]), base64.b64decode(item["wire"])),
-                *(item["result"]["reason"], item["result"]["index"]),
-            )
-            for item in page
-        ]
+        return [_entry(item) for item in page]
+
+    def find_record(self, record_id: bytes) -> LogEntry | None:
+        """One record of the log by its id."""
+        found = self._find(f"/v1/records/{record_id.hex()}")
+        return None if found is None else _entry(found)
 
     def stats(self) -> dict[str, Any]:
         """Totals."""
@@ -253,7 +283,7 @@ class LedgerClient:
             raise LedgerUnavailable(f"{self.url}: the answer is no JSON") from error
         if status >= 500 or status in TRY_LATER:
             raise LedgerUnavailable(f"{self.url}: {answer.get('detail', status)}")
-        if status != 200:
+        if status not in (200, 202):
             raise LedgerRefused(status, str(answer.get("detail", status)))
         return dict(answer)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from dataclasses import asdict
 from typing import Any
 
 from chain import views
 from chain.api import MAX_RECORDS_PER_REQUEST
 from chain.errors import UserError
 from chain.io_call import Answer, Call, Handler, missing
+from chain.io_http import json_response
 from chain.io_store import Store
+from chain.promise import promise_json
 
 BODY_S = 15  # 16 MiB in it are 9 Mb/s; whoever sends slower sends less at once
 EXAMPLE = 'send {"records": ["BASE64", ...]}'
@@ -20,8 +23,28 @@ EXAMPLE = 'send {"records": ["BASE64", ...]}'
 async def post_records(call: Call) -> Answer:
     """Take records; answer once they are durable."""
     call.service.engine.check_door(call.source)
+    if call.values["promise"] or "respond-async" in call.request.headers.get("Prefer", ""):
+        return await _post_promised(call)
     results = await call.service.engine.submit(_wires(await _body(call)), call.source)
     return {"results": [views.result_json(result) for result in results]}
+
+
+async def _post_promised(call: Call) -> Answer:
+    """Take records and answer at once with promises; what becomes of them is asked later."""
+    promiser = call.service.promiser
+    if promiser is None:
+        raise UserError("promise", "this service makes none", "submit without it", status=503)
+    promises = promiser.promise(_wires(await _body(call)), call.source)
+    return json_response({"promises": [promise_json(p) for p in promises]}, status=202)
+
+
+async def get_promise(call: Call) -> Answer:
+    """What became of a promised record."""
+    promiser, record_id = call.service.promiser, call.values["id"]
+    fate = None if promiser is None else promiser.fate(record_id)
+    if fate is None:
+        raise missing("id", record_id.hex())
+    return {**asdict(fate), "record_id": record_id.hex()}
 
 
 async def _body(call: Call) -> Any:
@@ -128,6 +151,7 @@ async def get_genesis(call: Call) -> Answer:
 
 HANDLERS: dict[str, Handler] = {
     "post_records": post_records,
+    "get_promise": get_promise,
     "get_records": get_records,
     "get_record": get_record,
     "get_consistency": get_consistency,

@@ -27,6 +27,10 @@ async def get_health(call: Call) -> Answer:
 async def get_metrics(call: Call) -> Answer:
     """Metrics in Prometheus' text format."""
     families = [*get_state_families(call.service), *call.service.metrics.families()]
+    if call.service.promiser is not None:
+        overdue = call.service.promiser.count_overdue()
+        text = "Promises past their deadline without an answer."
+        families.append(gauge("wavecomb_promises_overdue", text, overdue))
     size = await asyncio.to_thread(get_file_bytes, call.store.path)
     families.append(gauge("wavecomb_database_bytes", "Size of the database on disk.", size))
     return web.Response(body=render(families).encode(), headers={"Content-Type": EXPOSITION})

@@ -53,6 +53,11 @@ class Engine(Protocol):
     def check_door(self, source: Hashable) -> None:
         """UserError (429) for a source that must wait, before anything of its request is read."""
 
+    def note(
+        self, source: Hashable, wires: Sequence[bytes], results: Sequence[SubmitResult]
+    ) -> None:
+        """Remember what a source brought; None, this process itself, has no standing."""
+
     @property
     def waiting(self) -> int:
         """Records that came and were not answered yet."""
@@ -195,20 +200,22 @@ class Sequencer:
         results = iter(answers)
         for request, size in turn:
             own = [next(results) for _ in range(size)]
-            self._note(request, own)
+            self.note(request.source, request.rest, own)
             request.results += own
             if not request.rest and not request.answer.done():
                 request.answer.set_result(request.results)
 
-    def _note(self, request: Request, results: list[SubmitResult]) -> None:
-        """Let the door know what a source brought; this process itself has no standing."""
-        if request.source is None:
+    def note(
+        self, source: Hashable, wires: Sequence[bytes], results: Sequence[SubmitResult]
+    ) -> None:
+        """Remember what a source brought; None, this process itself, has no standing."""
+        if source is None:
             return
         now_ms, epoch = io_ledger.now_ms(), self.durable.ledger.state.epoch
-        known = self.door.is_known(request.source)
-        for raw, result in zip(request.rest, results, strict=False):
+        known = self.door.is_known(source)
+        for raw, result in zip(wires, results, strict=False):
             key = None if known or result.accepted else get_claimed_key(decode(raw))
-            self.door.note(request.source, result.reason, key, epoch, now_ms)
+            self.door.note(source, result.reason, key, epoch, now_ms)
 
     def _fail(self, requests: Iterable[Request], error: UserError) -> None:
         """Tell everyone that waits what the disk said."""

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from chain import io_routes_epoch, io_routes_log, io_routes_ops, io_routes_state
+from chain.admission import Role
 from chain.api import ROUTES
 from chain.errors import UserError
 from chain.io_call import Call, Handler, Service
 from chain.io_http import application, json_response
+from chain.io_keyring import Keyring
 from chain.io_ledger import DurableLedger
+from chain.io_promises import PromiseBook, Promiser
 from chain.io_sequencer import Engine, Sequencer
 from chain.openapi import Route, read
 from chain.records import Refusal
+from chain.rules.appointments import get_keys
+from chain.state import State
 
 HANDLERS: dict[str, Handler] = {
     **io_routes_log.HANDLERS,
@@ -22,14 +28,24 @@ HANDLERS: dict[str, Handler] = {
     **io_routes_epoch.HANDLERS,
     **io_routes_ops.HANDLERS,
 }
+PROMISES = "promises.db"
 SERVICE: web.AppKey[Service] = web.AppKey("service", Service)
 
 
-def build(durable: DurableLedger, engine: Engine | None = None) -> web.Application:
-    """The application; its engine, the embedded sequencer by default, starts and stops with it."""
+def build(
+    durable: DurableLedger, engine: Engine | None = None, keyring: Keyring | None = None
+) -> web.Application:
+    """The application; its engine, the embedded sequencer by default, starts and stops with it.
+
+    With the keys of the ledger's folder it makes promises.
+    """
     app = application()
     engine = engine or Sequencer(durable)
     service = app[SERVICE] = Service(engine, engine.metrics)
+    if keyring is not None:
+        book = PromiseBook(str(keyring.directory / PROMISES))
+        signer = partial(get_sequencer_seed, keyring)
+        service.promiser = Promiser(engine, engine.metrics, book, signer)
     for route in ROUTES:
         app.router.add_route(route.method, _pattern(route), _serve(route, service))
     app.on_startup.append(_start)
@@ -37,12 +53,25 @@ def build(durable: DurableLedger, engine: Engine | None = None) -> web.Applicati
     return app
 
 
+def get_sequencer_seed(keyring: Keyring, state: State) -> bytes | None:
+    """The seed that signs for the log now: of the sequencers in office, the one appointed last."""
+    members = get_keys(state, Role.SEQUENCER, state.epoch)
+    newest = sorted(members, key=lambda member: (-member.until_epoch, member.key))
+    return keyring.first(member.key for member in newest)
+
+
 async def _start(app: web.Application) -> None:
-    app[SERVICE].engine.start()
+    service = app[SERVICE]
+    service.engine.start()
+    if service.promiser is not None:
+        service.promiser.start()
 
 
 async def _stop(app: web.Application) -> None:
-    await app[SERVICE].engine.stop()
+    service = app[SERVICE]
+    if service.promiser is not None:
+        await service.promiser.stop()
+    await service.engine.stop()
 
 
 def _pattern(route: Route) -> str:

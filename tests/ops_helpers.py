@@ -14,13 +14,15 @@ import pytest
 from aiohttp import web
 
 from chain.io_http import bound_port, serve
+from chain.io_keyring import Keyring
+from chain.io_keys import save_seed
 from chain.io_ledger import DATABASE, DurableLedger
 from chain.io_service import build
 from chain.io_store import Store
 from chain.ledger import Sealed
 from chain.records import Receipt
 
-from .chain_helpers import Town
+from .chain_helpers import OPERATOR, Town
 
 
 def town_on_disk(folder: Path, epochs: int = 5) -> Town:
@@ -37,6 +39,14 @@ def town_on_disk(folder: Path, epochs: int = 5) -> Town:
     store.append(blocks)
     store.close()
     return town
+
+
+def with_keys(durable: DurableLedger, **engine: Any) -> web.Application:
+    """The service with the town's operator, who is its sequencer, in the ledger's folder."""
+    folder = Path(durable.store.path).parent
+    if not (folder / "operator.key").exists():
+        save_seed(folder / "operator.key", OPERATOR)
+    return build(durable, keyring=Keyring(folder), **engine)
 
 
 class Running:
@@ -70,6 +80,8 @@ class Running:
         self.durable.store.close()
 
     def close(self) -> None:
+        if not self.thread.is_alive():
+            return
         self.loop.call_soon_threadsafe(self.stop.set)
         self.thread.join(20)
 

@@ -14,16 +14,17 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from chain.api import ROUTES, get_api_document
+from chain.io_client import LedgerClient
 from chain.openapi import JSON, PROBLEM, Route
 
-from .ops_helpers import Running, town_on_disk
+from .ops_helpers import Running, town_on_disk, with_keys
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("api")
     with pytest.MonkeyPatch.context() as patch:
-        service = Running(folder, town_on_disk(folder), patch)
+        service = Running(folder, town_on_disk(folder), patch, with_keys)
         yield service
         service.close()
 
@@ -43,6 +44,10 @@ def examples(running: Running, route: Route) -> Iterator[tuple[str, bytes | None
     }
     if route.path == "/v1/records/{id}":
         values["id"] = [newest["id"].hex(), newest["id"].hex().upper()]
+    if route.path == "/v1/promises/{id}":
+        wire = running.town.deposit(0, reference=b"promised").wire
+        with LedgerClient(running.url) as client:
+            values["id"] = [client.submit_promised([wire])[0].record_id.hex()]
     if route.handler == "get_explain":
         values["id"] += ["0:3:0", newest["id"].hex(), running.town.owner(0).hex()]
     body = None
