@@ -10,13 +10,16 @@ from chain.vectors.money import SHARING, TRUST, WORK
 from chain.vectors.physics import BOUNDS, DRAWS, GEO
 from chain.vectors.proofs import BALANCES, CLAIMS, LOG
 from chain.vectors.scenarios import ADMISSION, COVERAGE, EPOCHS, TRAFFIC
+from chain.vectors.scenarios_admission import FRAUD, ROLES, TREASURY
+from chain.vectors.scenarios_cells import CELLS
+from chain.vectors.scenarios_claims import RELAYS
 from chain.vectors.suite import Json, Suite, get_file_problem
 
 FORMAT = 1
 INDEX = "index"
 SUITES: tuple[Suite, ...] = (
     *(CBOR, WIRE, SIGNING, DRAWS, GEO, BOUNDS, SHARING, WORK, TRUST, LOG, CLAIMS, BALANCES),
-    *(ADMISSION, EPOCHS, TRAFFIC, COVERAGE),
+    *(ADMISSION, EPOCHS, COVERAGE, TRAFFIC, RELAYS, CELLS, ROLES, TREASURY, FRAUD),
 )
 Read = Callable[[str], Json]
 Note = Callable[[int, int], None]

@@ -163,10 +163,15 @@ class Town:
         return self.ledger.submit(wires, moment)
 
     def go_to(self, epoch: int) -> None:
-        """Let time pass until an epoch begins; noted as a step."""
+        """Let time pass in one leap until an epoch begins, as if the ledger stood still."""
         moment = self.time_ms(epoch)
         self.steps.append(Step(moment, ()))
         self.ledger.tick(moment)
+
+    def wait_for(self, epoch: int) -> None:
+        """Let time pass epoch by epoch until one begins."""
+        while self.epoch < epoch:
+            self.go_to(self.epoch + 1)
 
     def join(self) -> None:
         """Everybody gets credits and registers."""
