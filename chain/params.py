@@ -78,8 +78,9 @@ class Params:
     value_cap_ucr: int = 1_000 * CREDIT_UCR
     # Most of the bootstrap that one cell takes: a lonely cell can't have it all.
     bootstrap_cell_cap_ucr: int = 10 * CREDIT_UCR
-    # Weight of the k-th best hotspot of a cell: each one more is worth half of the one before.
-    overlap_permille: tuple[int, ...] = (1_000, 500, 250, 125, 63, 31, 16, 8, 4, 2, 1)
+    # Weight of the k-th best hotspot of a cell: each one more is worth half of the one before, and
+    # beyond the eighth, whose share is 0.4 %, nothing.
+    overlap_permille: tuple[int, ...] = (1_000, 500, 250, 125, 63, 31, 16, 8, 0)
     # A cell earns the whole bootstrap from hotspots with a tenth of the mean trust on, less below:
     # keys without number behind one honest neighbour share what that one lets through.
     bootstrap_trust_ppm: int = 100_000

@@ -326,9 +326,9 @@ class State:
     def clear(self, table: str) -> None:
         """Delete every row of a table."""
         rows = getattr(self, table)
-        for key in rows:
-            self.touch(table, key)
-        rows.clear()
+        if rows:
+            self.touched.setdefault(table, set()).update(rows)
+            rows.clear()
 
     def take_touched(self) -> Touched:
         """What was touched since the last call."""

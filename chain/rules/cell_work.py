@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain, repeat
+from operator import itemgetter
 
 from chain.rules.burns import get_reward_cell
 from chain.rules.trust import compute_trust_ppm
 from chain.state import State
 
+_SCORE, _HOTSPOT = itemgetter(0), itemgetter(1)
 MappingPlace = tuple[int, int, bytes]  # cell of resolution 9, epoch, key
 
 
@@ -29,17 +32,16 @@ class CellWork:
 
 def compute_overlap_weights(ranked: list[tuple[int, int]], permille: tuple[int, ...]) -> list[int]:
     """Weights of (score, hotspot) pairs, best first: the k-th best counts for permille[k]."""
-    last = len(permille) - 1
-    return [score * permille[min(rank, last)] for rank, (score, _) in enumerate(ranked)]
+    by_rank = chain(permille, repeat(permille[-1]))
+    return [score * weight for (score, _), weight in zip(ranked, by_rank, strict=False)]
 
 
-def compute_coverage(
-    scores: list[tuple[int, int]], permille: tuple[int, ...]
-) -> dict[int, int]:
-    """Weight by hotspot of (score, hotspot) pairs in any order; ties go to the lower index."""
-    ranked = sorted(scores, key=lambda pair: (-pair[0], pair[1]))
-    weights = compute_overlap_weights(ranked, permille)
-    return {hotspot: w for (_, hotspot), w in zip(ranked, weights, strict=True) if w}
+def compute_coverage(pairs: list[tuple[int, int]], permille: tuple[int, ...]) -> dict[int, int]:
+    """Weight by hotspot of (score, hotspot) pairs, which it sorts; ties go to the lower index."""
+    pairs.sort(key=_HOTSPOT)
+    pairs.sort(key=_SCORE, reverse=True)  # keeps the order of equals
+    weights = compute_overlap_weights(pairs, permille)
+    return {hotspot: w for (_, hotspot), w in zip(pairs, weights, strict=True) if w}
 
 
 def get_cell_work(state: State) -> dict[int, CellWork]:
@@ -50,9 +52,12 @@ def get_cell_work(state: State) -> dict[int, CellWork]:
         scores.setdefault(cell, []).append((quality * trust[hotspot], hotspot))
     permille = state.params.overlap_permille
     work = {cell: CellWork(compute_coverage(scores[cell], permille)) for cell in sorted(scores)}
-    for (cell, hotspot), count in sorted(state.measured.items()):
+    measured: dict[int, list[tuple[int, int]]] = {}
+    for (cell, hotspot), count in state.measured.items():
         if trust[hotspot] and cell in work:
-            work[cell].witnesses[hotspot] = count
+            measured.setdefault(cell, []).append((hotspot, count))
+    for cell, counts in measured.items():
+        work[cell].witnesses = dict(sorted(counts))
     for hotspot, ppm in enumerate(trust):
         if ppm and (standing := work.get(get_reward_cell(state, hotspot))):
             standing.trust_ppm += ppm

@@ -84,11 +84,11 @@ def process_shares(
     split = compute_split(amount_ucr, list(weights.values()))
     day.dust_ucr += split.dust_ucr
     day.note(kind, amount_ucr)
-    epoch, owners, earned, pay = day.state.epoch, day.owners, day.earned, day.payments.append
+    epoch, owners, earned, make = day.state.epoch, day.owners, day.earned, Payment._make
     for index, share in zip(weights, split.shares, strict=True):
         if share:
             earned[index] = earned.get(index, 0) + share
-            pay(Payment(epoch, kind, owners[index], index, cell, share, source))
+            day.payments.append(make((epoch, kind, owners[index], index, cell, share, source)))
 
 
 def process_mapper_shares(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(NamedTuple):
     """Shares that add up to the amount; `dust_ucr` of them went to the largest remainders."""
 
     shares: tuple[int, ...]
@@ -27,7 +26,9 @@ def compute_split(amount: int, weights: Sequence[int]) -> Split:
         )
     shares = [amount * weight // total for weight in weights]
     dust = amount - sum(shares)
-    remainders = sorted(range(len(weights)), key=lambda i: (-(amount * weights[i] % total), i))
-    for position in remainders[:dust]:
-        shares[position] += 1
+    if dust:
+        remainders = [amount * weight % total for weight in weights]
+        largest = sorted(range(len(shares)), key=remainders.__getitem__, reverse=True)
+        for position in largest[:dust]:
+            shares[position] += 1
     return Split(tuple(shares), dust)
