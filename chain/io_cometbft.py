@@ -24,7 +24,6 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -113,8 +112,9 @@ class Home:
         """Make the keys that are not there yet, for this user's eyes only."""
         if self.validator_file.exists():
             return
-        for part in ("config", "data"):
-            (self.engine / part).mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for part in (self.engine, self.engine / "config", self.engine / "data"):
+            part.mkdir(exist_ok=True, mode=0o700)
         seeds = secrets.token_bytes(32), secrets.token_bytes(32)
         write_secret(self.folder / "node.key", seeds[1].hex() + "\n")
         for name, text in key_files(*seeds).items():
@@ -160,12 +160,6 @@ def write_secret(path: Path, text: str) -> None:
         file.flush()
         os.fsync(handle)
     draft.replace(path)
-
-
-def rfc3339(time_ms: int) -> str:
-    """A time as the engine's genesis writes it, exact to the millisecond."""
-    moment = datetime.fromtimestamp(time_ms // 1_000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1_000:03d}Z"
 
 
 def create_ledger(home: Home) -> None:
@@ -299,6 +293,7 @@ class Node:
         port = 8700 if options.port is None and options.unix is None else options.port
         app = build(self.durable, self.engine)
         self.runner = await serve(app, options.host, port, options.unix)
+        _remove_socket(self.rpc_address)
         await self.process.start()
         urls = [f"http://{options.host}:{bound_port(self.runner)}"] if port is not None else []
         return urls + ([f"unix:{options.unix}"] if options.unix else [])
@@ -320,6 +315,12 @@ def _socket_folder(home: Home) -> Path:
     if len(str(folder)) + len("/abci.sock") <= MAX_SOCKET_PATH:
         return folder
     return Path(tempfile.mkdtemp(prefix="wavecomb-"))
+
+
+def _remove_socket(address: str) -> None:
+    """Remove what a killed engine left: it listens on no path that exists."""
+    if address.startswith("unix://"):
+        Path(address.removeprefix("unix://")).unlink(missing_ok=True)
 
 
 def run(options: RunOptions) -> int:

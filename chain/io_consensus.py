@@ -142,6 +142,8 @@ class ConsensusEngine:
             await asyncio.wait(futures, timeout=ANSWER_S)
         self._forget_late(wires)
         results = [a if isinstance(a, SubmitResult) else _answer_of(a) for a in answers]
+        waited = [n for n, answer in enumerate(answers) if not isinstance(answer, SubmitResult)]
+        self.note(source, [wires[n] for n in waited], [results[n] for n in waited])
         self.metrics.count_results(wires, results)
         return results
 
@@ -153,6 +155,18 @@ class ConsensusEngine:
             problem = "too many records of this source had bad signatures or shapes"
             raise UserError("source", problem, f"wait {wait_ms} ms and mend them", status=429)
 
+    def note(
+        self, source: Hashable, wires: Sequence[bytes], results: Sequence[SubmitResult]
+    ) -> None:
+        """Remember what a source brought; None, this process itself, has no standing."""
+        if source is None:
+            return
+        epoch, now = self.durable.ledger.state.epoch, now_ms()
+        known = self.door.is_known(source)
+        for raw, result in zip(wires, results, strict=True):
+            key = None if known or result.accepted else get_claimed_key(wire.decode(raw))
+            self.door.note(source, result.reason, key, epoch, now)
+
     def _take_all(
         self, wires: Sequence[bytes], source: Hashable
     ) -> list[SubmitResult | asyncio.Future[SubmitResult]]:
@@ -161,11 +175,12 @@ class ConsensusEngine:
         good = [signed for signed in decoded if isinstance(signed, Signed)]
         self._pool.prefetch(self.durable.ledger.state, good)
         answers = [self._take(raw, signed) for raw, signed in zip(wires, decoded, strict=True)]
-        if source is not None:
-            epoch, now = self.durable.ledger.state.epoch, now_ms()
-            for signed, answer in zip(decoded, answers, strict=True):
-                reason = answer.reason if isinstance(answer, SubmitResult) else "ok"
-                self.door.note(source, reason, get_claimed_key(signed), epoch, now)
+        done = [
+            (raw, answer)
+            for raw, answer in zip(wires, answers, strict=True)
+            if isinstance(answer, SubmitResult)
+        ]
+        self.note(source, [raw for raw, _ in done], [answer for _, answer in done])
         return answers
 
     def _forget_late(self, wires: Iterable[bytes]) -> None:

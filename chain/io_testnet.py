@@ -25,13 +25,14 @@ from chain import wire
 from chain.abci.home import COMMIT_MS, Member, genesis_text
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_client import LedgerClient, LedgerRefused, LedgerUnavailable
-from chain.io_cometbft import Home, find_program, rfc3339, write_secret
+from chain.io_cometbft import Home, find_program, write_secret
 from chain.io_keys import load_or_create_seed
 from chain.io_ledger import now_ms
-from chain.io_terminal import Parser, print_json
+from chain.io_links import Link, Links
+from chain.io_terminal import Parser, print_json, run_command
 from chain.keys import public_key
 from chain.params import PRESETS
-from chain.records import Genesis
+from chain.records import Genesis, Signed
 
 OPERATOR_KEY = "operator.key"
 START_S = 60.0
@@ -179,7 +180,8 @@ class Validator:
 class Testnet:
     """Validators on loopback that share a genesis; use it as a context, so that all are stopped.
 
-    `start_ms` is the start of epoch 0 (now, if left out). Validator i dials those before it.
+    A `genesis` of one's own takes the place of `preset` and `start_ms`. Validator i dials those
+    before it, over links of `links` if given: net.cut(i), net.heal(i), net.slow(i, s) act on them.
     """
 
     __test__ = False  # to pytest a class called Test... is a test
@@ -191,8 +193,12 @@ class Testnet:
         preset: str = "minimal",
         start_ms: int | None = None,
         commit_ms: int = COMMIT_MS,
+        links: Links | None = None,
+        genesis: Signed | None = None,
     ) -> None:
         self.folder = folder
+        self._links = links
+        self._pairs: dict[tuple[int, int], Link] = {}
         self.operator_seed = load_or_create_seed(folder / OPERATOR_KEY)
         ports = free_ports(count)
         self.validators = [
@@ -200,22 +206,54 @@ class Testnet:
             for i, port in enumerate(ports)
         ]
         self.twins: list[Validator] = []
-        self._make(preset, now_ms() if start_ms is None else start_ms)
+        self.genesis = genesis or self._genesis(preset, now_ms() if start_ms is None else start_ms)
+        self._make_homes()
         for number, validator in enumerate(self.validators):
-            validator.peers = tuple(self.peer(other) for other in range(number))
+            validator.peers = tuple(self._dial(number, other) for other in range(number))
 
-    def _make(self, preset: str, start_ms: int) -> None:
+    def _dial(self, number: int, other: int) -> str:
+        """How a validator reaches another: through their link, if there are links."""
+        if self._links is None:
+            return self.peer(other)
+        link = self._pairs[number, other] = self._links.add(self.validators[other].p2p_port)
+        return self.peer(other, link.port)
+
+    def link(self, number: int, other: int) -> Link:
+        """The link over which a validator dials one before it; KeyError without `links`."""
+        return self._pairs[number, other]
+
+    def links_of(self, number: int) -> list[Link]:
+        """The links that end at a validator; none without `links`."""
+        return [link for ends, link in self._pairs.items() if number in ends]
+
+    def cut(self, number: int) -> None:
+        """Take a validator off the network."""
+        for link in self.links_of(number):
+            link.cut()
+
+    def heal(self, number: int) -> None:
+        """Put it back."""
+        for link in self.links_of(number):
+            link.heal()
+
+    def slow(self, number: int, delay_s: float) -> None:
+        """Delay everything to and from a validator by so long, each way."""
+        for link in self.links_of(number):
+            link.delay_s = delay_s
+
+    def _genesis(self, preset: str, start_ms: int) -> Signed:
+        """A network whose only operator is the one of this folder."""
+        operator = public_key(self.operator_seed)
+        return wire.seal(Genesis("testnet", preset, start_ms, (operator,), 1, ()), b"", [])
+
+    def _make_homes(self) -> None:
         """Keys for each, one genesis for all."""
         for validator in self.validators:
             validator.home.make_keys()
-        operator = public_key(self.operator_seed)
-        self.genesis = wire.seal(
-            Genesis("testnet", preset, start_ms, (operator,), 1, ()), b"", []
-        )
         members = [
             Member(v.home.validator_key(), name=v.home.folder.name) for v in self.validators
         ]
-        text = genesis_text(self.genesis, members, rfc3339(start_ms))
+        text = genesis_text(self.genesis, members)
         for validator in self.validators:
             if not validator.home.genesis.exists():
                 validator.home.genesis.write_text(text)
@@ -400,3 +438,7 @@ def _head_hash(validator: Validator) -> str:
     """The newest application hash of a validator; empty if it is down."""
     hashes = validator.app_hashes()
     return hashes[max(hashes)] if hashes else ""
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, sys.argv[1:]))

@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from chain.abci.transactions import MAX_TX_BYTES
 from chain.admission import address_of
@@ -104,17 +105,22 @@ def validator_key_of(text: str) -> bytes:
     return key
 
 
-def genesis_text(genesis: Signed, members: Sequence[Member], start_rfc3339: str) -> str:
+def rfc3339(time_ms: int) -> str:
+    """A time as the engine's genesis writes it, exact to the millisecond."""
+    moment = datetime.fromtimestamp(time_ms // 1_000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1_000:03d}Z"
+
+
+def genesis_text(genesis: Signed, members: Sequence[Member]) -> str:
     """The engine's genesis, the same file for every operator; it carries the ledger's genesis.
 
-    `start_rfc3339` is the genesis record's start_ms: the time of the first block. ValueError for a
-    record that is no genesis.
+    The first block's time is the start of epoch 0. ValueError for a record that is no genesis.
     """
     if not isinstance(genesis.record, Genesis):
         raise ValueError(f"a genesis is needed, not a {genesis.record.NAME}")
     return _text(
         {
-            "genesis_time": start_rfc3339,
+            "genesis_time": rfc3339(genesis.record.start_ms),
             "chain_id": chain_id(genesis.record_id),
             "initial_height": "1",
             "consensus_params": {
