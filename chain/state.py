@@ -225,7 +225,8 @@ class State:
     Bounties are kept by (cell, number), mappings by (cell, epoch, key); `mapped` is the settlement
     in which a cell of resolution 9 was mapped last, with somebody agreeing.
     `ended` tells from which epoch a hotspot proves nothing, 0 if it was slashed; `releases` when
-    the bond of a retired one returns; `closes` what the checkpoints of the newest closes say.
+    the bond of a retired one returns, `forfeits` in which epoch of this settlement one was
+    slashed; `closes` what the checkpoints of the newest closes say.
     `claims` holds open claims, `claim_of` their numbers by relay and epoch, `claiming` what each
     relay's open claims ask for in all.
     """
@@ -266,6 +267,7 @@ class State:
     operators: dict[int, bytes] = field(default_factory=dict)
     ended: dict[int, int] = field(default_factory=dict)
     releases: dict[int, int] = field(default_factory=dict)
+    forfeits: dict[int, int] = field(default_factory=dict)
     findings: dict[tuple[int, bytes], Found] = field(default_factory=dict)
     closes: dict[int, Close] = field(default_factory=dict)
     faults: dict[tuple[bytes, int, int], Fault] = field(default_factory=dict)

@@ -199,6 +199,31 @@ def test_a_slashed_hotspot_ends_at_once_and_its_key_for_good() -> None:
     assert town.refuse(renewed(town, 3, sold, owner=town.owner(1))) == "slashed"
 
 
+def test_a_slashed_hotspot_is_not_paid_for_what_it_did_before() -> None:
+    """Two towns do the same until the end of a settlement; in one, a fork is found just before."""
+
+    def earned(forks: bool) -> list[int]:
+        town = Republic(4)
+        town.join()
+        town.run(2, 10)
+        town.run_epoch(11)
+        before = [hotspot.earned_ucr for hotspot in town.ledger.state.hotspots]
+        if forks:
+            assert any(index == 3 for _, index in town.ledger.state.quality)
+            town.accept(town.fork_finding(3))
+        town.tick_to(12)
+        state = town.ledger.state
+        assert is_conserved(state)
+        assert not state.forfeits
+        after = [hotspot.earned_ucr for hotspot in state.hotspots]
+        return [b - a for a, b in zip(before, after, strict=True)]
+
+    honest, forked = earned(False), earned(True)
+    assert all(honest)
+    assert forked[3] == 0
+    assert all(forked[:3])
+
+
 def test_reporting_oneself_loses_nine_tenths() -> None:
     town = joined()
     state, owner = town.ledger.state, town.owner(0)

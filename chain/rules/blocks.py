@@ -38,7 +38,7 @@ from chain.records import (
     Withdrawal,
 )
 from chain.rules.admission import process_admission
-from chain.rules.bonds import process_releases
+from chain.rules.bonds import process_forfeits, process_releases
 from chain.rules.bounties import process_bounty
 from chain.rules.claims import (
     process_claims,
@@ -235,6 +235,7 @@ def process_epoch_close(state: State, effects: Effects, pairs: PairCache) -> Non
         state.touch("mixes", epoch)
     process_claims(state, effects)
     if state.epoch % state.params.settlement_epochs == 0:
+        process_forfeits(state)
         process_settlement(state, effects)
         process_settled(state, effects)
     process_releases(state)

@@ -140,7 +140,8 @@ def process_slash(state: State, index: int, finder: bytes, effects: Effects) -> 
     state.supply.destroyed += bond - reward
     state.ended[index] = SLASHED
     state.releases.pop(index, None)
-    for table in ("hotspots", "ended", "releases"):
+    state.forfeits[index] = state.epoch
+    for table in ("hotspots", "ended", "releases", "forfeits"):
         state.touch(table, index)
     state.add("stats", "slashed_ucr", bond)
     if reward:
@@ -149,3 +150,19 @@ def process_slash(state: State, index: int, finder: bytes, effects: Effects) -> 
             Payment(state.epoch, SLASH, finder, index, 0, reward, hotspot.owner)
         )
     return bond
+
+
+def process_forfeits(state: State) -> None:
+    """Strike out what hotspots that were slashed did since the last settlement: it isn't paid.
+
+    At the settlement and not at the slashing, so that many of them cost one pass.
+    """
+    if not state.forfeits:
+        return
+    for table in ("quality", "measured", "links"):
+        rows = getattr(state, table)
+        both = table == "links"
+        for key in [k for k in rows if k[1] in state.forfeits or (both and k[0] in state.forfeits)]:
+            del rows[key]
+            state.touch(table, key)
+    state.clear("forfeits")
