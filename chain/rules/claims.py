@@ -28,7 +28,7 @@ from chain.packed import (
 )
 from chain.records import Dispute, LeafOpening, Opening, Refusal, RelayClaim, Signed
 from chain.rules.bonds import get_end_refusal, is_slashed, process_slash
-from chain.rules.burns import Burns, compute_burn
+from chain.rules.burns import compute_burn, process_burns
 from chain.rules.outcome import ALREADY, Accepted, Effects, Verdict, Verify
 from chain.rules.receipts import get_signature_refusal
 from chain.state import OpenClaim, Session, State
@@ -286,12 +286,12 @@ def process_deadline(state: State, claim: OpenClaim, effects: Effects) -> None:
         if not slashed:
             process_slash(state, claim.relay, NOBODY, effects)
         return
-    burns = Burns(state)
-    for entry in get_entries(claim.entries):
-        session = state.sessions[entry.session]
-        burns.add(session, *get_totals(session, entry))
+    entries = get_entries(claim.entries)
+    sessions = [state.sessions[entry.session] for entry in entries]
+    works = [(s, *get_totals(s, entry)) for s, entry in zip(sessions, entries, strict=True)]
+    process_burns(state, works, effects)
+    for session, entry in zip(sessions, entries, strict=True):
         session.sequence, session.last_hash = entry.sequence, NO_HASH
-    burns.process(effects)
     state.add("stats", "claims_paid", 1)
     process_unlock(state, claim)
 

@@ -12,7 +12,7 @@ from hashlib import sha256
 
 from chain.packed import PackedError, receipt_body, receipt_hash, unpack_receipts
 from chain.records import Receipt, Receipts, Refusal, SessionClaim
-from chain.rules.burns import Burns
+from chain.rules.burns import process_burns
 from chain.rules.outcome import ALREADY, Accepted, Effects, Verdict, Verify
 from chain.state import Session, State
 
@@ -53,12 +53,11 @@ def process_batch(
             fresh.append(checked)
     if not fresh:
         return Accepted(reason=ALREADY)
-    burns = Burns(state)
+    works = ((s, r.relayed_bytes, r.ai_tokens, r.ai_requests) for s, r, _ in fresh)
+    process_burns(state, works, effects)
     for session, receipt, digest in fresh:
-        burns.add(session, receipt.relayed_bytes, receipt.ai_tokens, receipt.ai_requests)
         session.sequence = receipt.sequence
         session.last_hash = digest
-    burns.process(effects)
     return Accepted()
 
 

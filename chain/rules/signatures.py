@@ -7,20 +7,24 @@ same batch changes the answer, the rules verify by themselves, one after another
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from chain import wire
+from chain.packed import PackedError, receipt_body, unpack_receipts
 from chain.records import (
     Appointment,
     Bond,
     Bounty,
     Deposit,
+    Dispute,
     EpochMessage,
     Finding,
     LeafOpening,
     MapperCommit,
     MapperReport,
     Receipt,
+    Receipts,
     Refusal,
     Registration,
     RelayClaim,
@@ -32,6 +36,7 @@ from chain.records import (
     Withdrawal,
 )
 from chain.rules.appointments import get_operator_keys
+from chain.rules.claims import get_entries
 from chain.state import State
 
 # (key, domain name, body, signature): what a rule hands to Verify, but for the network id.
@@ -59,6 +64,10 @@ def _get_inner_checks(state: State, record: object) -> Iterator[Check]:
     if isinstance(record, SessionClaim):
         for receipt in record.receipts:
             yield from get_receipt_checks(state, receipt)
+    elif isinstance(record, Receipts):
+        with suppress(PackedError):
+            for receipt in unpack_receipts(record.entries):
+                yield from get_receipt_checks(state, receipt)
     elif isinstance(record, LeafOpening):
         for opening in record.openings:
             yield from get_receipt_checks(state, opening.receipt)
@@ -74,7 +83,7 @@ def get_receipt_checks(state: State, receipt: Receipt) -> Iterator[Check]:
     session = state.sessions.get(receipt.session)
     if session is None:
         return
-    body = wire.receipt_body(receipt)
+    body = receipt_body(receipt)
     ends = ((session.payer, receipt.payer_signature), (session.payee, receipt.payee_signature))
     for index, signature in ends:
         yield state.hotspots[index].key, receipt.NAME, body, signature
@@ -99,6 +108,15 @@ def _registrants(state: State, record: Registration) -> Keys:
     return (record.key, record.owner, None if index is None else _owner(state, index))
 
 
+def _payer(state: State, record: Dispute) -> bytes | None:
+    """The payer of the session in doubt."""
+    claim = state.claims.get(record.claim)
+    entries = get_entries(claim.entries) if claim else ()
+    if record.position >= len(entries):
+        return None
+    return _hotspot(state, state.sessions[entries[record.position].session].payer)
+
+
 _KEYS: dict[type, Callable[[State, Any], Keys]] = {
     Registration: _registrants,
     Deposit: _operators,
@@ -106,6 +124,7 @@ _KEYS: dict[type, Callable[[State, Any], Keys]] = {
     EpochMessage: lambda state, record: (_hotspot(state, record.hotspot),),
     SessionOpen: lambda state, record: (_hotspot(state, record.payer),),
     RelayClaim: lambda state, record: (_hotspot(state, record.relay),),
+    Dispute: lambda state, record: (_payer(state, record),),
     Transfer: lambda _, record: (record.account,),
     Withdrawal: lambda _, record: (record.account,),
     Bond: lambda state, record: (_owner(state, record.hotspot),),
