@@ -56,19 +56,26 @@ POLL_S = 60
 
 @dataclass(frozen=True, slots=True)
 class WatchedLog:
-    """A log that the witness signs for, and where it can be read, if known."""
+    """A key of a log that the witness signs for, and where the log can be read, if known."""
 
     key: VerifierKey
     url: str | None
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "origin", self.origin or self.key.name)
 
 
 def parse_log_option(text: str) -> WatchedLog:
-    """`VKEY` or `VKEY@URL`; UserError for anything else."""
-    vkey, _, url = text.partition("@http")
+    """`[ORIGIN=]VKEY[@URL]`, the origin being the key's name if left out; or UserError."""
+    origin, equals, rest = text.partition("=")
+    if not equals or "+" in origin:
+        origin, rest = "", text
+    vkey, _, url = rest.partition("@http")
     key = parse_verifier_key(vkey)
     if isinstance(key, Refusal):
         raise UserError("log", key.detail, "give the key that `wavecomb chain key` prints")
-    return WatchedLog(key, f"http{url}" if url else None)
+    return WatchedLog(key, f"http{url}" if url else None, origin)
 
 
 class WitnessNode:
@@ -85,13 +92,15 @@ class WitnessNode:
         seed = load_or_create_seed(directory / KEY_FILE)
         named = self.store.name(name, f"wavecomb-witness/{public_key(seed).hex()[:8]}")
         self.key = VerifierKey(named, COSIGNATURE, public_key(seed))
-        self.logs = {log.key.name: log for log in logs}
+        self.logs = {log.origin: log for log in logs}
+        self.keys = {
+            origin: tuple(log.key for log in logs if log.origin == origin) for origin in self.logs
+        }
         self.counts = dict.fromkeys((OK, CONFLICT, UNPROVEN), 0)
         self._now_s = now_s
         self._doubts: dict[str, Note] = {}  # the newest per log
         self._lock = threading.Lock()
-        keys = {name: (log.key,) for name, log in self.logs.items()}
-        self._witness = Witness(named, seed, keys, self.store.latest, self.store.at)
+        self._witness = Witness(named, seed, self.keys, self.store.latest, self.store.at)
 
     def add_checkpoint(self, body: bytes) -> Answer:
         """Answer a log. UserError (503) if the disk refuses: then nothing was signed."""
@@ -139,7 +148,7 @@ class WitnessNode:
         if isinstance(note, Refusal) or not isinstance(new, Checkpoint):
             return None
         with self._lock:
-            latest = self.store.latest(log.key.name)
+            latest = self.store.latest(log.origin)
         if latest is not None and latest.text == note.text:
             return None
         old = 0 if latest is None else _size_of(latest)
@@ -152,7 +161,7 @@ class WitnessNode:
         The file of evidence if there is any. Unreachable if the log doesn't answer.
         """
         with self._lock:
-            doubt, latest = self._doubts.pop(log.key.name, None), self.store.latest(log.key.name)
+            doubt, latest = self._doubts.pop(log.origin, None), self.store.latest(log.origin)
         if doubt is None or latest is None:
             return None
         size = max(_size_of(doubt), _size_of(latest))
@@ -160,7 +169,7 @@ class WitnessNode:
             fork = find_prefix_fork(doubt, latest, TileLog(size, fetcher.get))
         except (ProofError, IndexError):
             return None
-        if fork is None or verify_fork(fork, [log.key]) is not None:
+        if fork is None or verify_fork(fork, self.keys[log.origin]) is not None:
             return None
         with self._lock:
             return self.store.keep_fork(fork)
@@ -308,9 +317,9 @@ class WitnessServer:
             try:
                 answer = self.node.poll(log, fetcher)
                 if answer is not None and answer.status != OK:
-                    problem = f"{log.key.name}: {answer.status} {answer.body.strip()}"
+                    problem = f"{log.origin}: {answer.status} {answer.body.strip()}"
                 if fork := self.node.investigate(log, fetcher):
-                    problem = f"{log.key.name} FORKED: {fork}"
+                    problem = f"{log.origin} FORKED: {fork}"
             except UserError as error:
                 problem = str(error)
             if problem and problem != told:
@@ -342,7 +351,7 @@ def add_commands(commands: Any) -> None:
         "--log",
         action="append",
         default=[],
-        metavar="VKEY[@URL]",
+        metavar="[ORIGIN=]VKEY[@URL]",
         help="a log's key, and where it can be read (then it is also looked at); repeatable",
     )
     command.add_argument("--name", help="key name, kept from the first run on")

@@ -72,6 +72,10 @@ class LogReader(ABC):
     def node(self, level: int, index: int) -> bytes:
         """The root of leaves index * 2^level up to (index + 1) * 2^level, all of them there."""
 
+    def nodes(self, level: int, start: int, count: int) -> list[bytes]:
+        """Roots of complete subtrees side by side; IndexError where one isn't complete."""
+        return [self.node(level, index) for index in range(start, start + count)]
+
     def root(self, size: int | None = None) -> bytes:
         """The root of the first `size` leaves; IndexError for more than there are."""
         size = self._checked(size)

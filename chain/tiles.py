@@ -83,9 +83,7 @@ def new_tiles(size: int, old: int = 0) -> Iterator[Tile]:
 
 def hash_tile(tile: Tile, log: LogReader) -> bytes:
     """The bytes of a tile of hashes; IndexError where the log is too short."""
-    height = TILE_HEIGHT * (tile.level or 0)
-    nodes = range(tile.start, tile.start + tile.width)
-    return b"".join(log.node(height, index) for index in nodes)
+    return b"".join(log.nodes(TILE_HEIGHT * (tile.level or 0), tile.start, tile.width))
 
 
 def is_tile_of(tile: Tile, size: int) -> bool:

@@ -191,7 +191,7 @@ def find_fork(
     if latest is None:
         return None
     old = _checkpoint_of(latest)
-    if _tells_two_balances(old, new):
+    if tells_two_balances(old, new):
         return Fork(BALANCES, latest, request.note)
     if not 0 < old.size < new.size or request.old != old.size:
         return None
@@ -209,7 +209,8 @@ def _differ(one: Checkpoint, other: Checkpoint) -> bool:
     return (one.root, one.balances) != (other.root, other.balances)
 
 
-def _tells_two_balances(one: Checkpoint, other: Checkpoint) -> bool:
+def tells_two_balances(one: Checkpoint, other: Checkpoint) -> bool:
+    """Whether two checkpoints say different balances of one settlement."""
     if one.balances is None or other.balances is None:
         return False
     same = one.balances.settlement == other.balances.settlement
@@ -251,7 +252,7 @@ def _is_shown(fork: Fork, one: Checkpoint, other: Checkpoint) -> bool:
     if fork.kind == SAME_SIZE:
         return one.size == other.size and _differ(one, other)
     if fork.kind == BALANCES:
-        return _tells_two_balances(one, other)
+        return tells_two_balances(one, other)
     if not 0 < one.size < other.size or fork.shown_root == one.root:
         return False
     try:

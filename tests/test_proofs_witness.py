@@ -366,6 +366,7 @@ def test_a_witness_that_finds_no_tiles_signs_nothing(tmp_path: Path) -> None:
 def test_it_keeps_its_name_key_and_memory(tmp_path: Path) -> None:
     logs = [parse_log_option(f"{LOG_KEY}@http://127.0.0.1:1/log")]
     assert logs == [WatchedLog(LOG_KEY, "http://127.0.0.1:1/log")]
+    assert parse_log_option(f"comb={LOG_KEY}") == WatchedLog(LOG_KEY, None, "comb")
     node = WitnessNode(tmp_path, logs)
     node.add_checkpoint(encode_request(request(LOG, 0, 9)))
     node.store.close()
