@@ -14,11 +14,11 @@ from typing import Protocol
 from chain.claim_tree import ClaimTree, leaf_node
 from chain.packed import Entry, pack_entries, receipt_hash
 from chain.params import MIB
-from chain.records import MAX_WIRE_BYTES, LeafOpening, Opening, Receipt, RelayClaim
+from chain.records import MAX_CLAIM_BYTES, MAX_WIRE_BYTES, LeafOpening, Opening, Receipt, RelayClaim
 from chain.rules.burns import TOKENS_PER_PRICE
 
 # Room for the envelope, the signature and the other fields of a claim beside its entries.
-MAX_ENTRIES_BYTES = MAX_WIRE_BYTES - 256
+MAX_ENTRIES_BYTES = MAX_CLAIM_BYTES
 MAX_OPENINGS = 64
 # Of an opening beside its path: two signatures, a hash, eleven integers and their heads.
 OPENING_BYTES = 240

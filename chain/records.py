@@ -7,6 +7,8 @@ from typing import ClassVar
 
 RECEPTION_BYTES = 14
 MAX_WIRE_BYTES = 65_535  # a C2SP entry bundle writes lengths in two bytes
+# Two claims of one relay must fit into one finding, so that signing both can be proven.
+MAX_CLAIM_BYTES = 32_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from chain import cbor
 from chain.geo import cell_resolution, is_cell
 from chain.keys import SIGNATURE_BYTES, sign
 from chain.records import (
+    MAX_CLAIM_BYTES,
     MAX_WIRE_BYTES,
     RECEPTION_BYTES,
     Appointment,
@@ -201,7 +202,7 @@ LAYOUT: dict[int, tuple[type[Any], tuple[Field, ...]]] = {
         (HASH, U32, Cell(9, 9), Octets(16, 16), Octets(14, 256 * RECEPTION_BYTES, RECEPTION_BYTES)),
     ),
     Receipts.TYPE: (Receipts, (PACKED,)),
-    RelayClaim.TYPE: (RelayClaim, (U32, U32, HASH, U64, PACKED)),
+    RelayClaim.TYPE: (RelayClaim, (U32, U32, HASH, U64, Octets(1, MAX_CLAIM_BYTES))),
     LeafOpening.TYPE: (LeafOpening, (U32, Many(OpeningFields(), 1, 64))),
     Dispute.TYPE: (Dispute, (U32, U32)),
     Finding.TYPE: (

@@ -11,7 +11,15 @@ from chain.admission import Offence, Role
 from chain.beacon_payload import PAYLOAD_BYTES, parse_beacon_payload
 from chain.checkpoint import Checkpoint, origin_of
 from chain.note import COSIGNATURE, Note, VerifierKey, cosign_note, sign_note
-from chain.records import EpochMessage, Finding, Refusal, RelayClaim, Signed
+from chain.records import (
+    MAX_CLAIM_BYTES,
+    MAX_WIRE_BYTES,
+    EpochMessage,
+    Finding,
+    Refusal,
+    RelayClaim,
+    Signed,
+)
 from chain.rules.appointments import get_keys
 from hotspot.frame import Beacon, pack_beacon, signing_message, unpack_beacon
 
@@ -153,6 +161,19 @@ def test_a_fork_that_the_ledger_refused_is_the_proof_it_tells_of() -> None:
     assert result.reason == "fork"
     assert "finding" in result.detail
     town.accept(town.finding(1, 1, 2, [town.message(1, 2).wire, other.wire]))
+
+
+def test_the_largest_claims_and_their_fork_fit_into_one_finding() -> None:
+    town = joined()
+    evidence = [
+        town.sign(
+            RelayClaim(2**32 - 1 - n, 2, bytes(32), 2**64 - 1, bytes([n]) * MAX_CLAIM_BYTES),
+            town.keys[0],
+        ).wire
+        for n in (1, 2)
+    ]
+    size = len(town.finding(2, 2**32 - 1, 2**32 - 1, evidence).wire)
+    assert MAX_WIRE_BYTES - 2_000 < size <= MAX_WIRE_BYTES
 
 
 def test_the_largest_messages_and_their_fork_fit_into_one_finding() -> None:
