@@ -136,6 +136,17 @@ def test_a_stolen_hotspot_key_moves_neither_the_hotspot_nor_its_bond() -> None:
     assert town.ledger.state.hotspots[0].owner == town.owner(0)
 
 
+def test_a_retired_hotspot_opens_no_session_from_then_on() -> None:
+    """A thief with the hotspot's key could lock the owner's credits into sessions of its own."""
+    town = joined()
+    town.accept(town.open_session(0, 1))
+    town.accept(town.retirement(0, 1))
+    assert town.refuse(town.open_session(0, 1, 1)) == "retired"
+    assert town.refuse(town.open_session(1, 0)) == "retired"
+    town.accept(town.fork_finding(2))
+    assert town.refuse(town.open_session(2, 1)) == "slashed"
+
+
 def test_a_sale_takes_three_signatures_and_lowers_no_bond() -> None:
     town = joined()
     state, buyer = town.ledger.state, town.owner(1)

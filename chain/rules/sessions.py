@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chain.records import Refusal, SessionOpen, Signed
+from chain.rules.bonds import get_end_refusal
 from chain.rules.outcome import ALREADY, Accepted, Verdict, Verify
 from chain.state import Session, State
 
@@ -45,6 +46,9 @@ def get_opening_refusal(
     for name, index in (("payer", opening.payer), ("payee", opening.payee)):
         if index >= len(state.hotspots):
             return Refusal("unknown_hotspot", f"{name}: {index} is not registered; register first")
+        # From the retirement on, not only when it binds: the key may be in a thief's hands.
+        if refusal := get_end_refusal(state, index, state.epoch + state.params.bind_epochs):
+            return refusal
     if opening.payer == opening.payee:
         return Refusal("self", "payee: must not be the payer; name another hotspot")
     if (opening.payer, opening.payee, opening.nonce) in state.openings:
