@@ -13,6 +13,8 @@ from chain import (
     io_cli_ops,
     io_cli_promise,
     io_cli_records,
+    io_export,
+    io_light,
     io_vectors,
     io_witness,
 )
@@ -23,7 +25,7 @@ from chain.io_terminal import Parser
 # Modules with EXAMPLES and add_commands(commands), in the order in which help lists them.
 PARTS = (
     *(io_cli_network, io_cli_records, io_cli_ask, io_cli_promise, io_cli_ops),
-    *(io_witness, io_vectors),
+    *(io_light, io_export, io_witness, io_vectors),
 )
 
 
