@@ -30,8 +30,6 @@ UNREACHABLE: dict[Site, str] = {
     ("blocks.py", "get_state_of_genesis_block", "bad_shape"): "block 0 has no answers",
     ("appointments.py", "get_fields_refusal", "over_cap"): "takes 253 operators, one after another",
     ("mappers.py", "process_mapper_commit", "over_cap"): "takes 4,096 commits",
-    ("validators.py", "process_validator_fault", "bad_signature"): "an engine's own mistake",
-    ("validators.py", "process_validator_fault", "duplicate"): "an engine's own mistake",
 }
 
 RUNS = [suite for suite in SUITES if "run" in suite.functions]

@@ -80,7 +80,10 @@ def play(given: dict[str, Any]) -> Json:
     steps = []
     for step in given["steps"]:
         height = ledger.head.height
-        results = ledger.submit([bytes.fromhex(raw) for raw in step["wires"]], step["time_ms"])
+        wires, faults = (
+            [bytes.fromhex(raw) for raw in step.get(name, ())] for name in ("wires", "faults")
+        )
+        results = ledger.submit(wires, step["time_ms"], faults)
         block = show_header(ledger.head) if ledger.head.height > height else None
         steps.append({"results": [show_result(result) for result in results], "block": block})
     return {"block_0": first, "steps": steps, "end": show_end(ledger.state)}
@@ -88,10 +91,12 @@ def play(given: dict[str, Any]) -> Json:
 
 def record(town: Town) -> dict[str, Any]:
     """The genesis and steps of a town that was played on."""
-    steps = [
-        {"time_ms": step.time_ms, "wires": [raw.hex() for raw in step.wires]}
-        for step in town.steps
-    ]
+    steps = []
+    for step in town.steps:
+        shown: dict[str, Any] = {"time_ms": step.time_ms, "wires": [w.hex() for w in step.wires]}
+        if step.faults:
+            shown["faults"] = [fault.hex() for fault in step.faults]
+        steps.append(shown)
     return {"genesis": town.genesis.wire.hex(), "steps": steps}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chain.admission import Role
+from chain.admission import Role, address_of
 from chain.beacon_payload import PAYLOAD_BYTES, SIGNED_BYTES
 from chain.checkpoint import Checkpoint, origin_of
 from chain.keys import sign, sign_message
@@ -43,6 +43,7 @@ def transfers(town: Town) -> None:
     town.submit(town.seal(out, ("owner", 1)))  # bad_signature
     town.submit(town.seal(replace(out, amount_ucr=10**12), ("owner", 0)))  # insufficient_balance
     town.submit(town.seal(out, ("owner", 0)))
+    town.submit(town.seal(out, ("owner", 0)))  # already
     town.submit(town.seal(replace(out, account=other, nonce=1, amount_ucr=1_000), ("owner", 1)))
 
 
@@ -51,6 +52,7 @@ def bonds(town: Town) -> None:
     town.join()
     bond = Bond(0, 2_000_000, 1)
     town.submit(town.seal(bond, ("owner", 0)))
+    town.submit(town.seal(bond, ("owner", 0)))  # already
     town.submit(town.seal(replace(bond, hotspot=99), ("owner", 0)))  # unknown_hotspot
     town.submit(town.seal(replace(bond, amount_ucr=1), ("owner", 0)))  # stale_nonce
     town.submit(town.seal(replace(bond, nonce=2), ("owner", 1)))  # bad_signature: not the owner
@@ -59,6 +61,7 @@ def bonds(town: Town) -> None:
     retirement = Retirement(0, 2)
     town.submit(town.seal(retirement, ("hotspot", 0)))  # bad_signature: the owner must
     town.submit(town.seal(retirement, ("owner", 0)))
+    town.submit(town.seal(retirement, ("owner", 0)))  # already
     town.submit(town.seal(replace(retirement, nonce=3), ("owner", 0)))  # retired
     town.submit(town.seal(replace(bond, nonce=3), ("owner", 0)))  # retired
     town.run_epoch(4)
@@ -266,8 +269,22 @@ def _cosigned(signed: Signed) -> Cosignature:
 
 
 def validator_faults(town: Town) -> None:
-    """Nobody may submit what only a consensus engine finds out."""
-    town.submit(town.seal(ValidatorFault(1, bytes(20), FIRST_EPOCH, START_MS, 10)))  # not_allowed
+    """What a consensus engine finds out takes a validator's power; nobody else may say so."""
+    town.join()
+    keys = [town.key("validator", number) for number in range(2)]
+    first = town.epoch + 2
+    town.submit(*(town.appointment(Role.VALIDATOR, key, first, first + 50, 10) for key in keys))
+    town.wait_for(first)
+    fault = ValidatorFault(1, address_of(keys[0]), FIRST_EPOCH, START_MS, 10)
+    found = town.seal(fault)
+    town.submit(found)  # not_allowed
+    town.submit(faults=[found])
+    town.submit(faults=[found])  # already: no block
+    same = town.seal(replace(fault, time_ms=START_MS + 1))
+    signed = town.seal(replace(fault, height=9), ("validator", 1))
+    town.submit(town.deposit(0, reference=b"beside"), faults=[same, signed])  # neither is taken
+    town.submit(faults=[town.seal(replace(fault, validator=bytes(20)))])  # of nobody appointed
+    town.wait_for(first + 3)
 
 
 BOTH = ("minimal", "mainnet")

@@ -81,6 +81,7 @@ def mappers(town: Town) -> None:
     town.submit(map_commit(town, 0, 4, seen[0], cell))  # wrong_epoch
     town.submit(resign(good), resign(good, bytes(64)))  # bad_signature
     town.submit(good)
+    town.submit(good)  # already
     town.submit(map_commit(town, 0, 5, seen[1], cell))  # duplicate
     town.submit(*(map_commit(town, n, 5, seen[n], cell) for n in (1, 2)))
     town.submit(map_commit(town, 3, 5, seen[0], cell))

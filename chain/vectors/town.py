@@ -84,10 +84,14 @@ def get_chain(name: bytes, length: int = CHAIN_LENGTH) -> tuple[bytes, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Wires submitted together at a time; none: the ledger's clock moved."""
+    """Wires submitted together at a time; none: the ledger's clock moved.
+
+    `faults` are validator-faults that the consensus engine itself put before them.
+    """
 
     time_ms: int
     wires: tuple[bytes, ...]
+    faults: tuple[bytes, ...] = ()
 
 
 class Town:
@@ -155,12 +159,15 @@ class Town:
 
     # --- steps ------------------------------------------------------------------------------
 
-    def submit(self, *signed: Signed | bytes, time_ms: int | None = None) -> list[SubmitResult]:
+    def submit(
+        self, *signed: Signed | bytes, time_ms: int | None = None, faults: Sequence[Signed] = ()
+    ) -> list[SubmitResult]:
         """Submit together, at the ledger's own time unless told another; noted as a step."""
         wires = tuple(item if isinstance(item, bytes) else item.wire for item in signed)
         moment = self.ledger.state.time_ms if time_ms is None else time_ms
-        self.steps.append(Step(moment, wires))
-        return self.ledger.submit(wires, moment)
+        engine = tuple(fault.wire for fault in faults)
+        self.steps.append(Step(moment, wires, engine))
+        return self.ledger.submit(wires, moment, engine)
 
     def go_to(self, epoch: int) -> None:
         """Let time pass in one leap until an epoch begins, as if the ledger stood still."""
