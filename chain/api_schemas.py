@@ -144,6 +144,17 @@ SESSION = get_object(
     ai_tokens=COUNT,
     ai_requests=COUNT,
     last_hash=HASH,
+    claim=get_nullable(
+        get_object(
+            index=COUNT,
+            position=COUNT,
+            deadline_epoch=COUNT,
+            sequence=COUNT,
+            relayed_bytes=COUNT,
+            ai_tokens=COUNT,
+            ai_requests=COUNT,
+        )
+    ),
 )
 
 POWER = get_nullable(INTEGER)

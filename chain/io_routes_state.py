@@ -64,7 +64,7 @@ async def get_session(call: Call) -> Answer:
     session = call.state.sessions.get(call.values["index"])
     if session is None:
         raise missing("index", call.values["index"])
-    return views.session_json(session)
+    return views.session_json(call.state, session)
 
 
 async def get_stats(call: Call) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from chain.claim_views import held_json
 from chain.header import Header
 from chain.ledger import Ledger
 from chain.records import SubmitResult
@@ -89,8 +90,8 @@ def hotspot_json(hotspot: Hotspot, trust_ppm: int) -> Json:
     }
 
 
-def session_json(session: Session) -> Json:
-    """One session, with what was claimed so far."""
+def session_json(state: State, session: Session) -> Json:
+    """One session, with what was claimed so far, and what an open claim of its relay says of it."""
     return {
         "index": session.index,
         "payer": session.payer,
@@ -106,6 +107,7 @@ def session_json(session: Session) -> Json:
         "ai_tokens": session.ai_tokens,
         "ai_requests": session.ai_requests,
         "last_hash": session.last_hash.hex(),
+        "claim": held_json(state, session),
     }
 
 
