@@ -17,6 +17,8 @@ from chain.openapi import (
 VERSION = "1"
 MAX_RECORDS_PER_REQUEST = 1_000
 MAX_PAGE = 1_000
+NOTE = "text/plain; charset=utf-8"
+OCTETS = "application/octet-stream"
 EXPOSITION = "text/plain; version=0.0.4"  # of Prometheus
 
 FROM = get_integer("from", "number of the first one", default=0)
@@ -31,6 +33,7 @@ HOTSPOT_ID = Parameter(
     required=True,
 )
 WHY_ID = get_text("id", "HOTSPOT:EPOCH:SEQUENCE, hotspot index or key, record id, or account key")
+LOG_PATH = get_text("path", "as a static host of the log has it: tile/0/000, ...", spans=True)
 OLD = get_integer("old", "size of the older tree, from 1")
 NEW = Parameter(
     *("new", OLD.parse, None, {"type": "integer", "minimum": 1}, "size of the newer; the whole log")
@@ -108,6 +111,51 @@ ROUTES: tuple[Route, ...] = (
         *("GET", "/v1/explain/{id}", "get_explain", "Why something was or wasn't paid"),
         (WHY_ID,),
         schemas.EXPLANATION,
+    ),
+    Route(
+        *("GET", "/v1/claims", "get_claims", "Relays' claims that are still open"),
+        answer=schemas.CLAIMS,
+    ),
+    Route("GET", "/v1/claims/{index}", "get_claim", "One open claim", (INDEX,), schemas.CLAIM),
+    Route(
+        *("GET", "/v1/bounties", "get_bounties", "Bounties that still hold something"),
+        answer=schemas.BOUNTIES,
+    ),
+    Route(
+        *("GET", "/v1/appointments", "get_appointments", "Who holds which role, and why"),
+        answer=schemas.APPOINTMENTS,
+    ),
+    Route(
+        *("GET", "/v1/findings", "get_findings", "Frauds that were proven, faults of validators"),
+        answer=schemas.FINDINGS,
+    ),
+    Route(
+        *("GET", "/v1/checkpoint", "get_checkpoint", "The newest signed checkpoint, a C2SP note"),
+        answer={"type": "string"},
+        media=NOTE,
+        errors=(404,),
+    ),
+    Route(
+        *("GET", "/v1/checkpoints", "get_checkpoints", "The newest closes, and who cosigned them"),
+        answer=schemas.CHECKPOINTS,
+    ),
+    Route(
+        *("GET", "/v1/proof/hotspot/{id}", "get_hotspot_proof", "Proof of a hotspot's reward"),
+        (HOTSPOT_ID,),
+        schemas.REWARD_PROOF,
+        errors=(503,),
+    ),
+    Route(
+        *("GET", "/v1/proof/account/{key}", "get_account_proof", "Proof of an account's balance"),
+        (KEY,),
+        schemas.REWARD_PROOF,
+        errors=(503,),
+    ),
+    Route(
+        *("GET", "/log/{path}", "get_log", "The log's files: checkpoint, tiles, records, balances"),
+        (LOG_PATH,),
+        {"type": "string", "format": "binary"},
+        media=OCTETS,
     ),
     Route("GET", "/v1/stats", "get_stats", "Totals since the start", (), schemas.STATS),
     Route("GET", "/v1/health", "get_health", "Whether the ledger saves", (), schemas.HEALTH),

@@ -157,6 +157,81 @@ SESSION = get_object(
     ),
 )
 
+CLAIM = get_object(
+    index=COUNT,
+    relay=COUNT,
+    epoch=COUNT,
+    accepted_epoch=COUNT,
+    deadline_epoch=COUNT,
+    root=HASH,
+    total_ucr=UCR,
+    drawn=get_array(COUNT),
+    disputed=get_array(COUNT),
+    opened=get_array(COUNT),
+)
+CLAIMS = get_object(claims=get_array(CLAIM))
+BOUNTY = get_object(
+    cell=CELL,
+    number=COUNT,
+    sponsor=HASH,
+    left_ucr=UCR,
+    per_settlement_ucr=UCR,
+    until_epoch=COUNT,
+)
+BOUNTIES = get_object(bounties=get_array(BOUNTY))
+MEMBER = get_object(key=HASH, name=STRING, weight=COUNT, until_epoch=COUNT)
+ROLE: Schema = {"enum": ["seed", "cosigner", "sequencer", "validator", "operator", "auditor"]}
+APPOINTMENTS = get_object(
+    epoch=COUNT,
+    threshold=COUNT,
+    operators=get_array(get_object(number=COUNT, key=HASH, valid=BOOLEAN)),
+    holders=get_array(_merge(MEMBER, get_object(role=ROLE))),
+    appointments=get_array(
+        _merge(
+            MEMBER,
+            get_object(
+                role=ROLE,
+                from_epoch=COUNT,
+                state={"enum": ["pending", "valid", "revokes", "ended", "replaced"]},
+                record_id=HASH,
+            ),
+        )
+    ),
+)
+FINDING = get_object(
+    kind={"enum": ["epoch_fork", "claim_fork", "beacon_fork", "log_fork"]},
+    key=HASH,
+    subject=get_nullable(COUNT),
+    epoch=get_nullable(COUNT),
+    found_epoch=COUNT,
+    reporter=HASH,
+    slashed_ucr=UCR,
+    reward_ucr=UCR,
+    record_id=HASH,
+)
+FAULT = get_object(
+    validator=HEX, kind=STRING, height=COUNT, epoch=COUNT, time_ms=COUNT, power=COUNT
+)
+FINDINGS = get_object(findings=get_array(FINDING), faults=get_array(FAULT))
+CHECKPOINT = get_object(
+    epoch=COUNT,
+    size=COUNT,
+    root=HASH,
+    text={"type": "string", "description": "what is signed"},
+    cosigned=get_array(MEMBER),
+    missing=get_array(MEMBER),
+)
+CHECKPOINTS = get_object(checkpoints=get_array(CHECKPOINT))
+REWARD_PROOF = get_object(
+    kind={"enum": ["accounts", "hotspots"]},
+    index=COUNT,
+    key=HASH,
+    issued_ucr=UCR,
+    spent_ucr=UCR,
+    settlement=COUNT,
+    proof={"type": "string", "contentEncoding": "base64", "description": "docs/proofs.md"},
+)
+
 POWER = get_nullable(INTEGER)
 VERDICT = get_object(
     witness=COUNT,

@@ -12,7 +12,9 @@ from chain.errors import UserError
 from chain.io_ledger import DurableLedger
 from chain.io_metrics import Metrics
 from chain.io_promises import Promiser
+from chain.io_publisher import Publisher
 from chain.io_sequencer import Engine
+from chain.io_site import Site
 from chain.io_store import Store
 from chain.state import State
 
@@ -24,6 +26,8 @@ class Service:
     engine: Engine
     metrics: Metrics
     promiser: Promiser | None = None
+    publisher: Publisher | None = None
+    site: Site | None = None
 
     @property
     def durable(self) -> DurableLedger:

@@ -10,6 +10,7 @@ from chain import views
 from chain.api import EXPOSITION, get_api_document
 from chain.io_call import Answer, Call, Handler, Service
 from chain.io_metrics import Family, by_label, gauge, get_file_bytes, render
+from chain.tables import TABLES
 
 
 async def get_health(call: Call) -> Answer:
@@ -31,9 +32,25 @@ async def get_metrics(call: Call) -> Answer:
         overdue = call.service.promiser.count_overdue()
         text = "Promises past their deadline without an answer."
         families.append(gauge("wavecomb_promises_overdue", text, overdue))
+    families += get_checkpoint_families(call.service)
     size = await asyncio.to_thread(get_file_bytes, call.store.path)
     families.append(gauge("wavecomb_database_bytes", "Size of the database on disk.", size))
     return web.Response(body=render(families).encode(), headers={"Content-Type": EXPOSITION})
+
+
+def get_checkpoint_families(service: Service) -> list[Family]:
+    """The newest checkpoint and who signed it."""
+    publisher = service.publisher
+    if publisher is None:
+        return []
+    return [
+        gauge("wavecomb_checkpoint_records", "Records under the checkpoint.", publisher.size),
+        gauge(
+            "wavecomb_checkpoint_cosignatures", "Cosignatures on it that came.", publisher.cosigned
+        ),
+        gauge("wavecomb_checkpoint_witnesses", "Witnesses asked.", len(publisher.witnesses)),
+        gauge("wavecomb_checkpoint_age_seconds", "Since it was signed.", publisher.age_s),
+    ]
 
 
 def get_state_families(service: Service) -> list[Family]:
@@ -54,6 +71,19 @@ def get_state_families(service: Service) -> list[Family]:
             *("wavecomb_supply_ucr", "gauge", "Terms of the supply, in micro-credits."),
             "term",
             supply,
+        ),
+        gauge("wavecomb_claims_open", "Relays' claims not settled yet.", len(state.claims)),
+        gauge("wavecomb_bounties_open", "Cells with a bounty.", len(state.bounties)),
+        gauge("wavecomb_hotspots", "Hotspots ever registered.", len(state.hotspots)),
+        by_label(
+            *("wavecomb_state_rows", "gauge", "Rows of the live state."),
+            "table",
+            {table.name: table.count(state) for table in TABLES.values()},
+        ),
+        by_label(
+            *("wavecomb_state_bytes", "gauge", "Bytes of the live state, at the epoch's start."),
+            "table",
+            ledger.state_bytes(),
         ),
         by_label(
             *("wavecomb_paid_ucr_total", "counter", "Credits paid, in micro-credits."),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from chain import views
+from chain import admission_views, bits, views
 from chain.errors import UserError
 from chain.io_call import Answer, Call, Handler, missing
 from chain.rules.trust import compute_trust_ppm
+from chain.state import OpenClaim
 
 
 async def get_mix(call: Call) -> Answer:
@@ -67,6 +68,66 @@ async def get_session(call: Call) -> Answer:
     return views.session_json(call.state, session)
 
 
+async def get_claims(call: Call) -> Answer:
+    """Relays' claims that are still open, by number."""
+    return {"claims": [_claim_json(claim) for _, claim in sorted(call.state.claims.items())]}
+
+
+async def get_claim(call: Call) -> Answer:
+    """One open claim."""
+    claim = call.state.claims.get(call.values["index"])
+    if claim is None:
+        raise missing("index", call.values["index"])
+    return _claim_json(claim)
+
+
+def _claim_json(claim: OpenClaim) -> dict[str, object]:
+    return {
+        "index": claim.index,
+        "relay": claim.relay,
+        "epoch": claim.epoch,
+        "accepted_epoch": claim.accepted_epoch,
+        "deadline_epoch": claim.deadline_epoch,
+        "root": claim.root.hex(),
+        "total_ucr": claim.total_ucr,
+        "drawn": bits.members(claim.drawn),
+        "disputed": bits.members(claim.disputed),
+        "opened": bits.members(claim.opened),
+    }
+
+
+async def get_bounties(call: Call) -> Answer:
+    """Bounties that still hold something, by cell."""
+    rows = sorted(call.state.bounties.items())
+    return {
+        "bounties": [
+            {
+                "cell": f"{cell:x}",
+                "number": number,
+                "sponsor": bounty.sponsor.hex(),
+                "left_ucr": bounty.left_ucr,
+                "per_settlement_ucr": bounty.per_settlement_ucr,
+                "until_epoch": bounty.until_epoch,
+            }
+            for (cell, number), bounty in rows
+        ]
+    }
+
+
+async def get_appointments(call: Call) -> Answer:
+    """Who holds which role, and every appointment that was made."""
+    return admission_views.appointments_json(call.state)
+
+
+async def get_findings(call: Call) -> Answer:
+    """Frauds that were proven, and faults of validators."""
+    state = call.state
+    return {
+        "findings": admission_views.findings_json(state),
+        "faults": admission_views.faults_json(state),
+    }
+
+
 async def get_stats(call: Call) -> Answer:
     """Totals."""
     return views.stats_json(call.durable.ledger)
@@ -78,5 +139,10 @@ HANDLERS: dict[str, Handler] = {
     "get_hotspot": get_hotspot,
     "get_account": get_account,
     "get_session": get_session,
+    "get_claims": get_claims,
+    "get_claim": get_claim,
+    "get_bounties": get_bounties,
+    "get_appointments": get_appointments,
+    "get_findings": get_findings,
     "get_stats": get_stats,
 }

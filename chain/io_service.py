@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from chain import io_routes_epoch, io_routes_log, io_routes_ops, io_routes_state
+from chain import (
+    io_routes_epoch,
+    io_routes_log,
+    io_routes_ops,
+    io_routes_proofs,
+    io_routes_state,
+)
 from chain.admission import Role
 from chain.api import ROUTES
 from chain.errors import UserError
 from chain.io_call import Call, Handler, Service
+from chain.io_cosign import Cosigner
 from chain.io_http import application, json_response
 from chain.io_keyring import Keyring
 from chain.io_ledger import DurableLedger
 from chain.io_promises import PromiseBook, Promiser
+from chain.io_publisher import Published, Publisher
 from chain.io_sequencer import Engine, Sequencer
+from chain.io_site import Site
 from chain.openapi import Route, read
 from chain.records import Refusal
 from chain.rules.appointments import get_keys
@@ -27,25 +38,34 @@ HANDLERS: dict[str, Handler] = {
     **io_routes_state.HANDLERS,
     **io_routes_epoch.HANDLERS,
     **io_routes_ops.HANDLERS,
+    **io_routes_proofs.HANDLERS,
 }
 PROMISES = "promises.db"
 SERVICE: web.AppKey[Service] = web.AppKey("service", Service)
 
 
 def build(
-    durable: DurableLedger, engine: Engine | None = None, keyring: Keyring | None = None
+    durable: DurableLedger,
+    engine: Engine | None = None,
+    keyring: Keyring | None = None,
+    cosigners: Sequence[Cosigner] = (),
+    published: Published | None = None,
 ) -> web.Application:
     """The application; its engine, the embedded sequencer by default, starts and stops with it.
 
-    With the keys of the ledger's folder it makes promises.
+    With the keys of the ledger's folder it makes promises and signs checkpoints, for which it asks
+    `cosigners`; `published` is awaited after each.
     """
     app = application()
     engine = engine or Sequencer(durable)
     service = app[SERVICE] = Service(engine, engine.metrics)
+    if Path(durable.store.path).is_file():
+        service.site = Site(Path(durable.store.path).parent)
     if keyring is not None:
         book = PromiseBook(str(keyring.directory / PROMISES))
         signer = partial(get_sequencer_seed, keyring)
         service.promiser = Promiser(engine, engine.metrics, book, signer)
+        service.publisher = Publisher(engine, engine.metrics, keyring, cosigners, published)
     for route in ROUTES:
         app.router.add_route(route.method, _pattern(route), _serve(route, service))
     app.on_startup.append(_start)
@@ -65,13 +85,19 @@ async def _start(app: web.Application) -> None:
     service.engine.start()
     if service.promiser is not None:
         service.promiser.start()
+    if service.publisher is not None:
+        service.publisher.start()
 
 
 async def _stop(app: web.Application) -> None:
     service = app[SERVICE]
+    if service.publisher is not None:
+        await service.publisher.stop()
     if service.promiser is not None:
         await service.promiser.stop()
     await service.engine.stop()
+    if service.site is not None:
+        service.site.close()
 
 
 def _pattern(route: Route) -> str:

@@ -17,7 +17,8 @@ from chain.io_http import bound_port, serve
 from chain.io_keyring import Keyring
 from chain.io_keys import save_seed
 from chain.io_ledger import DATABASE, DurableLedger
-from chain.io_service import build
+from chain.io_service import SERVICE, build
+from chain.io_site import CHECKPOINT
 from chain.io_store import Store
 from chain.ledger import Sealed
 from chain.records import Receipt
@@ -39,6 +40,19 @@ def town_on_disk(folder: Path, epochs: int = 5) -> Town:
     store.append(blocks)
     store.close()
     return town
+
+
+def with_checkpoint(durable: DurableLedger) -> web.Application:
+    """As with_keys; the newest close is signed already, as a moment after the start."""
+    app = with_keys(durable)
+    publisher = app[SERVICE].publisher
+    assert publisher is not None
+    state = durable.ledger.state
+    close = state.closes[max(state.closes)]
+    publisher.note = publisher.sign(close.text)
+    assert publisher.note is not None
+    (Path(durable.store.path).parent / CHECKPOINT).write_bytes(publisher.note.encode())
+    return app
 
 
 def with_keys(durable: DurableLedger, **engine: Any) -> web.Application:

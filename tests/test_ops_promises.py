@@ -186,10 +186,11 @@ def test_a_service_without_the_sequencers_key_promises_nothing(
 # --- the ruling alone -----------------------------------------------------------------------------
 
 NETWORK = sha256(b"network").digest()
+HUGE = promise_json(make_promise(OPERATOR, NETWORK, bytes(32), 1, 1)) | {"received_ms": 1 << 64}
 
 
 @given(
-    st.binary(min_size=32, max_size=32), st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1),
+    st.binary(min_size=32, max_size=32), st.integers(0, 2**64 - 2), st.integers(0, 2**32 - 1),
     st.sampled_from(["record_id", "received_ms", "deadline_epoch", "key", "network_id"]),
 )
 def test_a_promise_survives_json_and_no_field_can_be_changed(
@@ -204,7 +205,7 @@ def test_a_promise_survives_json_and_no_field_can_be_changed(
     assert isinstance(parse_promise(promise_json(forged)), Refusal)
 
 
-@pytest.mark.parametrize("value", [None, [], {}, {"network_id": "zz"}, {"network_id": 1}])
+@pytest.mark.parametrize("value", [None, [], {}, {"network_id": "zz"}, {"network_id": 1}, HUGE])
 def test_what_is_no_promise_is_refused(value: Any) -> None:
     assert isinstance(parse_promise(value), Refusal)
 
