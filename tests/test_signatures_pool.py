@@ -16,6 +16,8 @@ from chain.io_verify import CHUNK_ITEMS, Item, VerifyPool
 from chain.ledger import Ledger, Sealed
 from chain.records import Finding, Receipt, Refusal, Signed
 from chain.rules.signatures import get_signature_checks
+from chain.vectors.suite import Suite
+from chain.vectors.suites import SUITES
 
 SEEDS = [sha256(b"%d" % n).digest() for n in range(8)]
 
@@ -166,3 +168,27 @@ def test_evidence_inside_a_finding_is_verified_ahead_too() -> None:
         ("epoch", second.body),
     ]
     assert all(keys.verify(k, name, town.network_id, body, s) for k, name, body, s in asked)
+
+
+@pytest.mark.parametrize("suite", [s for s in SUITES if "run" in s.functions], ids=lambda s: s.name)
+def test_prefetching_leaves_the_rules_of_every_record_nothing_to_verify(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a rule accepted had been asked ahead, for every type that the vectors' runs accept."""
+    counting, pool = Counting(monkeypatch), VerifyPool(1)
+    for name, _, given_steps in suite.generate():
+        genesis = wire.decode(bytes.fromhex(given_steps["genesis"]))
+        assert not isinstance(genesis, Refusal)
+        ledger = Ledger(genesis, pool.verify)
+        for step in given_steps["steps"] if name.startswith("minimal/") else []:
+            ledger.tick(step["time_ms"])
+            faults = [bytes.fromhex(fault) for fault in step.get("faults", ())]
+            ledger.submit([], step["time_ms"], faults)
+            for raw in map(bytes.fromhex, step["wires"]):
+                records = decoded([raw])
+                pool.prefetch(ledger.state, records)
+                before = counting.count
+                result = ledger.submit([raw], step["time_ms"])[0]
+                is_beacon_proof = isinstance(records[0].record, Finding) if records else False
+                if result.accepted and not is_beacon_proof:
+                    assert counting.count == before, (name, records[0].record.NAME)
