@@ -5,46 +5,48 @@ The sub-commands live in io_cli_*.py and beside what they run; each module adds 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
+from types import ModuleType
 
-from chain import (
-    io_cli_ask,
-    io_cli_network,
-    io_cli_ops,
-    io_cli_promise,
-    io_cli_records,
-    io_export,
-    io_light,
-    io_vectors,
-    io_witness,
-)
 from chain.errors import EXIT_FAILED, UserError
 from chain.io_client import LedgerRefused, LedgerUnavailable
 from chain.io_terminal import Parser
 
 # Modules with EXAMPLES and add_commands(commands), in the order in which help lists them.
 PARTS = (
-    *(io_cli_network, io_cli_records, io_cli_ask, io_cli_promise, io_cli_ops),
-    *(io_light, io_export, io_witness, io_vectors),
+    "io_cli_network",
+    "io_cli_records",
+    "io_cli_ask",
+    "io_cli_promise",
+    "io_cli_ops",
+    "io_light",
+    "io_export",
+    "io_witness",
+    "io_vectors",
 )
+# Sub-commands that need PyNaCl alone and start at once: no other module is imported for them.
+SMALL = {"light": "io_light", "export": "io_export", "witness": "io_witness"}
 
 
-def parser() -> Parser:
-    """The options of every sub-command."""
+def parser(parts: Sequence[str] = PARTS) -> Parser:
+    """The options of every sub-command of some modules."""
+    modules: list[ModuleType] = [importlib.import_module(f"chain.{part}") for part in parts]
     top = Parser(
         prog="wavecomb chain",
         description="The ledger: what was proved, what was paid, and why.",
-        examples="".join(part.EXAMPLES for part in PARTS),
+        examples="".join(module.EXAMPLES for module in modules),
     )
     commands = top.add_commands()
-    for part in PARTS:
-        part.add_commands(commands)
+    for module in modules:
+        module.add_commands(commands)
     return top
 
 
 def main(argv: Sequence[str]) -> int:
     """Run a sub-command; the exit code."""
-    options = parser().parse_args(list(argv))
+    small = SMALL.get(argv[0]) if argv else None
+    options = parser((small,) if small else PARTS).parse_args(list(argv))
     try:
         code: int = options.run(options)
     except LedgerUnavailable as error:
