@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from chain_helpers import OPERATOR, Town
+from conftest import ROOT
 from proofs_helpers import COSIGNER_KEYS, COSIGNER_NAMES, COSIGNER_SEEDS, TIME_S
 
 import wavecomb
@@ -350,3 +353,27 @@ def test_trust_of_another_form_is_refused(ledger: Published, change: dict[str, o
     good = trust_json(ledger.trust)
     assert parse_trust(good) == ledger.trust
     assert isinstance(parse_trust({**good, **change}), Refusal)
+
+
+ONLY_CORE = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in ALLOWED and top not in sys.stdlib_module_names:
+            raise ModuleNotFoundError(f"No module named {top!r}", name=top)
+sys.meta_path.insert(0, Blocker())
+ALLOWED = {"chain", "nacl", "cffi", "_cffi_backend", "pycparser"}
+from chain.io_cli import main
+for command in ("light", "export", "witness"):
+    try:
+        main([command, "--help"])
+    except SystemExit as left:
+        assert left.code == 0
+"""
+
+
+def test_light_export_and_witness_need_pynacl_alone() -> None:
+    done = subprocess.run([sys.executable, "-c", ONLY_CORE], cwd=ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.count(b"examples:") == 3
