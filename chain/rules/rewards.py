@@ -57,6 +57,12 @@ def compute_bootstrap_ucr(state: State) -> int:
     return params.bootstrap_ucr >> state.settlement // params.bootstrap_halving
 
 
+def compute_bootstrap_share_ucr(state: State, covered: int) -> int:
+    """Most that each of so many covered cells gets of the bootstrap in this settlement."""
+    cap = state.params.bootstrap_cell_cap_ucr
+    return min(cap, compute_bootstrap_ucr(state) // covered)
+
+
 def process_pools(day: Payday) -> None:
     """Pay what payers burned in each cell to whoever covers it, up to the value cap of the cell."""
     state = day.state
@@ -97,8 +103,7 @@ def process_bootstrap(day: Payday) -> None:
     covered = [(cell, work) for cell, work in day.work.items() if work.coverage]
     if not covered:
         return
-    cap = state.params.bootstrap_cell_cap_ucr
-    share = min(cap, compute_bootstrap_ucr(state) // len(covered))
+    share = compute_bootstrap_share_ucr(state, len(covered))
     for cell, work in covered:
         if amount := compute_trusted_share_ucr(state, share, work.trust_ppm):
             state.supply.minted += process_cell_pay(day, cell, amount, BOOTSTRAP, NO_PAYER)
