@@ -17,9 +17,13 @@ from chain.io_terminal import Parser
 PARTS = (
     "io_cli_network",
     "io_cli_records",
+    "io_cli_finding",
     "io_cli_ask",
     "io_cli_promise",
     "io_cli_ops",
+    "io_validator",
+    "io_testnet",
+    "io_cli_keys",
     "io_light",
     "io_export",
     "io_witness",

@@ -6,23 +6,37 @@ import argparse
 import asyncio
 import os
 import signal
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from chain import wire
+from chain import io_cometbft, wire
+from chain.admission import Role
+from chain.checkpoint import Trust, origin_of
 from chain.errors import EXIT_OK, UserError
 from chain.io_cli_common import add, add_dir, parse_hex, show
+from chain.io_cometbft import add_run_options
+from chain.io_cosign import Cosigner
+from chain.io_export import export
 from chain.io_http import bound_port, run_until, serve
 from chain.io_keyring import OPERATOR_KEY, Keyring
-from chain.io_keys import load_or_create_seed
+from chain.io_keys import load_or_create_seed, load_seed
 from chain.io_ledger import DATABASE, DurableLedger, now_ms
-from chain.io_service import build
+from chain.io_light import TRUST_FILE
+from chain.io_publisher import Published
+from chain.io_service import SERVICE, build
+from chain.io_site import Site
 from chain.io_store import Store
-from chain.keys import public_key
+from chain.io_terminal import write_json
+from chain.io_witness import parse_log_option
+from chain.keys import public_key, verify
 from chain.ledger import Ledger, Sealed
+from chain.note import COSIGNATURE, ED25519, Note, VerifierKey, parse_verifier_key
 from chain.params import PRESETS
-from chain.records import Genesis, Signed
+from chain.records import Appointment, Genesis, Refusal, Signed
 from chain.rules.blocks import BlockError
+from chain.trust_file import trust_json
 
 DAY_MS = 86_400_000
 
@@ -30,7 +44,10 @@ EXAMPLES = """
   wavecomb chain init --dir ledger --preset minimal
   wavecomb chain init --dir ledger --operator KEYHEX --operator KEYHEX --threshold 2
   wavecomb chain run --dir ledger
+  wavecomb chain init --dir ledger --cosigner VKEY --cosigner VKEY --cosigner VKEY
   wavecomb chain run --dir ledger --unix /run/wavecomb/ledger.sock
+  wavecomb chain run --dir ledger --witness VKEY@http://witness.example:8701 --publish /srv/www/log
+  wavecomb chain run --dir ledger --engine cometbft
 """
 
 
@@ -77,6 +94,19 @@ def _add_init(commands: Any) -> None:
         help="how many operators must sign a deposit or an appointment (default: %(default)s)",
     )
     init.add_argument(
+        "--cosigner",
+        action="append",
+        default=[],
+        metavar="VKEY",
+        help="a witness who cosigns checkpoints, as `wavecomb chain witness` shows it; repeatable",
+    )
+    init.add_argument(
+        "--cosigners-needed",
+        type=int,
+        metavar="K",
+        help="how many of them a light client asks for (default: more than half)",
+    )
+    init.add_argument(
         "--start-ms", type=int, metavar="MS", help="start of epoch 0, ms since 1970 (default: now)"
     )
 
@@ -93,6 +123,26 @@ def _add_run(commands: Any) -> None:
         help="TCP port, 0 takes a free one (default: 8700, or none beside --unix)",
     )
     run.add_argument("--unix", metavar="PATH", help="listen on a unix socket")
+    run.add_argument(
+        "--witness",
+        action="append",
+        default=[],
+        metavar="VKEY@URL",
+        help="a witness to ask for cosignatures of every checkpoint; repeatable",
+    )
+    run.add_argument(
+        "--publish",
+        type=Path,
+        metavar="OUT",
+        help="bring a static export up to date after every checkpoint",
+    )
+    run.add_argument(
+        "--engine",
+        choices=("embedded", "cometbft"),
+        default="embedded",
+        help="who orders records: this process, or validators (default: %(default)s)",
+    )
+    add_run_options(run)
 
 
 def run_init(options: argparse.Namespace) -> int:
@@ -102,21 +152,76 @@ def run_init(options: argparse.Namespace) -> int:
         raise UserError(
             "dir", f"{database} exists", "take another folder; a ledger is never replaced"
         )
+    cosigners = tuple(map(_parse_cosigner, options.cosigner))
     record = _genesis(options)
     first: list[Sealed] = []
     try:
         ledger = Ledger(_seal_genesis(record), on_block=first.append)
     except BlockError as error:
         raise UserError("init", str(error), "give --seed-key KEYHEX") from error
+    trust = get_trust(ledger.network_id, record, cosigners, options.cosigners_needed)
+    waiting = _appoint(ledger, options.dir, cosigners)
     _create_database(database, first)
+    write_json(options.dir / TRUST_FILE, trust_json(trust))
     value = {
         "dir": str(options.dir),
         "network_id": ledger.network_id.hex(),
         "preset": options.preset,
         "operator": record.operators[0].hex(),
+        "trust": trust_json(trust),
+        "cosigners_to_appoint": waiting,
     }
-    show(options, value, f"network {value['network_id']} ({options.preset}) in {options.dir}")
+    lines = [
+        f"network {value['network_id']} ({options.preset}) in {options.dir}",
+        f"light clients trust {options.dir / TRUST_FILE}: {trust.logs[0]}",
+    ]
+    if waiting:
+        lines.append("appoint the cosigners with wavecomb chain appoint: other operators must sign")
+    show(options, value, "\n".join(lines))
     return EXIT_OK
+
+
+def _parse_cosigner(text: str) -> VerifierKey:
+    key = parse_verifier_key(text)
+    if isinstance(key, Refusal):
+        raise UserError("cosigner", key.detail, "wavecomb chain witness shows it")
+    if key.kind != COSIGNATURE:
+        raise UserError("cosigner", f"{key.name} is a log's key", "give a witness's")
+    return key
+
+
+def get_trust(
+    network_id: bytes, genesis: Genesis, cosigners: tuple[VerifierKey, ...], needed: int | None
+) -> Trust:
+    """What a light client of a new network trusts; UserError for more than there are."""
+    threshold = len(cosigners) // 2 + 1 if needed is None and cosigners else needed or 0
+    if not 0 <= threshold <= len(cosigners):
+        problem = f"{threshold} of {len(cosigners)} can't sign"
+        raise UserError("cosigners-needed", problem, "give more --cosigner VKEY, or less")
+    origin = origin_of(network_id)
+    log = VerifierKey(origin, ED25519, genesis.operators[0])
+    return Trust(origin, (log,), cosigners, threshold)
+
+
+def _appoint(ledger: Ledger, directory: Path, cosigners: tuple[VerifierKey, ...]) -> int:
+    """Appoint cosigners where this operator alone may; how many are left for others to sign."""
+    genesis, params = ledger.state.genesis, ledger.params
+    if genesis.threshold > 1:
+        return len(cosigners)
+    seed, first = load_seed(directory / OPERATOR_KEY), params.bind_epochs
+    last = first + params.appointment_epochs_max
+    wires = [
+        wire.seal(
+            Appointment(Role.COSIGNER, key.key, key.name, 0, first, last, (0,)),
+            ledger.network_id,
+            [seed],
+        ).wire
+        for key in cosigners
+    ]
+    for result in ledger.submit(wires, genesis.start_ms) if wires else ():
+        if not result.accepted:
+            raise UserError("cosigner", result.detail, "nothing was made")
+    return 0
 
 
 def _genesis(options: argparse.Namespace) -> Genesis:
@@ -160,16 +265,43 @@ def _create_database(database: Path, first: list[Sealed]) -> None:
 
 def run_run(options: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C."""
-    code = asyncio.run(_serve(options))
+    cosigners = [parse_witness(text) for text in options.witness]
+    published = None if options.publish is None else partial(_export, options.dir, options.publish)
+    if options.engine == "cometbft":
+        return io_cometbft.run(io_cometbft.get_run_options(options, cosigners, published))
+    code = asyncio.run(_serve(options, cosigners, published))
     if options.unix:
         Path(options.unix).unlink(missing_ok=True)
     return code
 
 
-async def _serve(options: argparse.Namespace) -> int:
+def parse_witness(text: str) -> Cosigner:
+    """`VKEY@URL`; UserError for anything else."""
+    watched = parse_log_option(text)
+    if watched.url is None or watched.key.kind != COSIGNATURE:
+        raise UserError("witness", f"{text!r} is no VKEY@URL", "wavecomb chain witness shows both")
+    return Cosigner(watched.key, watched.url)
+
+
+async def _export(directory: Path, out: Path, _: Note) -> None:
+    """Bring the static export up to date, in a thread of its own."""
+    site = Site(directory)
+    try:
+        await asyncio.to_thread(export, site, out)
+    except (UserError, OSError) as error:
+        sys.stderr.write(f"wavecomb: publish: {error}\n")
+    finally:
+        site.close()
+
+
+async def _serve(
+    options: argparse.Namespace, cosigners: list[Cosigner], published: Published | None
+) -> int:
     durable = DurableLedger.open(options.dir)
     port = 8700 if options.port is None and options.unix is None else options.port
-    app = build(durable, keyring=Keyring(options.dir))
+    app = build(durable, None, Keyring(options.dir), cosigners, published)
+    metrics = app[SERVICE].metrics
+    durable.ledger.set_verify(metrics.timed(verify))
     runner = await serve(app, options.host, port, options.unix)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

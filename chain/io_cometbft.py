@@ -36,15 +36,18 @@ from chain.abci.home import (
     genesis_wire_of,
     get_empty_ms,
     key_files,
-    node_id,
+    node_id_of,
     signing_state_text,
     validator_key_of,
 )
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_abci import AbciServer, DurableBooks
 from chain.io_consensus import ConsensusEngine, NodeRpc
+from chain.io_cosign import Cosigner
 from chain.io_http import bound_port, serve
+from chain.io_keyring import Keyring
 from chain.io_ledger import DATABASE, DurableLedger
+from chain.io_publisher import Published
 from chain.io_service import build
 from chain.io_store import Store
 from chain.io_terminal import Parser, print_json, run_command
@@ -116,7 +119,6 @@ class Home:
         for part in (self.engine, self.engine / "config", self.engine / "data"):
             part.mkdir(exist_ok=True, mode=0o700)
         seeds = secrets.token_bytes(32), secrets.token_bytes(32)
-        write_secret(self.folder / "node.key", seeds[1].hex() + "\n")
         for name, text in key_files(*seeds).items():
             write_secret(self.engine / "config" / name, text)
         write_secret(self.engine / "data" / "priv_validator_state.json", signing_state_text())
@@ -131,9 +133,9 @@ class Home:
     def node_id(self) -> str:
         """What peers call this node; UserError if it has no key."""
         try:
-            return node_id(bytes.fromhex((self.folder / "node.key").read_text().strip()))
+            return node_id_of((self.engine / "config" / "node_key.json").read_text())
         except (OSError, ValueError) as error:
-            raise _no_home(self.folder, f"node.key: {error}") from error
+            raise _no_home(self.folder, f"node_key.json: {error}") from error
 
     def genesis_record(self) -> Signed:
         """The ledger's genesis in the engine's; UserError if it is missing or another file."""
@@ -234,7 +236,8 @@ class RunOptions:
     """What `wavecomb chain run --engine cometbft` was told.
 
     `port` and `unix` are where the ledger's HTTP API listens, `p2p` and `rpc` where the engine
-    does ("tcp://HOST:PORT"; an empty `rpc` is a unix socket), `peers` ID@HOST:PORT.
+    does ("tcp://HOST:PORT"; an empty `rpc` is a unix socket), `peers` ID@HOST:PORT. Where this
+    folder holds the sequencer's key, checkpoints are signed here: see chain.io_service.build.
     """
 
     dir: Path
@@ -248,6 +251,8 @@ class RunOptions:
     exchange_peers: bool = False
     commit_ms: int = COMMIT_MS
     json: bool = False
+    cosigners: tuple[Cosigner, ...] = ()
+    published: Published | None = None
 
 
 class Node:
@@ -291,7 +296,8 @@ class Node:
         )
         (self.home.engine / "config" / "config.toml").write_text(config_text(settings))
         port = 8700 if options.port is None and options.unix is None else options.port
-        app = build(self.durable, self.engine)
+        keyring = Keyring(options.dir)
+        app = build(self.durable, self.engine, keyring, options.cosigners, options.published)
         self.runner = await serve(app, options.host, port, options.unix)
         _remove_socket(self.rpc_address)
         await self.process.start()
@@ -419,7 +425,11 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def get_run_options(options: argparse.Namespace) -> RunOptions:
+def get_run_options(
+    options: argparse.Namespace,
+    cosigners: Sequence[Cosigner] = (),
+    published: Published | None = None,
+) -> RunOptions:
     """The options of a command line that `add_run_options` was added to; UserError for bad ones."""
     if not 0 <= options.commit_ms <= MAX_COMMIT_MS:
         raise UserError("commit-ms", f"{options.commit_ms}", f"give 0 to {MAX_COMMIT_MS}")
@@ -438,6 +448,8 @@ def get_run_options(options: argparse.Namespace) -> RunOptions:
         exchange_peers=options.exchange_peers,
         commit_ms=options.commit_ms,
         json=options.json,
+        cosigners=tuple(cosigners),
+        published=published,
     )
 
 

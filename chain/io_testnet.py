@@ -24,17 +24,18 @@ from typing import Any, Self
 from chain import wire
 from chain.abci.home import COMMIT_MS, Member, genesis_text
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
+from chain.io_cli_common import add
 from chain.io_client import LedgerClient, LedgerRefused, LedgerUnavailable
 from chain.io_cometbft import Home, find_program, write_secret
+from chain.io_keyring import OPERATOR_KEY
 from chain.io_keys import load_or_create_seed
 from chain.io_ledger import now_ms
 from chain.io_links import Link, Links
-from chain.io_terminal import Parser, print_json, run_command
+from chain.io_terminal import print_json
 from chain.keys import public_key
 from chain.params import PRESETS
 from chain.records import Genesis, Signed
 
-OPERATOR_KEY = "operator.key"
 START_S = 60.0
 MAX_VALIDATORS = 16
 # The engine lists at most this many headers at once.
@@ -208,6 +209,8 @@ class Testnet:
         self.twins: list[Validator] = []
         self.genesis = genesis or self._genesis(preset, now_ms() if start_ms is None else start_ms)
         self._make_homes()
+        if genesis is None:
+            self._share_operator_key()
         for number, validator in enumerate(self.validators):
             validator.peers = tuple(self._dial(number, other) for other in range(number))
 
@@ -257,6 +260,12 @@ class Testnet:
         for validator in self.validators:
             if not validator.home.genesis.exists():
                 validator.home.genesis.write_text(text)
+
+    def _share_operator_key(self) -> None:
+        """The first validator holds the operator's key: it signs the log's checkpoints."""
+        key = self.validators[0].home.folder / OPERATOR_KEY
+        if not key.exists():
+            write_secret(key, self.operator_seed.hex() + "\n")
 
     def add_twin(self, of: int) -> Validator:
         """A second node that votes with a validator's key: what no operator must ever do."""
@@ -322,19 +331,9 @@ class Testnet:
         return [height for height, hashes in sorted(seen.items()) if len(hashes) > 1]
 
 
-def parser() -> Parser:
-    """The options of `wavecomb chain testnet`."""
-    top = Parser(
-        prog="wavecomb chain testnet",
-        description="Start several validators on loopback, each with its engine and HTTP API.",
-        examples=EXAMPLES,
-    )
-    add_options(top)
-    return top
-
-
-def add_options(command: argparse.ArgumentParser) -> None:
-    """Add this command's options, for whoever hangs it under another command."""
+def add_commands(commands: Any) -> None:
+    """Add `testnet` to the sub-commands of `wavecomb chain`."""
+    command = add(commands, "testnet", run, "start several validators on loopback")
     command.add_argument(
         "--validators",
         type=int,
@@ -354,14 +353,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--seconds", type=float, metavar="N", help="stop after so long (default: run until Ctrl-C)"
     )
-    command.add_argument(
-        "--json", action="store_true", help="print a line of JSON at start, and one at the end"
-    )
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run the command; the exit code."""
-    return run(parser().parse_args(list(argv)))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -369,7 +360,8 @@ def run(options: argparse.Namespace) -> int:
     if not 1 <= options.validators <= MAX_VALIDATORS:
         raise UserError("validators", f"{options.validators}", f"give 1 to {MAX_VALIDATORS}")
     find_program()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell may have started us deaf to the second
+        signal.signal(number, _interrupt)
     folder = options.dir or Path(tempfile.mkdtemp(prefix="wavecomb-testnet-"))
     if (folder / "validator0").exists():
         raise UserError("dir", f"{folder} holds a test network", "take another folder")
@@ -438,7 +430,3 @@ def _head_hash(validator: Validator) -> str:
     """The newest application hash of a validator; empty if it is down."""
     hashes = validator.app_hashes()
     return hashes[max(hashes)] if hashes else ""
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main, sys.argv[1:]))

@@ -154,7 +154,7 @@ def test_a_validator_whose_engine_dies_says_so_and_ends(tmp_path: Path) -> None:
 
 
 def test_the_command_starts_shows_and_stops_a_network(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "chain.io_testnet", "--validators", "1", "--json"]
+    command = [sys.executable, "-m", "wavecomb", "chain", "testnet", "--validators", "1", "--json"]
     child = subprocess.Popen(
         [*command, "--dir", str(tmp_path / "net")], stdout=subprocess.PIPE, cwd=ROOT, text=True
     )

@@ -72,9 +72,13 @@ def get_empty_ms(params: Params) -> int:
     return max(100, params.mix_lead_ms // 4)
 
 
-def node_id(seed: bytes) -> str:
-    """What peers call a node: its network key's address in hexadecimal."""
-    return address_of(public_key(seed)).hex()
+def node_id_of(text: str) -> str:
+    """What peers call the node of a node_key.json: its address; ValueError if there is no key."""
+    try:
+        pair = base64.b64decode(json.loads(text)["priv_key"]["value"], validate=True)
+    except (KeyError, TypeError) as error:
+        raise ValueError("no node key") from error
+    return address_of(pair[32:]).hex()
 
 
 def key_files(validator_seed: bytes, node_seed: bytes) -> dict[str, str]:
