@@ -124,15 +124,17 @@ def _explain_key(store: Store, key: bytes) -> Answer | None:
     account = store.rows("SELECT row FROM state WHERE name = 'accounts' AND key = ?", (key,))
     if not account:
         return None
+    found = TABLES["accounts"].row.unpack(account[0]["row"])
     sums = store.rows(
-        "SELECT kind, sum(amount_ucr) AS ucr FROM payments WHERE account = ? GROUP BY kind", (key,)
+        "SELECT kind, sum(amount_ucr) AS ucr FROM payments WHERE account = ? GROUP BY kind",
+        (found.slot,),
     )
     return {
         "kind": "account",
         "account": key.hex(),
-        "balance_ucr": TABLES["accounts"].row.unpack(account[0]["row"]).balance_ucr,
+        "balance_ucr": found.balance_ucr,
         "earned_ucr": {row["kind"]: row["ucr"] for row in sums},
-        "payments": _payments(store, "account = ?", key),
+        "payments": _payments(store, "slot = ?", found.slot),
     }
 
 
@@ -188,7 +190,7 @@ def _beacon_counts(store: Store, index: int, newest: int) -> dict[str, Any]:
 
 def _payments(store: Store, condition: str, value: int | bytes) -> list[Answer]:
     rows = store.rows(
-        f"SELECT * FROM payments WHERE {condition} ORDER BY seq DESC LIMIT {RECENT}", (value,)
+        f"SELECT * FROM paid WHERE {condition} ORDER BY seq DESC LIMIT {RECENT}", (value,)
     )
     return [payment_json(row) for row in rows]
 

@@ -56,7 +56,7 @@ async def get_beacons(call: Call) -> Answer:
 async def get_payments(call: Call) -> Answer:
     """A page of payments, oldest first; `from` is the number of the first."""
     start = call.values["from"]
-    sql = "SELECT * FROM payments WHERE seq >= ? ORDER BY seq LIMIT ?"
+    sql = "SELECT * FROM paid WHERE seq >= ? ORDER BY seq LIMIT ?"
     rows = call.store.rows(sql, (start, call.values["limit"]))
     return {"payments": [payment_json(row) for row in rows], "next": start + len(rows)}
 

@@ -4,8 +4,9 @@
 times wider from level to level, and `mixes` every R ever: both for proofs and explanations without
 a replay. `state` is the live state, row by row as chain/tables.py packs it. `verdicts`, `beacons`,
 `mapped` (verdicts on reports of mappers) and `payments` are for queries, `balance_files` for proofs
-of balances: those of the newest two settlements, as chain/balances.py cuts them. Everything but
-`meta` follows from the wires, and the audit derives it again; of `meta` it recomputes the check.
+of balances: those of the newest two settlements, as chain/balances.py cuts them. Payments name
+accounts by their slots, the view `paid` by the keys in `owners`. Everything but `meta` follows
+from the wires, and the audit derives it again; of `meta` it recomputes the check.
 """
 
 from __future__ import annotations
@@ -36,11 +37,15 @@ CREATE TABLE beacons (epoch INTEGER NOT NULL, beaconer INTEGER NOT NULL, sequenc
     PRIMARY KEY (epoch, beaconer, sequence)) WITHOUT ROWID;
 CREATE TABLE mapped (record_id BLOB PRIMARY KEY, epoch INTEGER NOT NULL, cell INTEGER NOT NULL,
     codes BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE owners (slot INTEGER PRIMARY KEY, key BLOB NOT NULL);
 CREATE TABLE payments (seq INTEGER PRIMARY KEY, height INTEGER NOT NULL, epoch INTEGER NOT NULL,
-    kind TEXT NOT NULL, account BLOB NOT NULL, hotspot INTEGER NOT NULL, cell INTEGER NOT NULL,
-    amount_ucr INTEGER NOT NULL, source BLOB NOT NULL);
+    kind TEXT NOT NULL, account INTEGER NOT NULL, hotspot INTEGER NOT NULL, cell INTEGER NOT NULL,
+    amount_ucr INTEGER NOT NULL, source INTEGER);
 CREATE INDEX payments_hotspot ON payments (hotspot);
 CREATE INDEX payments_account ON payments (account);
+CREATE VIEW paid AS SELECT seq, height, epoch, kind, account AS slot, a.key AS account, hotspot,
+    cell, amount_ucr, coalesce(s.key, x'') AS source
+    FROM payments p JOIN owners a ON a.slot = p.account LEFT JOIN owners s ON s.slot = p.source;
 CREATE TABLE balance_files (path TEXT PRIMARY KEY, settlement INTEGER NOT NULL,
     data BLOB NOT NULL);
 CREATE TABLE state (name TEXT NOT NULL, key BLOB NOT NULL, row BLOB NOT NULL,
@@ -56,6 +61,7 @@ TABLES = {
     "verdicts": ("epoch", "witness"),
     "beacons": ("epoch", "beaconer", "sequence"),
     "mapped": ("record_id",),
+    "owners": ("slot",),
     "payments": ("seq",),
     "balance_files": ("path",),
     "state": ("name", "key"),

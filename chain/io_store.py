@@ -32,10 +32,11 @@ from chain.records import RECEPTION_BYTES
 from chain.rules.blocks import Block
 from chain.rules.outcome import LateReport, Payment
 from chain.rules.verdicts import CODES, Judgement, get_beacon_verdicts
-from chain.tables import NUMBER
+from chain.tables import NUMBER, TABLES
 
 EDGE = "log"  # the name of the log's right edge in `meta`
 SETTLEMENTS_SERVED = 2  # whoever read the checkpoint before still finds its balances
+SLOTS_CACHED = 1 << 16  # accounts whose slots are at hand: about 10 MB
 TYPE_BYTE = 1  # of a wire: its record type, since the envelope is an array of four
 
 
@@ -51,6 +52,7 @@ class Store:
         self.connection = connection
         self.path = path
         self._log: StoreLog | None = None
+        self._slots: dict[bytes, int] = {}
 
     @property
     def log(self) -> StoreLog:
@@ -156,9 +158,30 @@ class Store:
         self.connection.executemany("INSERT INTO balance_files VALUES (?, ?, ?)", rows)
 
     def _insert_payments(self, height: int, payments: Sequence[Payment]) -> None:
-        row = self.connection.execute("SELECT max(seq) FROM payments").fetchone()
-        numbered = enumerate(payments, start=0 if row[0] is None else row[0] + 1)
-        self._insert("payments", ((seq, height, *payment) for seq, payment in numbered))
+        newest = self.connection.execute("SELECT max(seq) FROM payments").fetchone()[0]
+        first = 0 if newest is None else newest + 1
+        slot = self._slot
+        rows = (
+            (height, *p[:2], slot(p.account), *p[3:6], slot(p.source) if p.source else None)
+            for p in payments
+        )
+        self._insert("payments", ((seq, *row) for seq, row in enumerate(rows, start=first)))
+
+    def _slot(self, account: bytes) -> int:
+        """The slot of an account, by which payments name it."""
+        slot = self._slots.get(account)
+        if slot is None:
+            sql = "SELECT row FROM state WHERE name = 'accounts' AND key = ?"
+            row = self.connection.execute(sql, (account,)).fetchone()
+            slot = self._note_slot(account, row[0])
+        return slot
+
+    def _note_slot(self, account: bytes, packed: bytes) -> int:
+        if len(self._slots) >= SLOTS_CACHED:
+            self._slots.clear()
+        slot: int = TABLES["accounts"].row.unpack(packed).slot
+        self._slots[account] = slot
+        return slot
 
     def _append_state(self, sealed: Sealed) -> None:
         """The rows that the block changed, the single numbers, and mixes, which stay for good."""
@@ -168,6 +191,9 @@ class Store:
         run = self.connection.executemany
         run("DELETE FROM state WHERE name = ? AND key = ?", gone)
         run("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", kept)
+        fresh = [(key, packed) for name, key, packed in kept if name == "accounts"]
+        owners = [(self._note_slot(k, r), k) for k, r in fresh if k not in self._slots]
+        run("INSERT OR IGNORE INTO owners VALUES (?, ?)", owners)
         mixes = [(int.from_bytes(key, "big"), mix) for name, key, mix in kept if name == "mixes"]
         run("INSERT OR REPLACE INTO mixes VALUES (?, ?)", mixes)
 

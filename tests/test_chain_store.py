@@ -155,7 +155,7 @@ def test_a_change_in_each_column_is_traced_to_its_table(
 ) -> None:
     """For derived tables and block columns the very column is named."""
     exact = {"verdicts": ["codes", "record_id"], "beacons": ["verdict", "counts"]}
-    exact |= {"payments": ["kind", "account", "amount_ucr", "source"], "state": ["row"]}
+    exact |= {"payments": ["kind", "account", "amount_ucr", "source"], "state": ["row"], "owners": ["key"]}
     exact |= {"blocks": ["epoch", "time_ms", "size", "hash"], "records": ["reason", "result_index"]}
     exact |= {"mixes": ["mix"]}
     for table, columns in exact.items():
