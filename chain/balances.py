@@ -17,9 +17,11 @@ from chain.sum_tree import (
     NODE_BYTES,
     SumTree,
     account_node,
+    account_nodes,
     decode_node,
     held_node,
     hotspot_node,
+    hotspot_nodes,
     parent_node,
     path_places,
 )
@@ -50,8 +52,8 @@ class BalanceTree:
             HOTSPOTS: b"".join([key for key, _ in spots]),
         }
         self.trees = {
-            ACCOUNTS: SumTree(account_node(*row) for row in rows),
-            HOTSPOTS: SumTree(hotspot_node(key, i, ucr) for i, (key, ucr) in enumerate(spots)),
+            ACCOUNTS: SumTree(account_nodes(rows)),
+            HOTSPOTS: SumTree(hotspot_nodes(spots)),
         }
 
     def top(self) -> Top:
