@@ -61,6 +61,8 @@ def read_five(data: bytes, at: int) -> tuple[list[int], int]:
                     value |= (byte & 0x7F) << shift
                     shift += 7
                     at += 1
+                    if shift > 63:  # at once: 64 kB of it would cost as much as a batch
+                        break
                 if not byte or shift > 63:
                     raise PackedError("a varint is not in its shortest form, or beyond 64 bits")
                 at += 1
