@@ -13,6 +13,7 @@ from conftest import ROOT
 
 from chain import wire
 from chain.io_terminal import Progress
+from chain.packed import PackedError, unpack_receipts
 from chain.rules.outcome import Accepted
 
 CASES, SOAK_CASES = 20_000, 1_000_000
@@ -77,6 +78,12 @@ def test_the_command_plays_a_case_again() -> None:
     command = [sys.executable, "-m", "tests.fuzz_records", "--seed", "1", "--case", "777"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert " -> " in done.stdout
+
+
+def test_an_endless_number_is_refused_where_it_leaves_64_bits() -> None:
+    """Found by fuzzing: 65 kB of 0xff were read to their end, in time that grows by the square."""
+    with pytest.raises(PackedError, match="beyond 64 bits"):
+        unpack_receipts(b"\xff" * 65_000)
 
 
 @pytest.mark.slow

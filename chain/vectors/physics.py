@@ -10,7 +10,7 @@ from chain import draws, envelope, geo
 from chain.params import PRESETS
 from chain.rules.pairs import compute_pair
 from chain.vectors.suite import Cases, Draws, Json, Suite
-from chain.vectors.town import PLACES, Town
+from chain.vectors.town import PLACES, RES_9_CELL, Town
 
 
 def _hex(given: dict[str, Any], name: str) -> bytes:
@@ -46,6 +46,12 @@ def _draw(given: dict[str, Any]) -> Json:
     return draws.draw(_hex(given, "mix_after"), *numbers).hex()
 
 
+def _mapper_commit(given: dict[str, Any]) -> Json:
+    key, salt, report = (_hex(given, name) for name in ("key", "salt", "report"))
+    cell = int(given["cell"], 16)
+    return draws.mapper_commit(key, given["epoch"], salt, cell, report).hex()
+
+
 def _draws_cases() -> Cases:
     draw = Draws("draws")
     for number in range(6):
@@ -71,6 +77,13 @@ def _draws_cases() -> Cases:
             "previous": mix, "epoch": number + 2,
             "secrets": [draw.octets(32).hex() for _ in range(number)],
         }
+        yield f"open point {number}", "open_point", {
+            "mix_after": mix, "claim": number, "number": number * 3
+        }
+        yield f"mapper commit {number}", "mapper_commit", {
+            "key": draw.octets(32).hex(), "epoch": epoch, "salt": draw.octets(16).hex(),
+            "cell": f"{RES_9_CELL:x}", "report": draw.octets(14 * number).hex(),
+        }
         yield f"genesis mix {number}", "genesis_mix", {"network_id": draw.octets(32).hex()}
 
 
@@ -85,6 +98,10 @@ DRAWS = Suite(
         "mix": _mix,
         "genesis_mix": lambda given: draws.genesis_mix(_hex(given, "network_id")).hex(),
         "draw": _draw,
+        "open_point": lambda given: (
+            f"{draws.open_point(_hex(given, 'mix_after'), given['claim'], given['number']):064x}"
+        ),
+        "mapper_commit": _mapper_commit,
     },
     _draws_cases,
 )

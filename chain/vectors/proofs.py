@@ -100,6 +100,9 @@ PACKED: tuple[tuple[str, str], ...] = (
     ("beyond 64 bits", "0000ffffffffffffffffff020000"),
     ("a sequence beyond 32 bits", "00ffffffff1f000000"),
     ("a count beyond 32 bits", "00000000ffffffff1f"),
+    ("a number of ten bytes", "0000ffffffffffffffffff010000"),
+    ("a number of eleven bytes", "0000" + "80" * 10 + "010000"),
+    ("a number without end", "80" * 40),
     ("cut short", "00000000"),
     ("cut within a number", "0000000080"),
 )

@@ -58,6 +58,7 @@ def show_end(state: State) -> Json:
             "withdrawn_ucr": supply.withdrawn,
         },
         "held": compute_holdings(state),
+        "balances": show_balances(state),
         "accounts": {
             key.hex(): {"issued_ucr": account.issued_ucr, "spent_ucr": account.spent_ucr}
             for key, account in sorted(state.accounts.items())
@@ -68,6 +69,19 @@ def show_end(state: State) -> Json:
             for h in state.hotspots
         ],
     }  # fmt: skip
+
+
+def show_balances(state: State) -> Json:
+    """The root of all balances at the newest settlement; null before the first."""
+    balances = state.settled.get(state.settlement)
+    if balances is None:
+        return None
+    return {
+        "settlement": balances.settlement,
+        "root": balances.root.hex(),
+        "issued_ucr": balances.issued_ucr,
+        "spent_ucr": balances.spent_ucr,
+    }
 
 
 def play(given: dict[str, Any]) -> Json:
