@@ -26,17 +26,38 @@ class SlotTree:
     def __init__(self) -> None:
         self.levels: list[list[bytes]] = [[]]
 
-    def set(self, slot: int, leaf: bytes) -> None:
-        """Put an entry into a slot, the next free one at most, and hash the path above it."""
-        node = sha256(b"\x00" + leaf).digest()
-        for level, nodes in enumerate(self.levels):
-            nodes[slot : slot + 1] = [node]  # replaces, or appends at the end
-            if len(nodes) == 1:
-                return
-            slot //= 2
-            node = _node(nodes, slot)
-            if level + 1 == len(self.levels):
-                self.levels.append([])
+    def update(self, entries: Iterable[tuple[int, bytes]]) -> None:
+        """Put entries into their slots, ascending, and hash every node above them once.
+
+        IndexError for a slot that leaves one before it free.
+        """
+        leaves, changed = self.levels[0], list[int]()
+        for slot, entry in entries:
+            node = sha256(b"\x00" + entry).digest()
+            if slot == len(leaves):
+                leaves.append(node)
+            else:
+                leaves[slot] = node
+            changed.append(slot)
+        level = 0
+        while len(self.levels[level]) > 1:
+            changed = self._hash_parents(level, changed)
+            level += 1
+
+    def _hash_parents(self, level: int, changed: list[int]) -> list[int]:
+        """Hash again what is above some nodes of a level; where that is, ascending."""
+        if level + 1 == len(self.levels):
+            self.levels.append([])
+            changed = list(range(len(self.levels[level])))  # a new level has none of its nodes yet
+        nodes, parents = self.levels[level], self.levels[level + 1]
+        above = list(dict.fromkeys(slot >> 1 for slot in changed))
+        for parent in above:
+            node = _node(nodes, parent)
+            if parent == len(parents):
+                parents.append(node)
+            else:
+                parents[parent] = node
+        return above
 
     def root(self) -> bytes:
         """The root over all slots; zeros for none."""
@@ -84,9 +105,11 @@ class StateRoot:
         if table.name not in self._trees:
             self._trees[table.name], touched = SlotTree(), table.keys(state)
         tree = self._trees[table.name]
-        for slot, key in sorted((table.slot(state, key), key) for key in touched):
-            packed = table.pack_row(state, key)
-            tree.set(slot, encode_entry(table.key.pack(key), packed or b""))
+        slots = sorted((table.slot(state, key), key) for key in touched)
+        pack_key, pack_row = table.key.pack, table.pack_row
+        tree.update(
+            (slot, encode_entry(pack_key(key), pack_row(state, key) or b"")) for slot, key in slots
+        )
 
     def _root(self, state: State) -> bytes:
         trees = [(name, len(tree), tree.root()) for name, tree in sorted(self._trees.items())]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from hashlib import sha256
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -103,19 +104,33 @@ def test_seen_epochs_are_remembered_as_long_as_they_must(steps: list[int], kept:
         assert hotspot.seen.bit_length() <= kept + 1
 
 
-@given(st.lists(st.tuples(st.integers(0, 12), st.binary(max_size=3)), max_size=40))
-def test_a_tree_that_changes_slot_by_slot_is_the_tree_made_at_once(
-    changes: list[tuple[int, bytes]],
+def padded_root(entries: list[bytes]) -> bytes:
+    """The root as docs/records.md has it, level by level."""
+    nodes = [sha256(b"\x00" + entry).digest() for entry in entries]
+    while len(nodes) > 1:
+        nodes += [bytes(32)] * (len(nodes) % 2)
+        pairs = zip(nodes[::2], nodes[1::2], strict=True)
+        nodes = [sha256(b"\x01" + left + right).digest() for left, right in pairs]
+    return nodes[0] if nodes else bytes(32)
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.integers(0, 40), st.binary(max_size=3), max_size=12), max_size=12
+    )
+)
+def test_a_tree_that_changes_in_places_is_the_tree_made_at_once(
+    rounds: list[dict[int, bytes]],
 ) -> None:
     tree, leaves = SlotTree(), list[bytes]()
-    for slot, leaf in changes:
-        at = min(slot, len(leaves))
-        leaves[at : at + 1] = [leaf]
-        tree.set(at, leaf)
-    whole = SlotTree()
-    for slot, leaf in enumerate(leaves):
-        whole.set(slot, leaf)
-    assert (tree.root(), len(tree)) == (whole.root(), len(leaves))
+    for changes in rounds:
+        updates: dict[int, bytes] = {}
+        for wanted, entry in sorted(changes.items()):
+            slot = min(wanted, len(leaves))  # the next free one at most
+            leaves[slot : slot + 1] = [entry]
+            updates[slot] = entry
+        tree.update(sorted(updates.items()))
+        assert (tree.root(), len(tree)) == (padded_root(leaves), len(leaves))
 
 
 @given(st.data())
