@@ -234,10 +234,9 @@ class Ledger:
         if not packs:
             return ()
         rows: list[StateRow] = []
-        for name, keys in touched.items():
-            table = TABLES[name]
-            rows += [(name, table.key.pack(key), table.pack_row(self.state, key)) for key in keys]
-        rows.sort(key=lambda row: row[:2])
+        for name, keys in sorted(touched.items()):
+            packed = TABLES[name].pack_rows(self.state, keys)
+            rows += [(name, key, row) for key, row in packed]
         return tuple(rows)
 
     def _seal(

@@ -14,7 +14,7 @@ from struct import Struct
 from chain import cbor
 from chain.draws import digest
 from chain.state import State, Touched
-from chain.tables import TABLES, Table, get_scalars, iter_rows
+from chain.tables import TABLES, Table, get_scalars
 
 _EMPTY = bytes(32)
 _LENGTHS = Struct(">HI")
@@ -80,7 +80,9 @@ def encode_entry(key: bytes, packed: bytes) -> bytes:
 
 def compute_digest(state: State, table: Table) -> bytes:
     """The hash of a whole table, row by row in the order of packed keys."""
-    return sha256(b"".join(encode_entry(*pair) for pair in iter_rows(state, table))).digest()
+    pack = _LENGTHS.pack
+    entries = [pack(len(key), len(row)) + key + row for key, row in table.pack_all(state)]
+    return sha256(b"".join(entries)).digest()
 
 
 class StateRoot:

@@ -10,7 +10,7 @@ saved with the block, loaded at the start, compared by the audit and committed t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from struct import Struct
@@ -150,6 +150,18 @@ class Table:
         found = self.get(state, key)
         return None if found is None else self.row.pack(found)
 
+    def pack_rows(self, state: State, keys: Iterable[Key]) -> list[tuple[bytes, bytes | None]]:
+        """(packed key, packed row or None) of some keys, ascending by packed key."""
+        pack_key, pack, get = self.key.pack, self.row.pack, getattr(state, self.name).get
+        rows = [(key, get(key)) for key in keys]
+        return sorted([(pack_key(k), None if row is None else pack(row)) for k, row in rows])
+
+    def pack_all(self, state: State) -> list[tuple[bytes, bytes]]:
+        """(packed key, packed row) of every row, ascending by packed key."""
+        pack_key, pack = self.key.pack, self.row.pack
+        rows = getattr(state, self.name)
+        return sorted([(pack_key(key), pack(value)) for key, value in rows.items()])
+
     def load(self, state: State, rows: Iterable[tuple[bytes, bytes]]) -> None:
         """Load all packed rows, ascending by key, into an empty table; ValueError for bad bytes."""
         unpack_key, unpack = self.key.unpack, self.row.unpack
@@ -194,6 +206,16 @@ class HotspotTable(Table):
     def pack_row(self, state: State, key: Key) -> bytes | None:
         """The bytes of a hotspot."""
         return pack_hotspot(state, state.hotspots[key])
+
+    def pack_rows(self, state: State, keys: Iterable[Key]) -> list[tuple[bytes, bytes | None]]:
+        """Some hotspots, by index."""
+        pack_key, hotspots = self.key.pack, state.hotspots
+        return [(pack_key(key), pack_hotspot(state, hotspots[key])) for key in sorted(keys)]
+
+    def pack_all(self, state: State) -> list[tuple[bytes, bytes]]:
+        """Every hotspot, by index."""
+        pack_key = self.key.pack
+        return [(pack_key(h.index), pack_hotspot(state, h)) for h in state.hotspots]
 
     def load(self, state: State, rows: Iterable[tuple[bytes, bytes]]) -> None:
         """Load all hotspots, after the accounts."""
@@ -251,14 +273,6 @@ SCALARS: list[str] = [
 ]
 
 
-def iter_rows(state: State, table: Table) -> Iterator[tuple[bytes, bytes]]:
-    """(packed key, packed row) of a table, ascending by packed key."""
-    packed = sorted((table.key.pack(key), key) for key in table.keys(state))
-    for raw, key in packed:
-        if (packed_row := table.pack_row(state, key)) is not None:
-            yield raw, packed_row
-
-
 def get_scalars(state: State) -> dict[str, int]:
     """The single numbers of the state by name."""
     return {name: attrgetter(name)(state) for name in SCALARS}
@@ -275,6 +289,6 @@ def set_scalar(state: State, name: str, value: int) -> None:
 def compute_state_bytes(state: State) -> dict[str, int]:
     """Bytes of every table as it is kept: packed keys and rows."""
     return {
-        name: sum(len(key) + len(packed) for key, packed in iter_rows(state, table))
+        name: sum(len(key) + len(packed) for key, packed in table.pack_all(state))
         for name, table in TABLES.items()
     }

@@ -28,7 +28,7 @@ from chain.records import (
     Signed,
     SubmitResult,
 )
-from chain.tables import TABLES, get_scalars, iter_rows
+from chain.tables import TABLES, get_scalars
 
 START_MS = 1_000_000_000
 FIRST_EPOCH = 2
@@ -80,7 +80,7 @@ class SavedRows:
             whole = {
                 (name, key): packed
                 for name, table in TABLES.items()
-                for key, packed in iter_rows(state, table)
+                for key, packed in table.pack_all(state)
             }
             assert self.rows == whole, {k for k, _ in self.rows.items() ^ whole.items()}
             assert sealed.scalars == get_scalars(state)

@@ -5,8 +5,10 @@
 
 Every case goes to `Ledger.submit` on a live state with sessions, claims, bounties and the rest in
 it. Nothing may raise, and what is refused may change nothing: not a byte of the pickled state, not
-the head, not the log. What is accepted must conserve the supply. Cases come in chunks; each chunk
-starts from the same live ledger, so that a case is found again by its seed and number alone.
+the head, not the log. What is accepted must conserve the supply and be kept: every block's rows are
+packed as for the disk. Cases come in chunks; each starts from the same live ledger, so that a case
+is found again by its seed and number alone. A chunk ends with a settlement, after which the state is
+packed, loaded anew and compared.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ from chain.records import (
     Signed,
 )
 from chain.rules.signatures import get_signature_checks
-from chain.state import State, is_conserved
+from chain.state import State, get_genesis_state, is_conserved
+from chain.state_root import compute_state_root
+from chain.tables import TABLES, get_scalars, set_scalar
 from chain.vectors.live import Live, make_live
 from chain.vectors.suite import Draws
 from chain.vectors.town import PLACES, RES_8_CELL, RES_9_CELL
@@ -437,29 +441,57 @@ def make_case(live: Live, ledger: Ledger, seed: int, number: int) -> tuple[Signe
 
 def run_chunk(live: Live, seed: int, first: int, last: int, outcome: Outcome) -> str:
     """Cases first to last of one chunk; how the last one was bent and answered."""
-    ledger = deepcopy(live.ledger)
-    before, said = fingerprint(ledger), ""
-    for number in range(first, last + 1):
-        if number % EPOCH_EVERY == EPOCH_EVERY - 1:
-            params, start_ms = ledger.params, ledger.state.genesis.start_ms
-            ledger.tick(start_ms + (ledger.state.epoch + 1) * params.epoch_ms)
-            before = fingerprint(ledger)
-        said = ""
-        try:
+    ledger, said, number = deepcopy(live.ledger), "", first
+    ledger.on_block = lambda sealed: None  # with somebody listening, rows are packed
+    before = fingerprint(ledger)
+    try:
+        for number in range(first, last + 1):
+            if number % EPOCH_EVERY == EPOCH_EVERY - 1:
+                said = "the end of an epoch"
+                close_epoch(ledger)
+                before = fingerprint(ledger)
             base, raw, said = make_case(live, ledger, seed, number)
             result = ledger.submit([raw], ledger.state.time_ms)[0]
             after = fingerprint(ledger)
             check(ledger, result.accepted and result.reason != "already", before, after)
-        except Exception as error:
-            trace = traceback.format_exc(limit=-4)
-            again = f"python -m tests.fuzz_records --seed {seed} --case {number}"
-            raise Finding(f"{said}: {error!r}\nplay it again: {again}\n{trace}") from error
-        before = after
-        outcome.cases += 1
-        outcome.reasons[base.record.NAME, result.reason] += 1
-        outcome.accepted[base.record.NAME] += result.accepted
-        said += f" -> {result.reason} {result.detail}"
+            before = after
+            outcome.cases += 1
+            outcome.reasons[base.record.NAME, result.reason] += 1
+            outcome.accepted[base.record.NAME] += result.accepted
+            said += f" -> {result.reason} {result.detail}"
+        if (last + 1) % CHUNK == 0:
+            answer, said = said, "the end of the chunk"
+            check_end(ledger)
+            said = answer
+    except Exception as error:
+        trace = traceback.format_exc(limit=-4)
+        again = f"python -m tests.fuzz_records --seed {seed} --case {number}"
+        raise Finding(f"{said}: {error!r}\nplay it again: {again}\n{trace}") from error
     return said
+
+
+def close_epoch(ledger: Ledger) -> None:
+    """Let the epoch end; the root that headers carry must be that of the whole state."""
+    params, start_ms = ledger.params, ledger.state.genesis.start_ms
+    ledger.tick(start_ms + (ledger.state.epoch + 1) * params.epoch_ms)
+    if not is_conserved(ledger.state):
+        raise Finding("the supply is not conserved")
+    if ledger.head.state_root != compute_state_root(ledger.state):
+        raise Finding("the state root is not that of the state")
+
+
+def check_end(ledger: Ledger) -> None:
+    """Settle what the chunk left, and keep it: what is packed and loaded is the same state."""
+    for _ in range(ledger.params.settlement_epochs):
+        close_epoch(ledger)
+    state = ledger.state
+    loaded = get_genesis_state(state.genesis, state.network_id)
+    for table in TABLES.values():
+        table.load(loaded, table.pack_all(state))
+    for name, value in get_scalars(state).items():
+        set_scalar(loaded, name, value)
+    if compute_state_root(loaded) != compute_state_root(state):
+        raise Finding("a loaded state is another one")
 
 
 def check(

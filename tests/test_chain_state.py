@@ -19,7 +19,7 @@ from chain.rules.blocks import process_time
 from chain.rules.pairs import PairCache
 from chain.state import Account, Assertion, Chain, Hotspot, State, get_genesis_state
 from chain.state_root import SlotTree, StateRoot, compute_state_root
-from chain.tables import SCALARS, TABLES, Codec, compute_state_bytes, iter_rows, row
+from chain.tables import SCALARS, TABLES, Codec, compute_state_bytes, row
 
 from .chain_helpers import START_MS, Town, verify
 
@@ -291,7 +291,7 @@ def test_a_hotspot_on_the_main_network_keeps_200_bytes_at_most() -> None:
     state = town.ledger.state
     for index in range(town.count):  # the worst that a day of gaps does to the bitmap
         state.hotspots[index].seen = int("01" * 72, 2)
-    gaps = sum(len(packed) for _, packed in iter_rows(state, TABLES["hotspots"]))
+    gaps = sum(len(packed) for _, packed in TABLES["hotspots"].pack_all(state))
     assert gaps + kept["accounts"] <= 220 * town.count
 
 
