@@ -10,11 +10,11 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from chain.balances import BalanceTree
+from chain.draws import digest
 from chain.errors import UserError
 from chain.io_log import StoreLog, decode_edge, encode_edge, grow
 from chain.io_schema import (
@@ -42,7 +42,7 @@ TYPE_BYTE = 1  # of a wire: its record type, since the envelope is an array of f
 
 def compute_check(name: str, value: bytes) -> bytes:
     """What tells a damaged row of `meta`, which nothing else could tell."""
-    return sha256(b"wavecomb:meta:v1\n" + name.encode() + b"\0" + value).digest()
+    return digest("meta", name.encode(), b"\0", value)
 
 
 class Store:
