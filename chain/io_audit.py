@@ -16,6 +16,7 @@ from typing import Any
 from chain import cbor, wire
 from chain.errors import UserError
 from chain.header import Header
+from chain.io_restore import load_ledger
 from chain.io_schema import APPLICATION_ID, TABLES, UNREADABLE, one_line
 from chain.io_store import EDGE, Store, compute_check
 from chain.io_verify import VerifyPool
@@ -43,11 +44,16 @@ class Audit:
 
 
 def audit(
-    path: str | os.PathLike[str], verify: Verify | None = None, note: Note | None = None
+    path: str | os.PathLike[str],
+    verify: Verify | None = None,
+    note: Note | None = None,
+    since: str | os.PathLike[str] | None = None,
 ) -> Audit:
     """Audit a database, opened read-only; never raises for a damaged one.
 
     `verify` replaces the check of signatures on all cores; `note` is told (blocks done, of all).
+    `since` is an earlier copy of the database that is trusted, one whose newest checkpoint was
+    cosigned, say: what it holds is compared and not derived, what came later is derived from it.
     """
     try:
         store = Store.open(path, read_only=True)
@@ -56,7 +62,7 @@ def audit(
     try:
         # Damaged text must reach the comparison, which can name it, rather than stop the query.
         store.connection.text_factory = _lenient_text
-        return _audit_store(store, verify, note)
+        return _audit_store(store, verify, note, since)
     except (*UNREADABLE, OverflowError, MemoryError) as error:
         return Audit(False, "database", f"SQLite can't read it: {one_line(error)}")
     finally:
@@ -67,7 +73,12 @@ def _lenient_text(raw: bytes) -> str:
     return raw.decode(errors="surrogateescape")
 
 
-def _audit_store(store: Store, verify: Verify | None, note: Note | None) -> Audit:
+def _audit_store(
+    store: Store,
+    verify: Verify | None,
+    note: Note | None,
+    since: str | os.PathLike[str] | None,
+) -> Audit:
     if problem := _file_problem(store.connection) or _meta_problem(store):
         return problem
     derived = Store.create("")  # a file of its own that nobody else sees: memory stays bounded
@@ -75,12 +86,40 @@ def _audit_store(store: Store, verify: Verify | None, note: Note | None) -> Audi
         if problem := _schema_problem(store, derived) or _header_problem(store):
             return problem
         with VerifyPool() as pool:
-            ledger = _replay(store, derived, Checker(pool, verify), note)
+            checker = Checker(pool, verify)
+            start = None if since is None else _trust(store, derived, since, checker)
+            if isinstance(start, Audit):
+                return start
+            ledger = _replay(store, derived, checker, note, start)
         if isinstance(ledger, Audit):
             return ledger
         return _difference(store, derived) or _edge_problem(store, derived) or _passed(ledger)
     finally:
         derived.close()
+
+
+def _trust(
+    store: Store, derived: Store, since: str | os.PathLike[str], checker: Checker
+) -> Ledger | Audit:
+    """Begin with a trusted copy instead of an empty database; its head must be a block of ours."""
+    try:
+        trusted = Store.open(since, read_only=True)
+        try:
+            for table in (*TABLES, "meta"):
+                rows = trusted.connection.execute(f"SELECT * FROM {table}")
+                marks = ", ".join("?" * len(rows.description))
+                derived.connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+        finally:
+            trusted.close()
+        ledger = load_ledger(derived, checker.verify)
+    except (UserError, *UNREADABLE) as error:
+        return Audit(False, "since", one_line(error))
+    height = ledger.head.height
+    found = store.rows("SELECT hash FROM blocks WHERE height = ?", (height,))
+    if [row["hash"] for row in found] != [ledger.head.hash()]:
+        where = f"blocks height {height} column hash"
+        return Audit(False, where, "is not that of the trusted copy")
+    return ledger
 
 
 class Checker:
@@ -189,13 +228,17 @@ def _parse_header(raw: object) -> Header | None:
     return header if fine else None
 
 
-def _replay(store: Store, derived: Store, checker: Checker, note: Note | None) -> Ledger | Audit:
-    """Run the wires through the rules into the derived database."""
+def _replay(
+    store: Store, derived: Store, checker: Checker, note: Note | None, ledger: Ledger | None
+) -> Ledger | Audit:
+    """Run the wires through the rules into the derived database; all, or those after a ledger's."""
     total = store.connection.execute("SELECT count(*) FROM blocks").fetchone()[0]
     if misplaced := _misplaced_record(store):
         return misplaced
-    ledger: Ledger | None = None
+    done = -1 if ledger is None else ledger.head.height
     for block in store.blocks():
+        if block.height <= done:
+            continue
         problem = _unusable(block)
         if problem is None:
             try:

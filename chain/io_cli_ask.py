@@ -18,6 +18,7 @@ EXAMPLES = """
   wavecomb chain explain 3:120:0                    # its first beacon of epoch 120
   wavecomb chain explain 3:120:0 --db ledger/ledger.db
   wavecomb chain audit ledger/ledger.db
+  wavecomb chain audit ledger/ledger.db --since last-week.db
   wavecomb chain stats --json
 """
 
@@ -39,6 +40,11 @@ def add_commands(commands: Any) -> None:
         "derive every block, verdict, payment and balance again and compare",
     )
     check.add_argument("db", metavar="FILE", help="a ledger database, or a copy of one")
+    check.add_argument(
+        "--since",
+        metavar="FILE",
+        help="an earlier copy that you trust: derive only what came after it",
+    )
     totals = add(commands, "stats", run_stats, "show totals: supply, payments, verdicts, traffic")
     add_ledger(totals)
 
@@ -56,12 +62,12 @@ def run_explain(options: argparse.Namespace) -> int:
 
 def run_audit(options: argparse.Namespace) -> int:
     """Audit a database; exit code 1 and the place of the first difference if it fails."""
-    result = audit_with_progress(options.db, quiet=options.json)
+    result = audit_with_progress(options.db, quiet=options.json, since=options.since)
     show(options, audit_json(result), audit_text(result))
     return EXIT_OK if result.ok else EXIT_FAILED
 
 
-def audit_with_progress(path: str, *, quiet: bool) -> Audit:
+def audit_with_progress(path: str, *, quiet: bool, since: str | None = None) -> Audit:
     """Audit a database behind a progress bar."""
     progress = Progress("audit", 1, quiet=quiet)
 
@@ -69,7 +75,7 @@ def audit_with_progress(path: str, *, quiet: bool) -> Audit:
         progress.total = max(1, total)
         progress.update(done)
 
-    result = audit(path, note=note)
+    result = audit(path, note=note, since=since)
     if result.ok:
         progress.close()
     return result

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 
 from chain.log import HASH_BYTES, CompactRange, LogReader, node_hash
 
-# Roots of subtrees of 256, 65,536, ... leaves are kept, as C2SP tiles are cut: a 256th of the
-# leaves more on the disk, and at most 255 hashes to find any root in between.
-STEP = 8
+# Roots of subtrees of 16, 256, 4,096, ... leaves are kept, among them all that C2SP tiles hold: 3
+# bytes a record more on the disk, and at most 8 reads for a root in between. Records are read for
+# the lowest levels alone: each may be on pages of its own.
+STEP = 4
 NODES_CACHED = 1 << 14  # about 2 MB
 TreeRow = tuple[int, int, bytes]  # level, position, hash
 SIZE_BYTES = 8

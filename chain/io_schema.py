@@ -1,6 +1,6 @@
 """The tables of the ledger's database, and the errors that a database can be at fault for.
 
-`blocks` and `records` are the ledger. `tree` keeps the roots of complete subtrees of the log, 256
+`blocks` and `records` are the ledger. `tree` keeps the roots of complete subtrees of the log, 16
 times wider from level to level, and `mixes` every R ever: both for proofs and explanations without
 a replay. `state` is the live state, row by row as chain/tables.py packs it. `verdicts`, `beacons`,
 `mapped` (verdicts on reports of mappers) and `payments` are for queries, `balance_files` for proofs

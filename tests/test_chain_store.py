@@ -43,7 +43,16 @@ def build(path: Path, deposits: int = 0) -> Town:
     store = Store.create(str(path))
     store.append(blocks)
     store.close()
+    BLOCKS[town.network_id, deposits] = blocks
     return town
+
+
+BLOCKS: dict[tuple[bytes, int], list[Sealed]] = {}
+
+
+def town_blocks(town: Town) -> list[Sealed]:
+    """The blocks of the sample."""
+    return BLOCKS[town.network_id, 0]
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +80,14 @@ def test_the_stored_subtrees_of_a_longer_log_are_audited(tmp_path: Path) -> None
     for column in ("level", "position", "hash"):
         copy = tmp_path / f"{column}.db"
         shutil.copy(tmp_path / DATABASE, copy)
-        assert change_one_value(copy, ("tree", 0, column), 7, 3)
+        assert change_one_value(copy, ("tree", 16, column), 7, 3)
         assert audit(copy, verify).where.startswith("tree"), column
     (tmp_path / "none.db").write_bytes((tmp_path / DATABASE).read_bytes())
     connection = sqlite3.connect(tmp_path / "none.db")
     with connection:
         connection.execute("DELETE FROM tree")
     connection.close()
-    assert audit(tmp_path / "none.db", verify).where == "tree level 8 position 0"
+    assert audit(tmp_path / "none.db", verify).where == "tree level 4 position 0"
 
 
 def test_the_audit_of_a_copy_reaches_the_same_root(
@@ -262,6 +271,42 @@ def test_damaged_files_get_one_line_and_never_a_traceback(
     assert not result.ok
     assert result.where
     assert "\n" not in result.problem
+
+
+def test_an_audit_from_a_trusted_copy_derives_only_what_came_later(
+    sample: tuple[Path, Town], tmp_path: Path
+) -> None:
+    path, town = sample
+    earlier, other = tmp_path / "earlier.db", tmp_path / "other.db"
+    store = Store.create(str(earlier))
+    store.append(town_blocks(town)[:-3])
+    store.close()
+    checked: list[bytes] = []
+
+    def count(*item: bytes) -> bool:
+        checked.append(item[-1])
+        return verify(*item)
+
+    whole = audit(path, count)
+    all_of_it = len(checked)
+    checked.clear()
+    later = audit(path, count, since=earlier)
+    assert later == whole
+    assert len(checked) < all_of_it // 3
+    assert "trusted copy" in audit(earlier, verify, since=path).problem  # the copy is newer
+    build(other, 3)
+    assert not audit(other, verify, since=path).ok
+    assert change_one_value(earlier, ("meta", 0, "value"), 0, 0)
+    assert audit(path, verify, since=earlier).where == "since"
+    damaged = tmp_path / "damaged.db"
+    for table, row in (("payments", 0), ("verdicts", 0), ("state", 3)):
+        shutil.copy(path, damaged)  # what the copy holds already is compared all the same
+        column = {"payments": "amount_ucr", "verdicts": "codes", "state": "row"}[table]
+        assert change_one_value(damaged, (table, row, column), 0, 0)
+        store = Store.create(str(tmp_path / f"{table}.db"))
+        store.append(town_blocks(town)[:-3])
+        store.close()
+        assert audit(damaged, verify, since=tmp_path / f"{table}.db").where.startswith(table)
 
 
 def test_explanations_name_the_rule_and_its_numbers(sample: tuple[Path, Town]) -> None:
