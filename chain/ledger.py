@@ -73,6 +73,7 @@ class Ledger:
     """
 
     find: Callable[[bytes], Found | None] | None = None
+    packs_rows = True  # off where nobody saves what `on_block` gets: a simulation, say
 
     def __init__(
         self,
@@ -260,7 +261,7 @@ class Ledger:
         self._judgements.extend(effects.verdicts)
         block = Block(self.head.height, state.epoch, state.time_ms, tuple(raw for raw, _ in kept))
         results = tuple(result for _, result in kept)
-        rows = self._take_rows(packs or self.on_block is not None)
+        rows = self._take_rows(packs or (self.packs_rows and self.on_block is not None))
         sealed = Sealed(self.head, block, results, effects, rows, get_scalars(state))
         if self.on_block:
             self.on_block(sealed)

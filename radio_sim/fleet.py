@@ -84,6 +84,7 @@ class Fleet:
         genesis = genesis_of(scenario, self._master, preset, START_MS, operator)
         self.tally = Tally()
         self.ledger = Ledger(seal(genesis, b"", []), on_block=self.tally.note)
+        self.ledger.packs_rows = False
         self.directory = Directory()
         self.agents = self._make_agents()
         links = links_of(scenario, seed)
