@@ -389,7 +389,8 @@ async def _wait(stop: asyncio.Event, node: Node) -> bool:
 def add_run_options(command: argparse.ArgumentParser) -> None:
     """Add what `wavecomb chain run --engine cometbft` takes beside where to listen."""
     command.add_argument(
-        "--p2p",
+        "--listen",
+        dest="p2p",
         default=DEFAULT_P2P,
         metavar="ADDRESS",
         help="where other validators reach this one (default: %(default)s, this machine only)",
@@ -405,7 +406,7 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
         "--external",
         default="",
         metavar="HOST:PORT",
-        help="the address to tell others, if it differs from --p2p",
+        help="the address to tell others, if it differs from --listen",
     )
     command.add_argument(
         "--exchange-peers", action="store_true", help="learn of further validators from peers"

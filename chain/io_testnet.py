@@ -79,7 +79,7 @@ class Validator:
         """Start its process without waiting for it."""
         command = [
             *(sys.executable, "-m", "chain.io_cometbft", "--dir", str(self.home.folder)),
-            *("--port", "0", "--p2p", f"tcp://127.0.0.1:{self.p2p_port}", "--json"),
+            *("--port", "0", "--listen", f"tcp://127.0.0.1:{self.p2p_port}", "--json"),
             *("--commit-ms", str(self.commit_ms)),
         ]
         command += [word for peer in self.peers for word in ("--peer", peer)]

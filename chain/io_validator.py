@@ -7,6 +7,7 @@ that all share; each puts it into its folder and runs. No secret key ever leaves
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from chain.io_terminal import add_command
 from chain.records import Refusal, Signed
 
 EXAMPLES = """
-  wavecomb chain validator new --dir mine
+  wavecomb chain validator new --dir mine --json
   wavecomb chain validator genesis --ledger-dir ledger --validator KEYHEX:10:anna --out genesis.json
+  wavecomb chain validator genesis --ledger-dir ledger --validator anna.json --out genesis.json
   wavecomb chain validator join --dir mine genesis.json
 """
 
@@ -48,8 +50,9 @@ def add_commands(commands: Any) -> None:
         "--validator",
         action="append",
         required=True,
-        metavar="KEYHEX[:POWER[:NAME]]",
-        help=f"a validator's key, its voting power ({DEFAULT_POWER}) and a name; repeatable",
+        metavar="KEY[:POWER[:NAME]]",
+        help="a validator's key, or the file that `validator new --json` printed, its voting power"
+        f" ({DEFAULT_POWER}) and a name; repeatable",
     )
     first.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="where to write it"
@@ -107,7 +110,17 @@ def _member(text: str) -> Member:
         raise UserError("validator", f"{power[:40]!r} is no power", "give a whole number above 0")
     if power and int(power) == 0:
         raise UserError("validator", "power 0 never votes", "give a whole number above 0")
-    return Member(parse_hex(key, "validator"), int(power or DEFAULT_POWER), name)
+    return Member(_key(key), int(power or DEFAULT_POWER), name)
+
+
+def _key(text: str) -> bytes:
+    """A key in hexadecimal, or in the file that `validator new --json` printed."""
+    try:
+        said = json.loads(Path(text).read_text())["validator"] if Path(text).is_file() else text
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = f"{text}: not what validator new --json prints"
+        raise UserError("validator", problem, "give 64 hexadecimal digits or that file") from error
+    return parse_hex(str(said), "validator")
 
 
 def run_join(options: argparse.Namespace) -> int:
