@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from chain.errors import EXIT_FAILED, UserError
-from chain.io_client import LedgerRefused, LedgerUnavailable
 from chain.io_terminal import Parser
 
 # Modules with EXAMPLES and add_commands(commands), in the order in which help lists them.
@@ -50,7 +49,12 @@ def parser(parts: Sequence[str] = PARTS) -> Parser:
 def main(argv: Sequence[str]) -> int:
     """Run a sub-command; the exit code."""
     small = SMALL.get(argv[0]) if argv else None
-    options = parser((small,) if small else PARTS).parse_args(list(argv))
+    if small is not None:
+        options = parser((small,)).parse_args(list(argv))
+        return int(options.run(options))
+    from chain.io_client import LedgerRefused, LedgerUnavailable
+
+    options = parser().parse_args(list(argv))
     try:
         code: int = options.run(options)
     except LedgerUnavailable as error:

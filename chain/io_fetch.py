@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import socket
-import ssl
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +28,7 @@ class Unreachable(UserError):
 class Fetcher:
     """Reads files below a prefix: `http(s)://HOST[:PORT]/PREFIX`, `unix:/SOCKET` or a folder.
 
-    Of a service behind a socket it reads what is below /log. Keeps a connection per thread;
+    Of a service behind a socket it reads what is below /log. Connections are kept and shared;
     `get_many` uses several. `requests` and `received` count. UserError for another prefix.
     """
 
@@ -38,9 +37,8 @@ class Fetcher:
         self.requests = 0
         self.received = 0
         self._timeout_s = timeout_s
-        self._local = threading.local()
         self._lock = threading.Lock()
-        self._open: list[http.client.HTTPConnection] = []
+        self._idle: list[http.client.HTTPConnection] = []
         self._pool: ThreadPoolExecutor | None = None
         self._parts = urlsplit(self.url)
         self._prefix = "/log" if url.startswith("unix:") else self._parts.path
@@ -57,10 +55,29 @@ class Fetcher:
             self._pool.shutdown()
             self._pool = None
         with self._lock:
-            for connection in self._open:
+            for connection in self._idle:
                 connection.close()
-            self._open.clear()
-        self._local = threading.local()
+            self._idle.clear()
+
+    def warm(self, count: int) -> None:
+        """Begin to open connections that `get_many` will need; failures show later."""
+        if not self._is_folder():
+            for _ in range(count):
+                self._workers().submit(self._open_one)
+
+    def _open_one(self) -> None:
+        connection = self._connect()
+        try:
+            connection.connect()
+        except OSError:
+            return
+        with self._lock:
+            self._idle.append(connection)
+
+    def _workers(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(PARALLEL)
+        return self._pool
 
     def get(self, path: str) -> bytes | None:
         """A file; None where there is none. Unreachable if nothing can be known."""
@@ -78,15 +95,14 @@ class Fetcher:
         wanted = list(dict.fromkeys(paths))
         if len(wanted) < 2 or self._is_folder():
             return {path: self.get(path) for path in wanted}
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(PARALLEL)
-        return dict(zip(wanted, self._pool.map(self.get, wanted), strict=True))
+        return dict(zip(wanted, self._workers().map(self.get, wanted), strict=True))
 
     def exchange(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}
     ) -> tuple[int, bytes]:
         """One request and its answer; Unreachable if there is none."""
-        connection = self._connection()
+        with self._lock:
+            connection = self._idle.pop() if self._idle else self._connect()
         kept_open = connection.sock is not None
         try:
             connection.request(method, f"{self._prefix}/{path}", body, dict(headers))
@@ -94,7 +110,7 @@ class Fetcher:
             content = response.read(MAX_FILE_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            if kept_open:
+            if kept_open:  # the other end may have closed it meanwhile
                 return self.exchange(method, path, body, headers)
             raise Unreachable(self.url, error or type(error).__name__) from error
         if len(content) > MAX_FILE_BYTES:
@@ -103,22 +119,16 @@ class Fetcher:
         with self._lock:
             self.requests += 1
             self.received += len(content)
+            self._idle.append(connection)
         return response.status, content
-
-    def _connection(self) -> http.client.HTTPConnection:
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._connect()
-            self._local.connection = connection
-            with self._lock:
-                self._open.append(connection)
-        return connection
 
     def _connect(self) -> http.client.HTTPConnection:
         if self.url.startswith("unix:"):
             return _Unix(self.url.removeprefix("unix:"), self._timeout_s)
         host, port = self._parts.hostname or "", self._parts.port
         if self._parts.scheme == "https":
+            import ssl  # slow to load, and most logs are read without it
+
             context = ssl.create_default_context()
             return http.client.HTTPSConnection(
                 host, port, timeout=self._timeout_s, context=context

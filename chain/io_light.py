@@ -45,6 +45,8 @@ from chain.witness import tells_two_balances
 TRUST_FILE = "trust.json"
 SEEN_FILE = "checkpoint"
 CONFLICT_FILE = "conflict"
+# Opened while the checkpoint comes: `top` or a leaf and the tiles above it are asked for at once.
+CONNECTIONS = 3
 EXAMPLES = """
   wavecomb chain light --dir trust --hotspot 12 --url http://127.0.0.1:8700/log
   wavecomb chain light --dir trust --account KEYHEX --url https://mirror.example/wavecomb
@@ -84,6 +86,7 @@ class LightClient:
 
     def verify(self, kind: str, wanted: int | bytes) -> Seen:
         """What a hotspot earned or an account holds, by its number or key."""
+        self.fetcher.warm(CONNECTIONS)
         note, opened = self._checkpoint()
         said = opened.checkpoint.balances or Balances()
         if said.settlement == 0:
