@@ -7,8 +7,8 @@ Every case goes to `Ledger.submit` on a live state with sessions, claims, bounti
 it. Nothing may raise, and what is refused may change nothing: not a byte of the pickled state, not
 the head, not the log. What is accepted must conserve the supply and be kept: every block's rows are
 packed as for the disk. Cases come in chunks; each starts from the same live ledger, so that a case
-is found again by its seed and number alone. A chunk ends with a settlement, after which the state is
-packed, loaded anew and compared.
+is found again by its seed and number alone. A chunk ends with a settlement, after which the state
+is packed, loaded anew and compared.
 """
 
 from __future__ import annotations
