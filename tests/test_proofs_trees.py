@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
+from base64 import b64decode
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from chain_helpers import Town
@@ -16,6 +19,7 @@ from chain.balances import (
     needed_files,
     read_leaf,
 )
+from chain.log import ProofError, verify_inclusion
 from chain.rules.settled import compute_balance_tree, get_balances
 from chain.state import compute_holdings
 from chain.sum_tree import (
@@ -306,3 +310,20 @@ def test_bundles_hold_records_as_they_are(entries: list[bytes]) -> None:
 @pytest.mark.parametrize("raw", [b"\x00", b"\x00\x05abc", b"\x00\x00" * 257])
 def test_torn_bundles_are_refused(raw: bytes) -> None:
     assert not isinstance(decode_bundle(raw), list)
+
+
+def test_transparency_dev_subtree_inclusion_vectors(ground_truth: Path) -> None:
+    """A subtree's place is a multiple of the power of two that holds it; inside it is a tree."""
+    folder = ground_truth / "chain/merkle/testdata/subtreeinclusion"
+    cases = [json.loads(file.read_text()) for file in sorted(folder.rglob("*.json"))]
+    assert len(cases) == 204
+    for case in cases:
+        start, size = case["start"], case["end"] - case["start"]
+        holds = size > 0 and start % (1 << (size - 1).bit_length()) == 0
+        texts = (case["leafHash"], case["root"], *(case["proof"] or []))
+        leaf, root, *path = (b64decode(text or "") for text in texts)
+        try:
+            verify_inclusion(case["leafIdx"] - start, size, leaf, path, root)
+        except ProofError:
+            holds = False
+        assert holds is not case["wantErr"], case["desc"]
