@@ -20,6 +20,8 @@ EXAMPLES = """
   wavecomb hotspot status --config ~/hotspot/hotspot.toml --json
   wavecomb hotspot key --config ~/hotspot/hotspot.toml
   wavecomb hotspot queue --config ~/hotspot/hotspot.toml
+  wavecomb hotspot register --config ~/hotspot/hotspot.toml
+  wavecomb hotspot register --config ~/hotspot/hotspot.toml --owner KEYHEX --out sale.json
   wavecomb hotspot gateway --config ~/hotspot/gateway.toml
   wavecomb hotspot listen --interface mon0 --seconds 30
   wavecomb hotspot config sample
@@ -200,6 +202,13 @@ def queue(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def register(options: argparse.Namespace) -> int:
+    """Assert anew what the settings say; a new owner's signature is collected by a draft."""
+    from hotspot.io_register import register as carry_out
+
+    return carry_out(options, load_config(options.config), options.config.parent)
+
+
 def listen(options: argparse.Namespace) -> int:
     """Print beacons heard on a monitor-mode interface, dissected by scapy."""
     from hotspot.io_radio import open_radio
@@ -255,6 +264,7 @@ def _parser() -> Parser:
         if function is not run:
             sub.add_argument("--json", action="store_true", help="print one line of JSON")
         sub.set_defaults(function=function)
+    _add_register(add_command(verbs, "register", "assert anew where a hotspot is, and whose"))
     verbs.add_parser("gateway", help="run the AI gateway and the relay")
     _add_listen(add_command(verbs, "listen", "print beacons heard on a monitor-mode interface"))
     settings = add_command(verbs, "config", "print commented sample settings, or check a file")
@@ -263,6 +273,19 @@ def _parser() -> Parser:
     settings.add_argument("--json", action="store_true", help="answer a check in JSON")
     settings.set_defaults(function=config_sample)
     return parser
+
+
+def _add_register(sub: argparse.ArgumentParser) -> None:
+    _add_config(sub)
+    sub.add_argument("--owner", metavar="KEYHEX", help="the buyer's key (default: as configured)")
+    sub.add_argument("--out", type=Path, metavar="FILE", help="write a draft for others to sign")
+    sub.add_argument(
+        "--new-chain",
+        action="store_true",
+        help="with new secrets, e.g. after a retirement; restart the daemon afterwards",
+    )
+    sub.add_argument("--json", action="store_true", help="print one line of JSON")
+    sub.set_defaults(function=register)
 
 
 def _add_config(sub: argparse.ArgumentParser) -> None:
