@@ -20,6 +20,7 @@ from chain.rules.blocks import (
     get_first_state,
     process_block_records,
     process_block_time,
+    process_signed,
     process_time,
     process_wire,
 )
@@ -150,9 +151,9 @@ class Ledger:
             self._seal([], self._advance(time_ms), self.head)
 
     def submit(
-        self, wires: Sequence[bytes], time_ms: int, faults: Sequence[bytes] = ()
+        self, wires: Sequence[bytes | Signed], time_ms: int, faults: Sequence[bytes] = ()
     ) -> list[SubmitResult]:
-        """Process records at a time; the answer to each, in order.
+        """Process records at a time, given as bytes or decoded; the answer to each, in order.
 
         `faults` are the validator-faults of a consensus engine: they come first, and only so.
         """
@@ -161,26 +162,33 @@ class Ledger:
         kept: list[tuple[bytes, SubmitResult]] = []
         for raw in faults:
             self._process(raw, effects, kept)
-        results = [
-            _refuse_fault(raw) if raw.startswith(FAULT) else self._process(raw, effects, kept)
-            for raw in wires
-        ]
+        results = [self._take(given, effects, kept) for given in wires]
         if kept or self.state.epoch != before:
             self._seal(kept, effects, self.head)
         return results
 
+    def _take(
+        self, given: bytes | Signed, effects: Effects, kept: list[tuple[bytes, SubmitResult]]
+    ) -> SubmitResult:
+        """One submitted record: of any type but the one that only the engine brings."""
+        raw = given.wire if isinstance(given, Signed) else given
+        return _refuse_fault(raw) if raw.startswith(FAULT) else self._process(given, effects, kept)
+
     def _process(
-        self, raw: bytes, effects: Effects, kept: list[tuple[bytes, SubmitResult]]
+        self, given: bytes | Signed, effects: Effects, kept: list[tuple[bytes, SubmitResult]]
     ) -> SubmitResult:
         """One record; bytes that were accepted before are `already` there, whatever the rule says.
 
         Only what a rule refuses is looked up: no rule takes the same bytes twice.
         """
-        result = process_wire(self.state, raw, self._verify, effects)
+        if isinstance(given, Signed):
+            result = process_signed(self.state, given, self._verify, effects)
+        else:
+            result = process_wire(self.state, given, self._verify, effects)
         if not result.accepted and (found := self._find(result.record_id)):
             return SubmitResult(result.record_id, True, found.index, ALREADY, "")
         if result.accepted and result.reason != ALREADY:
-            kept.append((raw, result))
+            kept.append((given.wire if isinstance(given, Signed) else given, result))
             self._remember(result)
         return result
 

@@ -177,6 +177,11 @@ def process_wire(state: State, raw: bytes, verify: Verify, effects: Effects) -> 
     if isinstance(signed, Refusal):
         record_id = wire.record_id_of(raw)
         return SubmitResult(record_id, False, None, signed.reason, signed.detail)
+    return process_signed(state, signed, verify, effects)
+
+
+def process_signed(state: State, signed: Signed, verify: Verify, effects: Effects) -> SubmitResult:
+    """As `process_wire`, of a wire that was decoded before."""
     result = result_of(signed, process_record(state, signed, verify, effects))
     if result.accepted and result.reason != ALREADY:
         state.log.append(result.record_id)
