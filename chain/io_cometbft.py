@@ -66,6 +66,7 @@ STOP_S = 10.0
 MAX_SOCKET_PATH = 100
 DEFAULT_P2P = "tcp://127.0.0.1:26656"
 MAX_COMMIT_MS = 60_000
+MAX_THREADS = 256
 PEER = re.compile(r"[0-9a-f]{40}@[^@,\s]+:[0-9]{1,5}")
 
 
@@ -236,7 +237,8 @@ class RunOptions:
     """What `wavecomb chain run --engine cometbft` was told.
 
     `port` and `unix` are where the ledger's HTTP API listens, `p2p` and `rpc` where the engine
-    does ("tcp://HOST:PORT"; an empty `rpc` is a unix socket), `peers` ID@HOST:PORT. Where this
+    does ("tcp://HOST:PORT"; an empty `rpc` is a unix socket), `peers` ID@HOST:PORT, `threads` how
+    many cores verify signatures (None: all). Where this
     folder holds the sequencer's key, checkpoints are signed here: see chain.io_service.build.
     """
 
@@ -250,6 +252,7 @@ class RunOptions:
     external: str = ""
     exchange_peers: bool = False
     commit_ms: int = COMMIT_MS
+    threads: int | None = None
     json: bool = False
     cosigners: tuple[Cosigner, ...] = ()
     published: Published | None = None
@@ -264,7 +267,7 @@ class Node:
         create_ledger(self.home)
         self.durable = DurableLedger.open(options.dir)
         self.books = DurableBooks(self.durable)
-        self.pool = VerifyPool()
+        self.pool = VerifyPool(options.threads)
         self.durable.ledger.set_verify(self.pool.verify)
         self._sockets = _socket_folder(self.home)
         self.rpc_address = options.rpc or f"unix://{self._sockets}/rpc.sock"
@@ -424,6 +427,12 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
         metavar="MS",
         help="rest between two blocks (default: %(default)s)",
     )
+    command.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="cores that verify signatures (default: all; fewer where validators share a machine)",
+    )
 
 
 def get_run_options(
@@ -434,6 +443,8 @@ def get_run_options(
     """The options of a command line that `add_run_options` was added to; UserError for bad ones."""
     if not 0 <= options.commit_ms <= MAX_COMMIT_MS:
         raise UserError("commit-ms", f"{options.commit_ms}", f"give 0 to {MAX_COMMIT_MS}")
+    if options.threads is not None and not 1 <= options.threads <= MAX_THREADS:
+        raise UserError("threads", f"{options.threads}", f"give 1 to {MAX_THREADS}")
     for peer in options.peer:
         if not PEER.fullmatch(peer):
             raise UserError("peer", f"{peer!r} is no peer", "give ID@HOST:PORT, ID of 40 digits")
@@ -448,6 +459,7 @@ def get_run_options(
         external=options.external,
         exchange_peers=options.exchange_peers,
         commit_ms=options.commit_ms,
+        threads=options.threads,
         json=options.json,
         cosigners=tuple(cosigners),
         published=published,

@@ -32,6 +32,7 @@ from chain.io_keys import load_or_create_seed
 from chain.io_ledger import now_ms
 from chain.io_links import Link, Links
 from chain.io_terminal import print_json
+from chain.io_verify import count_cores
 from chain.keys import public_key
 from chain.params import PRESETS
 from chain.records import Genesis, Signed
@@ -67,6 +68,7 @@ class Validator:
     p2p_port: int
     peers: tuple[str, ...] = ()
     commit_ms: int = COMMIT_MS
+    threads: int = 1
     child: subprocess.Popen[str] | None = None
     said: dict[str, Any] = field(default_factory=dict)
 
@@ -80,7 +82,7 @@ class Validator:
         command = [
             *(sys.executable, "-m", "chain.io_cometbft", "--dir", str(self.home.folder)),
             *("--port", "0", "--listen", f"tcp://127.0.0.1:{self.p2p_port}", "--json"),
-            *("--commit-ms", str(self.commit_ms)),
+            *("--commit-ms", str(self.commit_ms), "--threads", str(self.threads)),
         ]
         command += [word for peer in self.peers for word in ("--peer", peer)]
         with (self.home.folder / "validator.log").open("ab") as log:
@@ -201,10 +203,10 @@ class Testnet:
         self._links = links
         self._pairs: dict[tuple[int, int], Link] = {}
         self.operator_seed = load_or_create_seed(folder / OPERATOR_KEY)
-        ports = free_ports(count)
+        threads = max(1, count_cores() // count)
         self.validators = [
-            Validator(Home(folder / f"validator{i}"), port, commit_ms=commit_ms)
-            for i, port in enumerate(ports)
+            Validator(Home(folder / f"validator{i}"), port, commit_ms=commit_ms, threads=threads)
+            for i, port in enumerate(free_ports(count))
         ]
         self.twins: list[Validator] = []
         self.genesis = genesis or self._genesis(preset, now_ms() if start_ms is None else start_ms)

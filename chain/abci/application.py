@@ -26,7 +26,7 @@ from chain import cbor, wire
 from chain.abci import messages as m
 from chain.abci.protobuf import Message
 from chain.abci.snapshots import Snapshots
-from chain.abci.transactions import Batch, Batches, get_wires
+from chain.abci.transactions import Batch, Batches
 from chain.abci.validators import Standing, get_faults, get_updates, get_wanted_powers
 from chain.ledger import Ledger
 from chain.records import Refusal, Signed, SubmitResult
@@ -168,7 +168,7 @@ class Application:
             return batch
         if all(self.books.is_known(signed.record_id) for signed in batch.records):
             return Refusal("already", "transaction: all its records are on the ledger; drop it")
-        self._verifier.prefetch(self.books.ledger.state, batch.records)
+        self._verify_ahead([batch])
         for number, signed in enumerate(batch.records):
             if refusal := self.screen_record(signed):
                 return Refusal(refusal.reason, f"record {number}: {refusal.detail}")
@@ -212,16 +212,20 @@ class Application:
         """Only what every node computes alike may decide here, or honest nodes would split."""
         if request.time is None or request.time.ms < self.books.ledger.state.time_ms:
             return m.ProcessProposalResponse(m.REJECT)
-        batches = [self._batches.get(tx) for tx in request.txs]
-        records: list[Signed] = []
-        hashes: set[bytes] = set()
-        for batch in batches:
-            if isinstance(batch, Refusal) or batch.tx_hash in hashes:
-                return m.ProcessProposalResponse(m.REJECT)
-            hashes.add(batch.tx_hash)
-            records += batch.records
-        self._verifier.prefetch(self.books.ledger.state, records)
+        decoded = [self._batches.get(tx) for tx in request.txs]
+        batches = [batch for batch in decoded if isinstance(batch, Batch)]
+        if len({batch.tx_hash for batch in batches}) < len(decoded):
+            return m.ProcessProposalResponse(m.REJECT)
+        self._verify_ahead(batches)
         return m.ProcessProposalResponse(m.ACCEPT)
+
+    def _verify_ahead(self, batches: Iterable[Batch]) -> None:
+        """Verify what this node has not seen in its mempool, all of it together."""
+        fresh = [batch for batch in batches if not self._batches.is_verified(batch)]
+        records = [signed for batch in fresh for signed in batch.records]
+        self._verifier.prefetch(self.books.ledger.state, records)
+        for batch in fresh:
+            self._batches.note_verified(batch)
 
     # Execution
 
@@ -236,10 +240,10 @@ class Application:
         decoded = [self._batches.get(tx) for tx in request.txs]
         batches = [batch for batch in decoded if isinstance(batch, Batch)]
         ledger = self.books.ledger
-        self._verifier.prefetch(ledger.state, [s for b in batches for s in b.records])
-        faults = get_faults(request.misbehavior)
-        fault_wires = [wire.seal(fault, b"", []).wire for fault in faults]
-        results = ledger.submit(get_wires(batches), request.time.ms, fault_wires)
+        self._verify_ahead(batches)
+        faults = [wire.seal(f, b"", []).wire for f in get_faults(request.misbehavior)]
+        records = [signed for batch in batches for signed in batch.records]
+        results = ledger.submit(records, request.time.ms, faults)
         self._executed = _share_out(batches, results)
         updates = self._move_on(request.height)
         of = {executed.tx_hash: executed for executed in self._executed}

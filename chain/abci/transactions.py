@@ -6,7 +6,7 @@ the mempool, when it is proposed and when it is executed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -87,6 +87,7 @@ class Batches:
         self._young: dict[bytes, Batch] = {}
         self._old: dict[bytes, Batch] = {}
         self._young_bytes = 0
+        self._verified: set[bytes] = set()
 
     def get(self, tx: bytes) -> Batch | Refusal:
         """The batch in a transaction, from memory if it was here before."""
@@ -99,14 +100,18 @@ class Batches:
             self._remember(batch, len(tx))
         return batch
 
+    def is_verified(self, batch: Batch) -> bool:
+        """Whether its signatures were verified ahead; the rules ask again, and remember."""
+        return batch.tx_hash in self._verified
+
+    def note_verified(self, batch: Batch) -> None:
+        """Remember that they were."""
+        self._verified.add(batch.tx_hash)
+
     def _remember(self, batch: Batch, size: int) -> None:
         full = len(self._young) >= REMEMBERED_TXS or self._young_bytes + size > REMEMBERED_BYTES
         if full:
             self._old, self._young, self._young_bytes = self._young, {}, 0
+            self._verified &= self._old.keys()
         self._young[batch.tx_hash] = batch
         self._young_bytes += size
-
-
-def get_wires(batches: Sequence[Batch]) -> list[bytes]:
-    """The bytes of all records of several batches, in order."""
-    return [signed.wire for batch in batches for signed in batch.records]
