@@ -24,12 +24,19 @@ PARTS = (
     "io_testnet",
     "io_cli_keys",
     "io_light",
+    "io_checkpoint",
     "io_export",
     "io_witness",
     "io_vectors",
 )
 # Sub-commands that need PyNaCl alone and start at once: no other module is imported for them.
-SMALL = {"light": "io_light", "export": "io_export", "witness": "io_witness"}
+SMALL = {
+    "light": "io_light",
+    "checkpoint": "io_checkpoint",
+    "record": "io_checkpoint",
+    "export": "io_export",
+    "witness": "io_witness",
+}
 
 
 def parser(parts: Sequence[str] = PARTS) -> Parser:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from chain.balances import (
     ACCOUNTS,
@@ -29,6 +29,7 @@ from chain.io_fetch import Fetcher
 from chain.io_terminal import add_command, print_json
 from chain.log import ProofError, verify_consistency
 from chain.note import Note, parse_note
+from chain.record_proof import RecordProof
 from chain.records import Refusal
 from chain.reward_proof import (
     MAX_PROOF_BYTES,
@@ -38,7 +39,7 @@ from chain.reward_proof import (
     make_proof,
     verify_proof,
 )
-from chain.tiles import PlaceFinder, TileLog
+from chain.tiles import TILE_WIDTH, PlaceFinder, Tile, TileLog, decode_bundle
 from chain.trust_file import parse_trust
 from chain.witness import tells_two_balances
 
@@ -47,6 +48,7 @@ SEEN_FILE = "checkpoint"
 CONFLICT_FILE = "conflict"
 # Opened while the checkpoint comes: `top` or a leaf and the tiles above it are asked for at once.
 CONNECTIONS = 3
+Answer = TypeVar("Answer")
 EXAMPLES = """
   wavecomb chain light --dir trust --hotspot 12 --url http://127.0.0.1:8700/log
   wavecomb chain light --dir trust --account KEYHEX --url https://mirror.example/wavecomb
@@ -108,6 +110,36 @@ class LightClient:
         self.seen = note
         return Seen(statement, note, encode_proof(proof))
 
+    def checkpoint(self) -> tuple[Note, Opened]:
+        """The newest checkpoint, once it is shown to extend the one seen last."""
+        note, opened = self._checkpoint()
+        self._read_growth(opened.checkpoint)
+        self.seen = note
+        return note, opened
+
+    def record(self, index: int) -> tuple[RecordProof, bytes]:
+        """A record of the log with the proof that it is in it: its place, its path, its wire."""
+        note, opened = self.checkpoint()
+        head = opened.checkpoint
+        if not 0 <= index < head.size:
+            raise _refuse("record", f"no {index} among {head.size}", "check the number")
+        finder = PlaceFinder(head.size)
+        finder.inclusion_proof(index)
+        number, place = divmod(index, TILE_WIDTH)
+        width = min(TILE_WIDTH, head.size - number * TILE_WIDTH)
+        bundle = Tile(None, number, width)
+        paths = [tile.path for tile in finder.tiles]
+        files = self.fetcher.get_many([*paths, bundle.path, Tile(None, number).path])
+        entries = decode_bundle(files[bundle.path] or files[Tile(None, number).path] or b"")
+        if isinstance(entries, Refusal) or len(entries) <= place:
+            raise _refuse("url", f"{bundle.path} is missing or torn", "ask a host that keeps it")
+        try:
+            log = TileLog(head.size, self._reader(files))
+            proof = RecordProof(index, tuple(log.inclusion_proof(index)), note)
+        except IndexError as error:
+            raise _refuse("url", f"files are missing: {error}", "try another host") from error
+        return proof, entries[place]
+
     def _checkpoint(self) -> tuple[Note, Opened]:
         raw = self.fetcher.get(SEEN_FILE)
         if raw is None:
@@ -137,12 +169,9 @@ class LightClient:
     def _check_growth(
         self, old: Checkpoint, new: Checkpoint, files: Mapping[str, bytes | None]
     ) -> None:
-        def fetch(path: str) -> bytes | None:
-            return files[path] if path in files else self.fetcher.get(path)
-
         problem = ""
         try:
-            proof = TileLog(new.size, fetch).consistency_proof(old.size)
+            proof = TileLog(new.size, self._reader(files)).consistency_proof(old.size)
             verify_consistency(old.size, new.size, old.root, new.root, proof)
         except IndexError as error:
             raise _refuse("url", f"files are missing: {error}", "try another host") from error
@@ -152,6 +181,10 @@ class LightClient:
             problem = "says other balances of a settlement than before"
         if problem:
             raise Conflict(problem)
+
+    def _reader(self, files: Mapping[str, bytes | None]) -> Callable[[str], bytes | None]:
+        """Reads what was fetched together, and what nobody thought of by itself."""
+        return lambda path: files[path] if path in files else self.fetcher.get(path)
 
     def _top(self, files: Mapping[str, bytes | None], said: Balances) -> Top:
         top = decode_top(files[f"balances/{said.settlement}/top"] or b"")
@@ -270,15 +303,22 @@ def _verify_online(
     """Verify against a log, and keep its checkpoint, or what contradicts the one kept."""
     client = LightClient(trust, Fetcher(options.url), seen)
     try:
-        found = client.verify(kind, wanted)
-    except Conflict:
-        if client.offered is not None:
-            write_whole(options.dir / CONFLICT_FILE, client.offered.encode())
-        raise
+        return keeping(options.dir, client, lambda: client.verify(kind, wanted))
     finally:
         client.fetcher.close()
-    write_whole(options.dir / SEEN_FILE, found.note.encode())
-    return found
+
+
+def keeping(directory: Path, client: LightClient, ask: Callable[[], Answer]) -> Answer:
+    """Ask something; keep the checkpoint behind the answer, or what contradicts the one kept."""
+    try:
+        answer = ask()
+    except Conflict:
+        if client.offered is not None:
+            write_whole(directory / CONFLICT_FILE, client.offered.encode())
+        raise
+    if client.seen is not None:
+        write_whole(directory / SEEN_FILE, client.seen.encode())
+    return answer
 
 
 def write_whole(file: Path, data: bytes) -> None:

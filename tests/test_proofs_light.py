@@ -377,3 +377,34 @@ def test_light_export_and_witness_need_pynacl_alone() -> None:
     done = subprocess.run([sys.executable, "-c", ONLY_CORE], cwd=ROOT, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.count(b"examples:") == 3
+
+
+def test_the_commands_verify_checkpoints_and_records(
+    ledger: Published, trusting: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = ledger.run(8)
+    site, proof, wire = tmp_path / "site", tmp_path / "p.tlog-proof", tmp_path / "record"
+    export(ledger.site, site)
+    code, out, _ = run(capsys, "checkpoint", "--dir", trusting, "--url", site, "--json")
+    assert code == 0
+    assert json.loads(out)["log_size"] == head.size
+    assert (trusting / SEEN_FILE).read_bytes() == (site / CHECKPOINT).read_bytes()
+    assert "verified" in run(capsys, "checkpoint", "--dir", trusting, "--url", site)[1]
+    words = ("record", "--dir", trusting)
+    for number, kind in ((0, "genesis"), (1, "deposit"), (10, "registration"), (19, "epoch")):
+        keep = ("--save", proof, "--wire", wire, "--json")
+        found = run(capsys, *words, number, "--url", site, *keep)
+        value = json.loads(found[1])
+        assert (found[0], value["kind"]) == (0, kind)
+        again = run(capsys, *words, "--proof", proof, "--wire", wire, "--json")
+        assert json.loads(again[1]) == value
+    code, _, err = run(capsys, *words, 18, "--proof", proof, "--wire", wire)
+    assert (code, "is about record 19" in err) == (1, True)
+    wire.write_bytes(wire.read_bytes()[:-1] + b"x")
+    assert run(capsys, *words, "--proof", proof, "--wire", wire)[0] == 1
+    for refused in (
+        run(capsys, *words, head.size, "--url", site),
+        run(capsys, *words, "--url", site),
+        run(capsys, *words, "--proof", proof),
+    ):
+        assert (refused[0] > 0, refused[2].count("\n")) == (True, 1)
