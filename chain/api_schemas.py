@@ -119,6 +119,9 @@ HOTSPOT = get_object(
     trust_ppm=COUNT,
     bond_ucr=UCR,
     earned_ucr=UCR,
+    slashed={"type": "boolean"},
+    ends_epoch=get_nullable(COUNT),
+    bond_returns_epoch=get_nullable(COUNT),
 )
 HOTSPOTS = get_object(hotspots=get_array(HOTSPOT))
 ACCOUNT = get_object(

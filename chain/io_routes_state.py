@@ -26,7 +26,9 @@ async def get_hotspots(call: Call) -> Answer:
 async def get_hotspot(call: Call) -> Answer:
     """One hotspot by index or key."""
     index = find_hotspot(call)
-    return views.hotspot_json(call.state.hotspots[index], compute_trust_ppm(call.state)[index])
+    return views.hotspot_json(
+        call.state, call.state.hotspots[index], compute_trust_ppm(call.state)[index]
+    )
 
 
 def find_hotspot(call: Call) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from chain.admission_views import hotspot_end_json
 from chain.claim_views import held_json
 from chain.header import Header
 from chain.ledger import Ledger
@@ -61,10 +62,10 @@ def genesis_json(ledger: Ledger, wire: str) -> Json:
 def hotspots_json(state: State) -> list[Json]:
     """Every hotspot."""
     trust = compute_trust_ppm(state)
-    return [hotspot_json(hotspot, trust[hotspot.index]) for hotspot in state.hotspots]
+    return [hotspot_json(state, hotspot, trust[hotspot.index]) for hotspot in state.hotspots]
 
 
-def hotspot_json(hotspot: Hotspot, trust_ppm: int) -> Json:
+def hotspot_json(state: State, hotspot: Hotspot, trust_ppm: int) -> Json:
     """One hotspot with its newest assertion."""
     assertion = hotspot.newest
     registration = assertion.registration
@@ -87,6 +88,7 @@ def hotspot_json(hotspot: Hotspot, trust_ppm: int) -> Json:
         "trust_ppm": trust_ppm,
         "bond_ucr": hotspot.bond_ucr,
         "earned_ucr": hotspot.earned_ucr,
+        **hotspot_end_json(state, hotspot.index),
     }
 
 

@@ -87,7 +87,10 @@ def test_a_hotspot_returns_after_its_retirement_with_new_secrets(
     assert register(spot) == 0
     retire = ["retire", "--key", key, "--hotspot", "0", "--ledger", service.url]
     assert chain_main(retire) == 0
-    assert 0 in service.durable.ledger.state.ended
+    shown = hotspot_0(service)
+    end = service.durable.ledger.state.ended[0]
+    assert (shown["slashed"], shown["ends_epoch"]) == (False, end)
+    assert shown["bond_returns_epoch"] == end + service.town.params.appeal_epochs
     capsys.readouterr()
     register(spot)
     assert "already nothing changed; after a retirement add --new-chain" in capsys.readouterr().out
