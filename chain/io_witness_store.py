@@ -93,17 +93,17 @@ class WitnessStore:
             raise _failed(self._forks.parent, error) from error
 
     def keep_fork(self, fork: Fork) -> Path:
-        """Write evidence into a file named by its hash; the same evidence is kept once."""
+        """Write evidence into a file named by its hash; the same evidence is kept once.
+
+        Both notes are also kept as they are, `.first` and `.second`, to be shown to the ledger.
+        """
         text = json.dumps(fork_json(fork), indent=1) + "\n"
         self._forks.mkdir(exist_ok=True)
         path = self._forks / f"{sha256(text.encode()).hexdigest()[:16]}.json"
         if not path.exists():
-            draft = path.with_suffix(".draft")
-            with draft.open("w") as out:
-                out.write(text)
-                out.flush()
-                os.fsync(out.fileno())
-            draft.replace(path)
+            _write_durably(path.with_suffix(".first"), fork.first.encode())
+            _write_durably(path.with_suffix(".second"), fork.second.encode())
+            _write_durably(path, text.encode())
             _sync_folder(self._forks)
         return path
 
@@ -119,6 +119,15 @@ def read_fork(path: Path) -> Fork | Refusal:
         return parse_fork(json.loads(path.read_text()))
     except (ValueError, RecursionError):
         return parse_fork(None)
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    draft = path.with_name(f".{path.name}.draft")
+    with draft.open("wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    draft.replace(path)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -28,6 +28,7 @@ from chain.checkpoint import Balances, Checkpoint, parse_checkpoint
 from chain.io_cosign import Cosigner, Gatherer
 from chain.io_fetch import Fetcher
 from chain.io_witness import WatchedLog, WitnessNode, WitnessServer, parse_log_option
+from chain.io_witness_store import read_fork
 from chain.keys import public_key
 from chain.log import EMPTY_ROOT, MerkleLog
 from chain.note import Note, VerifierKey, parse_note, parse_verifier_key, sign_note, verify_note
@@ -343,6 +344,10 @@ def test_a_witness_looks_by_itself_and_finds_the_fork_in_the_log(tmp_path: Path)
     path = node.investigate(log, honest)
     assert path is not None
     assert node.status()["forks"] == [path.name]
+    fork = read_fork(path)
+    assert isinstance(fork, Fork)
+    assert path.with_suffix(".first").read_bytes() == fork.first.encode()
+    assert path.with_suffix(".second").read_bytes() == fork.second.encode()
     assert node.investigate(log, honest) is None
     write_site(tmp_path / "honest", LOG, 40)
     again = node.poll(log, honest)
