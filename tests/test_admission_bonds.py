@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from chain.ledger import Sealed
+from chain.params import PRESETS
 from chain.records import Registration, Signed
 from chain.rules.bonds import SLASH
 from chain.rules.outcome import Payment
@@ -371,3 +374,20 @@ def test_a_registration_in_the_same_words_is_no_new_one() -> None:
     record = town.registration(0)
     assert isinstance(record, Registration)
     assert town.one(town.sign(record, *own(town, 0))).reason == "already"
+
+
+def test_the_constants_of_the_page_are_those_of_the_presets() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "admission.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|", page, re.M)
+    assert len(rows) == 6
+    for name, *values in rows:
+        shown = [int(value.split(" (")[0].replace(",", "")) for value in values]
+        presets = [PRESETS[preset] for preset in ("mainnet", "testbed", "minimal")]
+        assert shown == [getattr(params, name) for params in presets], name
+        assert name != "appeal_epochs" or all(p.appeal_epochs > p.late_epochs for p in presets)
+
+
+def test_claims_are_decided_before_a_bond_returns() -> None:
+    """A relay that retires right after its last claim can still be slashed for it."""
+    for params in PRESETS.values():
+        assert params.opening_epochs + 1 < params.appeal_epochs

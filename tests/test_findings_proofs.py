@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from chain import keys, wire
 from chain.admission import Offence, Role
 from chain.beacon_payload import PAYLOAD_BYTES, parse_beacon_payload
-from chain.checkpoint import Checkpoint, origin_of
+from chain.checkpoint import Balances, Checkpoint, origin_of
 from chain.note import COSIGNATURE, Note, VerifierKey, cosign_note, sign_note
 from chain.records import (
     MAX_CLAIM_BYTES,
@@ -202,6 +202,21 @@ def test_a_sequencer_that_signs_two_logs_is_found_and_gone() -> None:
     town.appoint(Role.SEQUENCER, key_of("log"))
     town.tick_to(town.epoch + 2)
     assert [m.key for m in get_keys(state, Role.SEQUENCER, town.epoch)] == [key_of("log")]
+
+
+def test_two_balances_of_one_settlement_are_two_logs_too() -> None:
+    def told(town: Republic, size: int, settlement: int, issued: int) -> bytes:
+        origin = origin_of(town.network_id)
+        balances = Balances(settlement, bytes([issued]) * 32, issued, 0)
+        text = Checkpoint(origin, size, bytes([size]) * 32, balances).text
+        return Note(text, (sign_note(text, origin, OPERATOR),)).encode()
+
+    town = joined()
+    honest = log_fork(town, told(town, 9, 1, 5), told(town, 10, 2, 6))
+    assert town.refuse(honest) == "other_evidence"
+    repeated = log_fork(town, told(town, 9, 1, 5), told(town, 10, 1, 5))
+    assert town.refuse(repeated) == "other_evidence"
+    town.accept(log_fork(town, told(town, 9, 1, 5), told(town, 10, 1, 6)))
 
 
 def test_an_appointed_sequencer_is_known_by_its_name_and_after_its_term() -> None:

@@ -19,6 +19,7 @@ from chain.rules.bonds import get_end_refusal, is_released, is_slashed, process_
 from chain.rules.outcome import Accepted, Effects, Verdict, Verify
 from chain.rules.treasury import get_account_refusal
 from chain.state import State
+from chain.witness import tells_two_balances
 
 MESSAGES: dict[int, type[EpochMessage] | type[RelayClaim]] = {
     Offence.EPOCH_FORK: EpochMessage,
@@ -125,7 +126,7 @@ def get_claim(payload: BeaconPayload) -> tuple[bytes, int]:
 
 
 def get_forking_sequencer(state: State, finding: Finding) -> bytes | Refusal:
-    """The sequencer's key that signed two roots of one size, or why nothing shows that."""
+    """The sequencer's key that signed two roots of one thing, or why nothing shows that."""
     if finding.subject or finding.epoch:
         return Refusal("bad_evidence", "subject, epoch: 0 for a log; the notes tell whose it is")
     notes: list[Note] = []
@@ -140,10 +141,11 @@ def get_forking_sequencer(state: State, finding: Finding) -> bytes | Refusal:
         notes.append(note)
         checkpoints.append(checkpoint)
     first, second = checkpoints
-    if first.size != second.size:
-        return other_evidence(1, f"is of {second.size} records, not {first.size}")
-    if first.root == second.root:
-        return same_evidence()
+    if not tells_two_balances(first, second):
+        if first.size != second.size:
+            return other_evidence(1, f"is of {second.size} records, not {first.size}")
+        if first.root == second.root:
+            return same_evidence()
     return get_signer_of_both(state, notes)
 
 
