@@ -6,7 +6,6 @@ Logs of others have other extension lines or none; they are kept as they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chain.log import HASH_BYTES
@@ -144,8 +143,3 @@ def open_checkpoint(note: Note, trust: Trust) -> Opened | Refusal:
         said = f"origin: {checkpoint.origin[:80]!r} is not {trust.origin!r}"
         return Refusal("other_log", f"{said}; take a checkpoint of this network")
     return Opened(checkpoint, log[0], cosignatures)
-
-
-def get_newest_time_s(cosignatures: Sequence[Verified]) -> int:
-    """When the newest of the cosignatures was made; 0 without any."""
-    return max((item.time_s for item in cosignatures), default=0)

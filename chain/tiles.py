@@ -15,9 +15,7 @@ from chain.records import Refusal
 
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
-TILE_BYTES = TILE_WIDTH * HASH_BYTES
 ENTRIES = "entries"
-MAX_ENTRY_BYTES = 65_535
 _PATH = re.compile(
     r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?"
 )
@@ -84,11 +82,6 @@ def new_tiles(size: int, old: int = 0) -> Iterator[Tile]:
 def hash_tile(tile: Tile, log: LogReader) -> bytes:
     """The bytes of a tile of hashes; IndexError where the log is too short."""
     return b"".join(log.nodes(TILE_HEIGHT * (tile.level or 0), tile.start, tile.width))
-
-
-def is_tile_of(tile: Tile, size: int) -> bool:
-    """Whether a log of `size` has this tile, or had it on its way (a partial one)."""
-    return tile.start + tile.width <= size >> TILE_HEIGHT * (tile.level or 0)
 
 
 def encode_bundle(entries: Sequence[bytes]) -> bytes:
