@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from chain import io_cometbft, wire
+from chain import io_cometbft, io_ledger, wire
 from chain.admission import Role
 from chain.checkpoint import Trust, origin_of
 from chain.errors import EXIT_OK, UserError
@@ -22,7 +22,7 @@ from chain.io_export import export
 from chain.io_http import bound_port, run_until, serve
 from chain.io_keyring import OPERATOR_KEY, Keyring
 from chain.io_keys import load_or_create_seed, load_seed
-from chain.io_ledger import DATABASE, DurableLedger, now_ms
+from chain.io_ledger import DATABASE, DurableLedger
 from chain.io_light import TRUST_FILE
 from chain.io_publisher import Published
 from chain.io_service import SERVICE, build
@@ -240,7 +240,7 @@ def _genesis(options: argparse.Namespace) -> Genesis:
 
 def _start_ms(wanted: int | None) -> int:
     """When epoch 0 starts: a ledger closes every epoch since, so it can't be long ago."""
-    now = now_ms()
+    now = io_ledger.now_ms()
     if wanted is not None and abs(wanted - now) > DAY_MS:
         raise UserError("start-ms", f"{wanted} is more than a day from now", f"now is {now}")
     return now if wanted is None else wanted

@@ -15,8 +15,10 @@ from chain import drafts, wire
 from chain.drafts import Draft, encode_draft, get_draft, get_fields, get_signed, parse_draft
 from chain.errors import EXIT_OK, UserError
 from chain.io_cli_common import add, add_dir, add_ledger, parse_hex, report, show
+from chain.io_cli_keys import get_signers, read_network
 from chain.io_cli_promise import write_promises
 from chain.io_client import LedgerClient
+from chain.io_keyring import OPERATOR_KEY, Keyring
 from chain.io_keys import load_seed
 from chain.io_terminal import Progress
 from chain.keys import public_key
@@ -33,7 +35,6 @@ from chain.records import (
     Withdrawal,
 )
 
-OPERATOR_KEY = "operator.key"
 BATCH = 100
 ROLES = {"seed": 1, "cosigner": 2, "sequencer": 3, "validator": 4, "operator": 5, "auditor": 6}
 
@@ -219,53 +220,42 @@ def read_wires(name: str) -> list[bytes]:
 
 def run_deposit(options: argparse.Namespace) -> int:
     """Sign and submit a deposit."""
-    seed = load_seed(options.dir / OPERATOR_KEY)
+    keyring = _keyring(options)
     account = parse_hex(options.account, "account")
     reference = secrets.token_bytes(16)
     if options.reference is not None:
         reference = parse_hex(options.reference, "reference", 0)
     return _by_operators(
-        options, seed, lambda who: Deposit(account, options.amount_ucr, reference, who)
+        options, keyring, lambda who: Deposit(account, options.amount_ucr, reference, who)
     )
 
 
 def run_appoint(options: argparse.Namespace) -> int:
     """Sign and submit an appointment."""
-    seed = load_seed(options.dir / OPERATOR_KEY)
+    keyring = _keyring(options)
     key, role = parse_hex(options.key, "key"), ROLES[options.role]
-    span = (options.from_epoch, options.until_epoch)
-    return _by_operators(
-        options, seed, lambda who: Appointment(role, key, options.name, options.weight, *span, who)
-    )
+    terms = (options.name, options.weight, options.from_epoch, options.until_epoch)
+    return _by_operators(options, keyring, lambda who: Appointment(role, key, *terms, who))
 
 
 def _by_operators(
-    options: argparse.Namespace, seed: bytes, make: Callable[[tuple[int, ...]], Record]
+    options: argparse.Namespace, keyring: Keyring, make: Callable[[tuple[int, ...]], Record]
 ) -> int:
     """Sign as this folder's operator; submit, or write a draft for the others."""
     with LedgerClient(options.ledger) as client:
-        operators = get_operators(client)
-        who = _signers(options.signers, operators, public_key(seed))
-        network_id = client.head().network_id
-        draft = get_draft(make(who), network_id, tuple(operators[number] for number in who))
+        network = read_network(client)
+        operators = network.operators
+        seed = keyring.own(list(operators.values()), "an operator")
+        who = get_signers(options.signers, operators, public_key(seed))
+        signers = tuple(operators[number] for number in who)
+        draft = get_draft(make(who), network.head.network_id, signers)
         return _sign_and_send(options, draft, seed, client)
 
 
-def get_operators(client: LedgerClient) -> dict[int, bytes]:
-    """Keys of the operators by number."""
-    return {i: bytes.fromhex(key) for i, key in enumerate(client.get("/v1/genesis")["operators"])}
-
-
-def _signers(text: str | None, operators: dict[int, bytes], own: bytes) -> tuple[int, ...]:
-    if own not in operators.values():
-        raise UserError("dir", "its key is no operator of this network", "take another --dir")
-    if text is None:
-        return (next(number for number, key in operators.items() if key == own),)
-    numbers = sorted({int(part) if part.isdecimal() else -1 for part in text.split(",")})
-    if not set(numbers) <= set(operators):
-        known = ", ".join(map(str, sorted(operators)))
-        raise UserError("signers", f"{text!r} names no operators", f"known numbers: {known}")
-    return tuple(numbers)
+def _keyring(options: argparse.Namespace) -> Keyring:
+    """The folder's keys, of which `operator.key` is the first that it ever had."""
+    load_seed(options.dir / OPERATOR_KEY)
+    return Keyring(options.dir)
 
 
 def _sign_and_send(
