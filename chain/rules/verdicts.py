@@ -19,7 +19,7 @@ can't drift from what was decided; `chain/explain.py` adds the numbers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, NamedTuple
@@ -293,7 +293,7 @@ def iter_cases(judgement: Judgement, witness: int) -> Iterator[Case]:
             case.beaconer = judgement.beaconers.get(case.heard)
             if own and case.registered:
                 case.pair = judgement.pairs.get(own, case.registered)
-            case.pair_code = get_first_failing(PAIR_RULES, case)
+            case.pair_code = judge_pair(case)
         yield case
 
 
@@ -305,6 +305,33 @@ def get_first_failing(rules: tuple[Rule, ...], case: Case) -> int:
     return COUNTED
 
 
+def judge_pair(case: Case) -> int:
+    """The first pair rule that fails; what passes them all, nearly everything, takes one look."""
+    if case.registered and case.beaconer and case.heard != case.witness:
+        pair, params = case.pair, case.judgement.params
+        apart = pair.distance_m
+        if params.min_distance_m <= apart <= params.max_distance_m and not pair.same_owner:
+            return COUNTED
+    return get_first_failing(PAIR_RULES, case)
+
+
+def judge_signal(case: Case) -> int:
+    """The first signal rule that fails; what passes them all takes one look."""
+    beaconer, registered, sequence = case.beaconer, case.registered, case.sequence
+    if (
+        beaconer
+        and registered
+        and sequence < len(beaconer.tags)
+        and beaconer.tags[sequence] == case.tag
+        and registered.registration.frequency_mhz == case.frequency_mhz
+        and case.last != (case.heard, sequence)
+    ):
+        full_power_cdbm, pair = case.rssi_cdbm + beaconer.steps_cdb[sequence], case.pair
+        if case.flags & NO_RSSI or pair.rssi_low_cdbm <= full_power_cdbm <= pair.rssi_high_cdbm:
+            return COUNTED
+    return get_first_failing(SIGNAL_RULES, case)
+
+
 def process_signals(judgement: Judgement) -> None:
     """Judge every report by itself, and note who plausibly heard whom."""
     for witness, message in judgement.reports.items():
@@ -314,7 +341,7 @@ def process_signals(judgement: Judgement) -> None:
             continue
         codes = bytearray()
         for case in iter_cases(judgement, witness):
-            code = case.pair_code or get_first_failing(SIGNAL_RULES, case)
+            code = case.pair_code or judge_signal(case)
             if code == COUNTED:
                 case.last = (case.heard, case.sequence)
                 judgement.plausible.add((witness, case.heard))
@@ -330,6 +357,8 @@ def get_mutual_links(judgement: Judgement) -> list[tuple[int, int]]:
 
 def get_link_code(judgement: Judgement, witness: int, heard: int) -> int:
     """The verdict on all plausible receptions of a pair, as far as the draw doesn't change it."""
+    if (heard, witness) in judgement.plausible and witness in judgement.trusted:
+        return COUNTED
     case = Case()
     case.judgement, case.witness, case.heard, case.drawn = judgement, witness, heard, True
     return get_first_failing(LINK_RULES, case)
@@ -404,33 +433,37 @@ def get_power_step(judgement: Judgement, heard: int, sequence: int) -> int | Non
 
 def get_beacon_verdicts(judgement: Judgement) -> list[BeaconVerdict]:
     """Every beacon that was due from a revealed secret, or that somebody claims to have heard."""
-    counts: dict[tuple[int, int], Counter[str]] = {
-        (index, n): Counter()
+    counts: dict[tuple[int, int], dict[int, int]] = {
+        (index, n): {}
         for index in judgement.beaconers
         for n in range(judgement.params.beacons_per_epoch)
     }
-    for verdict in get_verdicts(judgement):
-        beacon = (verdict.reception.heard, verdict.reception.sequence)
-        counts.setdefault(beacon, Counter())[verdict.reason] += 1
+    for witness, message in judgement.reports.items():
+        receptions = iter_receptions(message.report)
+        for code, (heard, sequence, *_) in zip(judgement.codes[witness], receptions, strict=True):
+            of_beacon = counts.setdefault((heard, sequence), {})
+            of_beacon[code] = of_beacon.get(code, 0) + 1
     return [
         BeaconVerdict(
             judgement.epoch,
             *beacon,
-            get_beacon_verdict(judgement, beacon, reasons),
-            tuple(sorted(reasons.items())),
+            get_beacon_verdict(judgement, beacon, codes),
+            tuple(sorted((REASONS[code], count) for code, count in codes.items())),
             get_power_step(judgement, *beacon),
         )
-        for beacon, reasons in sorted(counts.items())
+        for beacon, codes in sorted(counts.items())
     ]
 
 
-def get_beacon_verdict(judgement: Judgement, beacon: tuple[int, int], reasons: Counter[str]) -> str:
-    """One word for a beacon."""
+def get_beacon_verdict(
+    judgement: Judgement, beacon: tuple[int, int], codes: Collection[int]
+) -> str:
+    """One word for a beacon, from the codes that its receptions got."""
     if beacon[0] not in judgement.beaconers:
         return "unrevealed"
-    if reasons["counted"]:
+    if COUNTED in codes:
         return "paid"
-    return "aired" if any(reasons[reason] for reason in PLAUSIBLE) else "unheard"
+    return "aired" if any(REASONS[code] in PLAUSIBLE for code in codes) else "unheard"
 
 
 class Counted(NamedTuple):
