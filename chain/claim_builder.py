@@ -27,14 +27,37 @@ OPENING_BYTES = 240
 class Claimed(Protocol):
     """A session's terms, and what was claimed of it so far; the ledger's row of it fits."""
 
-    index: int
-    relay_price_ucr: int
-    ai_price_ucr: int
-    cap_ucr: int
-    claimed_ucr: int
-    relayed_bytes: int
-    ai_tokens: int
-    ai_requests: int
+    @property
+    def index(self) -> int:
+        """Its number."""
+
+    @property
+    def relay_price_ucr(self) -> int:
+        """Price per MiB relayed."""
+
+    @property
+    def ai_price_ucr(self) -> int:
+        """Price per 1,000 tokens."""
+
+    @property
+    def cap_ucr(self) -> int:
+        """What was put in escrow."""
+
+    @property
+    def claimed_ucr(self) -> int:
+        """What has left it."""
+
+    @property
+    def relayed_bytes(self) -> int:
+        """Bytes claimed."""
+
+    @property
+    def ai_tokens(self) -> int:
+        """Tokens claimed."""
+
+    @property
+    def ai_requests(self) -> int:
+        """Requests claimed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,7 +212,7 @@ class LedgerClient:
 
     def promise_fate(self, record_id: bytes) -> str | None:
         """The ledger's answer to a promised record, "" while it waits; None if none is known."""
-        found = self._find(f"/v1/promises/{record_id.hex()}")
+        found = self.find(f"/v1/promises/{record_id.hex()}")
         return None if found is None else str(found["reason"])
 
     def head(self) -> Head:
@@ -226,7 +226,7 @@ class LedgerClient:
 
     def mix(self, epoch: int) -> bytes | None:
         """R of an epoch; None if it isn't known yet or not any more."""
-        found = self._find(f"/v1/mix/{epoch}")
+        found = self.find(f"/v1/mix/{epoch}")
         return None if found is None else bytes.fromhex(found["mix"])
 
     def hotspots(self) -> list[HotspotInfo]:
@@ -236,12 +236,12 @@ class LedgerClient:
     def hotspot(self, index_or_key: int | bytes) -> HotspotInfo | None:
         """One hotspot."""
         name = index_or_key.hex() if isinstance(index_or_key, bytes) else str(index_or_key)
-        found = self._find(f"/v1/hotspots/{name}")
+        found = self.find(f"/v1/hotspots/{name}")
         return None if found is None else _build(HotspotInfo, found)
 
     def session(self, index: int) -> SessionInfo | None:
         """One open session."""
-        found = self._find(f"/v1/sessions/{index}")
+        found = self.find(f"/v1/sessions/{index}")
         return None if found is None else _build(SessionInfo, found)
 
     def account(self, key: bytes) -> AccountInfo:
@@ -256,7 +256,7 @@ class LedgerClient:
 
     def find_record(self, record_id: bytes) -> LogEntry | None:
         """One record of the log by its id."""
-        found = self._find(f"/v1/records/{record_id.hex()}")
+        found = self.find(f"/v1/records/{record_id.hex()}")
         return None if found is None else _entry(found)
 
     def stats(self) -> dict[str, Any]:
@@ -267,7 +267,8 @@ class LedgerClient:
         """The JSON object at a path, for what has no method here."""
         return self._call("GET", path, None)
 
-    def _find(self, path: str) -> dict[str, Any] | None:
+    def find(self, path: str) -> dict[str, Any] | None:
+        """The JSON object at a path; None where the ledger knows of nothing (any more)."""
         try:
             return self.get(path)
         except LedgerRefused as error:

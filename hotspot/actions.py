@@ -54,6 +54,37 @@ class FetchSession:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchStandings:
+    """Ask the ledger where sessions of a hotspot stand, and hand that to `receive_standings`."""
+
+    hotspot: int
+    sessions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchClaim:
+    """Ask the ledger what became of a claim of a hotspot, and hand it to `receive_claim`."""
+
+    hotspot: int
+    claim: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeepClaim:
+    """Store this durably as the claim of this epoch, before any later action."""
+
+    epoch: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DropClaim:
+    """Forget the claim of this epoch."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class KeepReceipt:
     """Store this durably under the session, replacing what was there, before any later action."""
 
@@ -188,6 +219,10 @@ Action = (
     | KeepReceptions
     | FetchMix
     | FetchSession
+    | FetchStandings
+    | FetchClaim
+    | KeepClaim
+    | DropClaim
     | KeepReceipt
     | DropReceipt
     | KeepJob

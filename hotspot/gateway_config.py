@@ -37,6 +37,7 @@ credit_tokens = 65536         # answered at most beyond the newest receipt
 [relay]
 price_ucr = 1000              # asked per MiB relayed
 claim_ms = 0                  # how often receipts go to the ledger; 0: once an epoch
+claim_by_tree_at = 100        # sessions from which they go under one root; 0: never
 rate_kbps = 20000             # assumed of a link whose driver says nothing
 
 [spending]
@@ -103,6 +104,7 @@ class RelaySection:
 
     price_ucr: int = 1_000
     claim_ms: int = 0
+    claim_by_tree_at: int = 100
     rate_kbps: int = 20_000
 
 
@@ -212,6 +214,7 @@ def _check_numbers(config: GatewayConfig) -> None:
         ("provider.credit_tokens", config.provider.credit_tokens, 1),
         ("relay.price_ucr", config.relay.price_ucr, 0),
         ("relay.claim_ms", config.relay.claim_ms, 0),
+        ("relay.claim_by_tree_at", config.relay.claim_by_tree_at, 0),
         ("relay.rate_kbps", config.relay.rate_kbps, 1),
         ("spending.max_relay_price_ucr", config.spending.max_relay_price_ucr, 0),
         ("spending.max_ai_price_ucr", config.spending.max_ai_price_ucr, 0),

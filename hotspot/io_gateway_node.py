@@ -30,7 +30,9 @@ from hotspot.actions import (
     CheckFile,
     DeliverRequest,
     DropFile,
+    FetchClaim,
     FetchSession,
+    FetchStandings,
     KeepPart,
     Log,
     ReadPart,
@@ -47,10 +49,12 @@ from hotspot.io_network import Network, learn_index, learn_network
 from hotspot.io_providers import Backend, OpenAiBackend, WordLlamaBackend
 from hotspot.io_queue import DurableQueue
 from hotspot.io_uplink import (
+    ClaimKnown,
     DirectoryKnown,
     LedgerAway,
     LedgerBack,
     SessionKnown,
+    StandingsKnown,
     Submitted,
     Uplink,
 )
@@ -124,6 +128,7 @@ class Gateway:
         self._uplink = Uplink(LedgerClient(self.config.ledger.url), self._wake)
         waiting = [record.wire for record in self.queue.undelivered()]
         self.node.restore(self.queue.receipts(self.key), waiting, self.now_ns())
+        self.node.restore_claims(self.queue.claims(self.key))
         self._restore_jobs()
         self._uplink.submit(waiting)
         self._uplink.start()
@@ -162,6 +167,7 @@ class Gateway:
             credit_tokens=config.provider.credit_tokens,
             default_rate_kbps=config.relay.rate_kbps,
             claim_ms=config.relay.claim_ms,
+            claim_by_tree_at=config.relay.claim_by_tree_at,
             inbox=InboxPolicy(
                 config.jobs.accept, config.jobs.max_file_bytes, config.jobs.max_stored_bytes
             ),
@@ -235,6 +241,10 @@ class Gateway:
                     self.node.receive_result(result, now_ns)
             elif isinstance(event, SessionKnown):
                 self.node.receive_session(event.session, event.info, now_ns)
+            elif isinstance(event, StandingsKnown):
+                self.node.receive_standings(event.standings, now_ns)
+            elif isinstance(event, ClaimKnown):
+                self.node.receive_claim(event.claim, event.standing)
             elif isinstance(event, DirectoryKnown):
                 self.directory.update((index, key) for index, key, _ in event.entries)
             elif isinstance(event, LedgerAway | LedgerBack):
@@ -273,6 +283,10 @@ class Gateway:
                 self.link.send(action.peer, action.data)
             elif isinstance(action, FetchSession):
                 self._uplink.fetch_session(action.session)
+            elif isinstance(action, FetchStandings):
+                self._uplink.fetch_standings(action.hotspot, action.sessions)
+            elif isinstance(action, FetchClaim):
+                self._uplink.fetch_claim(action.hotspot, action.claim)
             else:
                 self._perform_locally(action)
 

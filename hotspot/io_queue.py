@@ -20,8 +20,10 @@ from chain.records import EpochMessage, SubmitResult
 from chain.wire import record_id_of
 from hotspot.actions import (
     Action,
+    DropClaim,
     DropJob,
     DropReceipt,
+    KeepClaim,
     KeepJob,
     KeepReceipt,
     KeepReceptions,
@@ -41,6 +43,9 @@ CREATE INDEX IF NOT EXISTS undelivered ON records(state) WHERE state = 0;
 CREATE TABLE IF NOT EXISTS receipts(
     hotspot BLOB NOT NULL, session INTEGER NOT NULL, data BLOB NOT NULL,
     PRIMARY KEY (hotspot, session)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS claims(
+    hotspot BLOB NOT NULL, epoch INTEGER NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (hotspot, epoch)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS jobs(
     hotspot BLOB NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL,
     PRIMARY KEY (hotspot, name)) WITHOUT ROWID;
@@ -49,7 +54,10 @@ CREATE TABLE IF NOT EXISTS notes(name TEXT PRIMARY KEY, value BLOB NOT NULL) WIT
 """
 NEW, DELIVERED, REFUSED = 0, 1, 2
 KEEP_EPOCHS = 3
-DURABLE = (KeepReceptions, KeepReceipt, DropReceipt, KeepJob, DropJob, SubmitRecord)
+DURABLE = (
+    *(KeepReceptions, KeepReceipt, DropReceipt, KeepClaim, DropClaim, KeepJob, DropJob),
+    SubmitRecord,
+)
 TYPE_BYTE = 1  # a wire is a CBOR array of four; its first item is the type, one byte
 DEFAULT_LIMIT_BYTES = 40 * 1024 * 1024
 
@@ -151,6 +159,12 @@ class DurableQueue:
             self._db.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", values)
         elif isinstance(action, DropJob):
             self._db.execute("DELETE FROM jobs WHERE hotspot = ? AND name = ?", (key, action.name))
+        elif isinstance(action, KeepClaim):
+            kept = (key, action.epoch, action.data)
+            self._db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", kept)
+        elif isinstance(action, DropClaim):
+            epoch = (key, action.epoch)
+            self._db.execute("DELETE FROM claims WHERE hotspot = ? AND epoch = ?", epoch)
         elif isinstance(action, DropReceipt):
             row = (key, action.session)
             self._db.execute("DELETE FROM receipts WHERE hotspot = ? AND session = ?", row)
@@ -198,6 +212,11 @@ class DurableQueue:
     def receipts(self, key: bytes) -> list[bytes]:
         """What `KeepReceipt` stored for a hotspot, by session."""
         query = "SELECT data FROM receipts WHERE hotspot = ? ORDER BY session"
+        return [bytes(data) for (data,) in self._run(query, (key,))]
+
+    def claims(self, key: bytes) -> list[bytes]:
+        """What `KeepClaim` stored for a hotspot, by epoch."""
+        query = "SELECT data FROM claims WHERE hotspot = ? ORDER BY epoch"
         return [bytes(data) for (data,) in self._run(query, (key,))]
 
     def jobs(self, key: bytes) -> list[tuple[str, bytes]]:

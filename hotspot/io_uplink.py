@@ -13,12 +13,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from chain.io_client import LedgerClient, LedgerRefused
 from chain.io_client import SessionInfo as SessionRow
 from chain.records import SubmitResult
 from chain.wire import record_id_of
+from hotspot.claims import ClaimStanding, Held, Standing, Standings
 from hotspot.sessions import SessionInfo
 
 BATCH = 64
@@ -58,6 +60,23 @@ class SessionKnown:
 
 
 @dataclass(frozen=True, slots=True)
+class StandingsKnown:
+    """Where sessions of a hotspot stand."""
+
+    hotspot: int
+    standings: Standings
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimKnown:
+    """What became of a claim of a hotspot; None where it is open no more."""
+
+    hotspot: int
+    claim: int
+    standing: ClaimStanding | None
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerAway:
     """The ledger can't be reached, and why."""
 
@@ -69,7 +88,16 @@ class LedgerBack:
     """The ledger answers again."""
 
 
-Event = Submitted | MixKnown | DirectoryKnown | SessionKnown | LedgerAway | LedgerBack
+Event = (
+    Submitted
+    | MixKnown
+    | DirectoryKnown
+    | SessionKnown
+    | StandingsKnown
+    | ClaimKnown
+    | LedgerAway
+    | LedgerBack
+)
 
 
 class Uplink(threading.Thread):
@@ -84,6 +112,8 @@ class Uplink(threading.Thread):
         self._wires: deque[bytes] = deque()
         self._mixes: set[int] = set()
         self._sessions: set[int] = set()
+        self._standings: dict[tuple[int, tuple[int, ...]], None] = {}
+        self._claims: dict[tuple[int, int], None] = {}
         self._stopping = False
         self._called = False
         self._one_by_one = 0
@@ -108,6 +138,18 @@ class Uplink(threading.Thread):
         """Report what the ledger knows of a session."""
         with self._lock:
             self._sessions.add(session)
+            self._call()
+
+    def fetch_standings(self, hotspot: int, sessions: tuple[int, ...]) -> None:
+        """Report where sessions of a hotspot stand."""
+        with self._lock:
+            self._standings[hotspot, sessions] = None
+            self._call()
+
+    def fetch_claim(self, hotspot: int, claim: int) -> None:
+        """Report what became of a hotspot's claim."""
+        with self._lock:
+            self._claims[hotspot, claim] = None
             self._call()
 
     def _call(self) -> None:
@@ -163,6 +205,7 @@ class Uplink(threading.Thread):
         """Do what is wanted now; return how long to rest, in seconds, unless woken."""
         self._deliver()
         self._ask_sessions()
+        self._ask_claims()
         waiting = self._ask_mixes()
         if time.monotonic() >= self._refresh_at:
             entries = tuple((row.index, row.key, row.bind_epoch) for row in self._client.hotspots())
@@ -214,6 +257,24 @@ class Uplink(threading.Thread):
                 self._sessions.discard(session)
             self._emit(SessionKnown(session, session_info(found) if found else None))
 
+    def _ask_claims(self) -> None:
+        for hotspot, sessions in list(self._standings):
+            own = self._client.hotspot(hotspot)
+            rows = {session: self._find_standing(session) for session in sessions}
+            with self._lock:
+                del self._standings[hotspot, sessions]
+            known = Standings(own.bond_ucr if own else 0, rows)
+            self._emit(StandingsKnown(hotspot, known))
+        for hotspot, claim in list(self._claims):
+            found = self._client.find(f"/v1/claims/{claim}")
+            with self._lock:
+                del self._claims[hotspot, claim]
+            self._emit(ClaimKnown(hotspot, claim, claim_standing(found) if found else None))
+
+    def _find_standing(self, session: int) -> Standing | None:
+        found = self._client.find(f"/v1/sessions/{session}")
+        return standing_of(found) if found else None
+
     def _emit(self, event: Event) -> None:
         self._events.put(event)
         self._wake()
@@ -240,3 +301,22 @@ def session_info(row: SessionRow) -> SessionInfo:
         cap_ucr=row.cap_ucr,
         expiry_epoch=row.expiry_epoch,
     )
+
+
+def standing_of(row: dict[str, Any]) -> Standing:
+    """The ledger's JSON of a session as relays and payers check it."""
+    held = row.get("claim")
+    values = {field.name: row[field.name] for field in fields(Standing) if field.name != "held"}
+    return Standing(**values, held=held_of(held) if held else None)
+
+
+def held_of(row: dict[str, Any]) -> Held:
+    """What an open claim says of a session, from the ledger's JSON."""
+    totals = (row["relayed_bytes"], row["ai_tokens"], row["ai_requests"])
+    return Held(row["index"], row["position"], row["sequence"], *totals)
+
+
+def claim_standing(row: dict[str, Any]) -> ClaimStanding:
+    """The ledger's JSON of an open claim as its relay needs it."""
+    asked = sorted({*row["drawn"], *row["disputed"]})
+    return ClaimStanding(tuple(asked), tuple(row["opened"]))

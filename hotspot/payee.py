@@ -8,13 +8,14 @@ driver has stored it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from chain.params import Params
 from chain.records import Receipt, Refusal, SessionClaim, SubmitResult
 from chain.wire import receipt_hash, seal
 from hotspot.actions import DropReceipt, Emit, FetchSession, KeepReceipt, SubmitRecord
+from hotspot.claims import ClaimDesk, ClaimStanding, Standings
 from hotspot.sessions import (
     NO_HASH,
     Claim,
@@ -110,8 +111,12 @@ class PayeeBook:
         price: Price,
         credit_tokens: int,
         emit: Emit,
+        desk: ClaimDesk | None = None,
     ) -> None:
+        """`desk`: claims many sessions under one root; None: receipts go to the ledger as such."""
         self.sessions: dict[int, PayeeSession] = {}
+        self.desk = desk
+        self._unsure: set[int] = set()  # whose claim was settled: the ledger knows how
         self.price = price
         self.credit_tokens = credit_tokens
         self._index = index
@@ -262,9 +267,27 @@ class PayeeBook:
 
     # --- the ledger -----------------------------------------------------------------------------
 
-    def harvest(self) -> None:
-        """Submit every receipt that the ledger has not got yet."""
-        rows = [s for s in self.sessions.values() if s.is_unclaimed]
+    def harvest(self, epoch: int | None = None) -> None:
+        """Submit every receipt that the ledger has not got yet.
+
+        With an epoch, what a claim under one root may hold waits for the ledger's answer first.
+        """
+        busy = self._busy()
+        rows = [s for i, s in self.sessions.items() if s.is_unclaimed and i not in busy]
+        if self.desk is not None and epoch is not None and not self.desk.is_planning:
+            tree = rows if self.desk.wants(len(rows), epoch) else []
+            unsure = [self.sessions[i] for i in sorted(self._unsure)]
+            receipts = [s.receipt for s in (*unsure, *tree) if s.receipt is not None]
+            if receipts:
+                self.desk.plan(receipts)
+            rows = [] if tree else rows
+        self._claim_directly(rows)
+
+    def _busy(self) -> set[int]:
+        """Sessions that a claim under one root holds, or whose standing has to be asked for."""
+        return self._unsure | (self.desk.taken() if self.desk else set())
+
+    def _claim_directly(self, rows: Sequence[PayeeSession]) -> None:
         together = [s for s in rows if not s.is_suspect]
         for at in range(0, len(together), RECEIPTS_PER_CLAIM):
             self._claim(together[at : at + RECEIPTS_PER_CLAIM])
@@ -280,12 +303,36 @@ class PayeeBook:
             session.pending[signed.record_id] = session.submitted
             session.submitted = receipt.sequence
 
+    def receive_standings(self, standings: Standings, epoch: int) -> None:
+        """Take what the ledger says of sessions; claim under one root, or what is left as it is."""
+        if self.desk is None:
+            return
+        claimed = self.desk.receive_standings(standings, epoch)
+        self._unsure -= claimed.keys()
+        rows = [self.sessions[i] for i in claimed if i in self.sessions]
+        for session in rows:
+            session.submitted = claimed[session.info.session]
+        self._claim_directly([s for s in rows if s.is_unclaimed])
+
+    def receive_claim(self, number: int, standing: ClaimStanding | None) -> None:
+        """Take what became of a claim of ours."""
+        if self.desk is not None:
+            self._free(self.desk.receive_claim(number, standing))
+
+    def _free(self, sessions: Iterable[int]) -> None:
+        self._unsure |= {index for index in sessions if index in self.sessions}
+
     def receive_result(self, result: SubmitResult) -> bool:
         """Take the ledger's answer; return False if it is not about a claim of ours.
 
         A batch stands or falls as one: after a refusal its receipts are claimed one by one, and
         what is refused alone is given up.
         """
+        if self.desk is not None:
+            freed = self.desk.receive_result(result)
+            if freed is not None:
+                self._free(freed)
+                return True
         batch = [s for s in self.sessions.values() if result.record_id in s.pending]
         for session in batch:
             before = session.pending.pop(result.record_id)
@@ -302,12 +349,18 @@ class PayeeBook:
             kept.info, kept.receipt, work.relayed_bytes, work.ai_tokens, work.ai_requests
         )
 
+    def restore_claim(self, data: bytes) -> None:
+        """Take back an open claim; after the receipts of its sessions."""
+        if self.desk is not None:
+            self.desk.restore(data)
+
     def forget_expired(self, epoch: int) -> None:
         """Drop sessions whose escrow has gone back; a last receipt is claimed first."""
         over = [s for s in self.sessions.values() if s.info.expiry_epoch < epoch]
         if any(s.is_unclaimed for s in over):
             self.harvest()
-        for session in over:
+        busy = self._busy()
+        for session in (s for s in over if s.info.session not in busy):
             has_answer = not session.is_unclaimed and not session.pending
             if has_answer or session.info.expiry_epoch + LAST_CLAIM_EPOCHS < epoch:
                 del self.sessions[session.info.session]

@@ -25,12 +25,20 @@ from chain.io_keys import load_or_create_seed
 from chain.io_terminal import Parser, write_json
 from chain.keys import public_key
 from chain.wire import seal
-from hotspot.actions import Action, FetchMix, FetchSession, Log
+from hotspot.actions import Action, FetchClaim, FetchMix, FetchSession, FetchStandings, Log
 from hotspot.directory import Directory
 from hotspot.io_link import pack, pack_report, unpack
 from hotspot.io_network import learn_network
 from hotspot.io_queue import DurableQueue
-from hotspot.io_uplink import DirectoryKnown, MixKnown, SessionKnown, Submitted, Uplink
+from hotspot.io_uplink import (
+    ClaimKnown,
+    DirectoryKnown,
+    MixKnown,
+    SessionKnown,
+    StandingsKnown,
+    Submitted,
+    Uplink,
+)
 from hotspot.io_wake import Waker
 from hotspot.linkstate import LinkReport, Memo
 from hotspot.node import beacon_verifier
@@ -195,6 +203,7 @@ class WorldProcess:
                 )
                 key = agent.node.key
                 agent.relay.restore(self._queue.receipts(key), waiting.get(key, []), now_ns)
+                agent.relay.restore_claims(self._queue.claims(key))
             self._world.settle(index)
 
     # --- running -----------------------------------------------------------------------------
@@ -261,8 +270,20 @@ class WorldProcess:
                     ):
                         agent.relay.receive_session(event.session, event.info, now_ns)
                         self._world.settle(index)
+            elif isinstance(event, StandingsKnown | ClaimKnown):
+                self._take_standing(event, now_ns)
             else:
                 sys.stderr.write(f"{event}\n")
+
+    def _take_standing(self, event: StandingsKnown | ClaimKnown, now_ns: int) -> None:
+        relay = self._agents[event.hotspot].relay
+        if relay is None:
+            return
+        if isinstance(event, StandingsKnown):
+            relay.receive_standings(event.standings, now_ns)
+        else:
+            relay.receive_claim(event.claim, event.standing)
+        self._world.settle(event.hotspot)
 
     def _take_results(self, event: Submitted, now_ns: int) -> None:
         self._queue.settle(event.results)
@@ -306,6 +327,10 @@ class WorldProcess:
                 self._uplink.fetch_mix(action.epoch)
             elif isinstance(action, FetchSession):
                 self._uplink.fetch_session(action.session)
+            elif isinstance(action, FetchStandings):
+                self._uplink.fetch_standings(action.hotspot, action.sessions)
+            elif isinstance(action, FetchClaim):
+                self._uplink.fetch_claim(action.hotspot, action.claim)
             elif isinstance(action, Log) and action.level != "debug":
                 sys.stderr.write(f"{action.level}: {action.text}\n")
         for index, packet in self._outgoing:

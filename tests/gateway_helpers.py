@@ -24,10 +24,24 @@ from chain.keys import public_key
 from chain.params import PRESETS
 from chain.records import Deposit
 from chain.wire import seal
-from hotspot.actions import FetchSession, KeepReceipt, SendDatagram, SubmitRecord
+from hotspot.actions import (
+    FetchClaim,
+    FetchSession,
+    FetchStandings,
+    KeepReceipt,
+    SendDatagram,
+    SubmitRecord,
+)
 from hotspot.directory import Directory
 from hotspot.io_link import pack, unpack
-from hotspot.io_uplink import DirectoryKnown, SessionKnown, Submitted, Uplink
+from hotspot.io_uplink import (
+    ClaimKnown,
+    DirectoryKnown,
+    SessionKnown,
+    StandingsKnown,
+    Submitted,
+    Uplink,
+)
 from hotspot.payee import Price
 from hotspot.relay import RelayNode, RelayOptions
 
@@ -214,6 +228,10 @@ class Air(threading.Thread):
                     node.receive_result(result, now_ns)
             elif isinstance(event, SessionKnown):
                 node.receive_session(event.session, event.info, now_ns)
+            elif isinstance(event, StandingsKnown):
+                node.receive_standings(event.standings, now_ns)
+            elif isinstance(event, ClaimKnown):
+                node.receive_claim(event.claim, event.standing)
             elif isinstance(event, DirectoryKnown):
                 self._directory.update((i, key) for i, key, _ in event.entries)
 
@@ -227,6 +245,10 @@ class Air(threading.Thread):
                 self._ledgers[index].submit([action.wire])
             elif isinstance(action, FetchSession):
                 self._ledgers[index].fetch_session(action.session)
+            elif isinstance(action, FetchStandings):
+                self._ledgers[index].fetch_standings(action.hotspot, action.sessions)
+            elif isinstance(action, FetchClaim):
+                self._ledgers[index].fetch_claim(action.hotspot, action.claim)
 
     def carry(self, source: int, target: int, data: bytes) -> None:
         self._carried += 1

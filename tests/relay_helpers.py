@@ -8,11 +8,13 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from chain.claim_views import claim_json
 from chain.draws import digest, u32
 from chain.keys import public_key
 from chain.ledger import Ledger
 from chain.params import PRESETS
 from chain.records import Deposit, Genesis, Refusal, Registration, SubmitResult
+from chain.views import session_json
 from chain.wire import decode, seal
 from hotspot.actions import (
     Action,
@@ -21,14 +23,20 @@ from hotspot.actions import (
     AnswerHead,
     CancelRequest,
     DeliverRequest,
+    DropClaim,
+    FetchClaim,
     FetchSession,
+    FetchStandings,
+    KeepClaim,
     KeepReceipt,
     RequestFailed,
     SendDatagram,
     SubmitRecord,
 )
 from hotspot.ai import AiCall, prompt_tokens
+from hotspot.claims import Standings
 from hotspot.directory import Directory
+from hotspot.io_uplink import claim_standing, standing_of
 from hotspot.linkstate import Memo
 from hotspot.payee import Price
 from hotspot.relay import RelayNode, RelayOptions
@@ -108,6 +116,7 @@ class Overlay:
     seed: int = 1
     price: Price = field(default_factory=lambda: Price(2_000, 5_000))
     claim_ms: int = 2_000
+    claim_by_tree_at: int = 100
     drops: Callable[[int, int, bytes], bool] = lambda _a, _b, _d: False
     changes: Callable[[int, int, bytes], bytes] = lambda _a, _b, data: data
 
@@ -121,6 +130,7 @@ class Overlay:
             self.neighbours[b].add(a)
         self.down: set[int] = set()
         self.kept: dict[int, dict[int, bytes]] = {i: {} for i in range(self.count)}
+        self.kept_claims: dict[int, dict[int, bytes]] = {i: {} for i in range(self.count)}
         self.answers: dict[bytes, Answer] = {}
         self.delivered: list[tuple[int, DeliverRequest]] = []
         self.cancelled: list[bytes] = []
@@ -134,7 +144,9 @@ class Overlay:
 
     def make_node(self, index: int) -> RelayNode:
         models = self.providers.get(index, ())
-        options = RelayOptions(self.price, models, claim_ms=self.claim_ms)
+        options = RelayOptions(
+            self.price, models, claim_ms=self.claim_ms, claim_by_tree_at=self.claim_by_tree_at
+        )
         return RelayNode(
             *(index, seed_of(index), self.ledger.network_id, PRESETS["minimal"], self.directory),
             *(self.neighbours[index], self.now_ns),
@@ -186,6 +198,12 @@ class Overlay:
             self.at(self.now_ns + 50 * MS, lambda: self._submit(index, action.wire))
         elif isinstance(action, FetchSession):
             self.at(self.now_ns + 20 * MS, lambda: self._fetch(index, action.session))
+        elif isinstance(action, FetchStandings | FetchClaim):
+            self.at(self.now_ns + 20 * MS, lambda: self._look_up(index, action))
+        elif isinstance(action, KeepClaim):
+            self.kept_claims[index][action.epoch] = action.data
+        elif isinstance(action, DropClaim):
+            self.kept_claims[index].pop(action.epoch, None)
         elif isinstance(action, DeliverRequest):
             self.delivered.append((index, action))
             self.model(index, action)
@@ -219,6 +237,21 @@ class Overlay:
                 *(found.ai_price_ucr, found.cap_ucr, found.expiry_epoch),
             )
         self.nodes[index].receive_session(number, info, self.now_ns)
+        self.perform(index)
+
+    def _look_up(self, index: int, action: FetchStandings | FetchClaim) -> None:
+        """What the ledger's API would say, by way of the same JSON."""
+        self.ledger.tick(self.now_ns // MS)
+        state, node = self.ledger.state, self.nodes[index]
+        if isinstance(action, FetchClaim):
+            claim = state.claims.get(action.claim)
+            row = None if claim is None else claim_standing(claim_json(claim))
+            node.receive_claim(action.claim, row)
+        else:
+            rows = {i: state.sessions.get(i) for i in action.sessions}
+            found = {i: s and standing_of(session_json(state, s)) for i, s in rows.items()}
+            bond_ucr = state.hotspots[index].bond_ucr
+            node.receive_standings(Standings(bond_ucr, found), self.now_ns)
         self.perform(index)
 
     def run(self, ms: int, until: Callable[[], bool] = lambda: False) -> None:

@@ -208,7 +208,12 @@ def test_a_busy_port_is_one_clear_line(street: Street, tmp_path: Path) -> None:
 
 def test_a_killed_provider_comes_back_with_its_receipts(street: Street) -> None:
     street.openai.embeddings.create(model=WORDLLAMA_MODEL, input="before the kill")
-    before = {row["session"]: row for row in street.status(street.words)["paid"]}
+    def signed() -> dict[int, dict[str, int]]:
+        rows = street.status(street.words)["paid"]
+        return {row["session"]: row for row in rows if row["receipt_sequence"]}
+
+    wait_for("a receipt", lambda: bool(signed()), 20)
+    before = signed()
     street.words.kill_and_restart()
     after = {row["session"]: row for row in street.status(street.words)["paid"]}
     for session, row in before.items():
