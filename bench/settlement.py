@@ -38,7 +38,7 @@ from chain.state import (
 )
 
 Whole = NDArray[np.int64]
-PARTS = ("trust_s", "work_s", "pay_s", "book_s", "rest_s", "tree_s")
+PARTS = ("trust_s", "work_s", "pay_s", "split_s", "rest_s", "tree_s")
 BASE_CELL = 20
 NEAR = ((0, 0), (1, 0), (0, 1), (-1, 1), (-1, 0), (0, -1), (1, -1))
 FAR = (
@@ -143,7 +143,7 @@ def add_work(state: State, cells: list[int], pairs: list[tuple[int, int]], seed:
     """Quality and measurements: each end of a link is heard in the cell of the other."""
     quality, measured = state.quality, state.measured
     drawn = draw(seed + 3, np.arange(len(pairs)), np.zeros(1, np.int64))
-    values = 16 * (1 + drawn * 4000).astype(np.int64)
+    values = 16 * (1 + drawn * 2300).astype(np.int64)
     for (low, high), value in zip(pairs, values.tolist(), strict=True):
         for witness, beaconer in ((low, high), (high, low)):
             place = (cells[witness], beaconer)
@@ -197,7 +197,7 @@ def measure(state: State) -> dict[str, Any]:
         ("process_pools", "pay_s"),
         ("process_bounties", "pay_s"),
         ("process_bootstrap", "pay_s"),
-        ("process_payday", "book_s"),
+        ("process_payday", "split_s"),
     ):
         setattr(rewards, name, watch.wrap(part, getattr(rewards, name)))
     wall, cpu = time.perf_counter(), time.process_time()
@@ -209,7 +209,7 @@ def measure(state: State) -> dict[str, Any]:
     if not is_conserved(state):
         raise RuntimeError("the settlement made or lost credits")
     parts = {name: round(seconds, 2) for name, seconds in watch.seconds.items()}
-    rewards_s = sum(watch.seconds[part] for part in ("work_s", "pay_s", "book_s", "rest_s"))
+    rewards_s = sum(watch.seconds[part] for part in ("work_s", "pay_s", "split_s", "rest_s"))
     return {
         "epoch_close_1m_s": round(total, 2),
         "wall_s": round(wall, 2),

@@ -13,7 +13,7 @@ from chain.params import PRESETS
 from chain.records import Reception
 from chain.rules.mappings import NOBODY, compute_units
 from chain.rules.outcome import NO_HOTSPOT
-from chain.rules.payday import compute_full_mapper_units, get_payday
+from chain.rules.payday import compute_full_mapper_units
 from chain.rules.verdicts import REASONS
 from chain.state import is_conserved
 
@@ -213,13 +213,13 @@ def test_a_mapper_that_witnesses_agree_with_is_paid_at_the_settlement() -> None:
 
 def test_what_a_mapper_gets_is_the_fee_as_far_as_it_made_the_map_surer() -> None:
     town, recorder = paid_town()
-    day = get_payday(town.ledger.state)
     units = compute_units(town.params, 3, 30)
+    full = compute_full_mapper_units(town.ledger.state)
     run_mapped_epochs(town, [(Mapper(town), [0, 2, 3])], 6, 11)
     mapper = recorder.sum_of("mapper")
     cell = next(p for p in recorder.payments if p.kind == "mapper").cell
     total = sum(p.amount_ucr for p in recorder.payments if p.cell == cell)
-    exact = total * town.params.mapper_fee_bp * units / (10_000 * compute_full_mapper_units(day))
+    exact = total * town.params.mapper_fee_bp * units / (10_000 * full)
     assert exact - 4 <= mapper <= exact
 
 

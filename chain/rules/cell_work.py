@@ -1,4 +1,4 @@
-"""Who shares what a cell pays: coverage by quality, trust and overlap; witnesses; mappers."""
+"""Who shares what a cell pays: coverage by quality, trust and overlap, and witnesses."""
 
 from __future__ import annotations
 
@@ -19,14 +19,11 @@ class CellWork:
     """The weights by which a cell's pay is split.
 
     Hotspots that cover it by quality, trust and overlap; those that measured it by corroborated
-    receptions; mappings by units, per cell of resolution 9, `mapper_units` in all. `trust_ppm` is
-    that of the hotspots standing in it.
+    receptions. `trust_ppm` is that of the hotspots standing in it.
     """
 
     coverage: dict[int, int] = field(default_factory=dict)
     witnesses: dict[int, int] = field(default_factory=dict)
-    mappers: dict[int, dict[MappingPlace, int]] = field(default_factory=dict)
-    mapper_units: int = 0
     trust_ppm: int = 0
 
 

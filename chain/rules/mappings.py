@@ -106,16 +106,15 @@ def process_mapping_work(day: Payday, agreed: dict[MappingPlace, int]) -> list[M
             parts.setdefault(place[0], []).append(place)
     for part, places in parts.items():
         sure = [place for place in places if agreed[place]]
-        work = day.work.get(cell_parent(part, state.params.reward_resolution))
-        age = get_age(state, part)
+        cell, age = cell_parent(part, state.params.reward_resolution), get_age(state, part)
         units = {}
         for place in sure or places:
             heard = agreed[place] or len(state.mappings[place].heard) // 4
             if value := compute_units(state.params, heard, age):
                 units[place] = value
-        if work and units:
-            work.mappers[part] = units
-            work.mapper_units += max(units.values())
+        if units:
+            day.mappers.setdefault(cell, {})[part] = units
+            day.mapper_units[cell] = day.mapper_units.get(cell, 0) + max(units.values())
     return [place for places in parts.values() for place in places]
 
 

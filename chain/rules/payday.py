@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from chain.rules.burns import BASIS_POINTS
 from chain.rules.cell_work import CellWork, MappingPlace, get_cell_work
 from chain.rules.outcome import NO_HOTSPOT, Effects, Payment
@@ -17,78 +15,112 @@ NO_PAYER = b""
 MAPPED_CELLS = 7
 
 
-@dataclass(slots=True)
 class Payday:
-    """What a settlement pays, before it is booked: by hotspot, by account, by kind."""
+    """What a settlement pays, before it is booked: by hotspot, by account, by kind.
 
-    state: State
-    work: dict[int, CellWork]
-    owners: list[bytes]
-    payments: list[Payment] = field(default_factory=list)
-    earned: dict[int, int] = field(default_factory=dict)
-    credits: dict[bytes, int] = field(default_factory=dict)
-    kinds: dict[str, int] = field(default_factory=dict)
-    dust_ucr: int = 0
+    `mappers` has the units of mappings, by cell, part of it, and place; `mapper_units` their sum
+    over the best of each part. chain/rules/payday_arrays.py does the same for large networks.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.owners = [hotspot.owner for hotspot in state.hotspots]
+        self.payments: list[Payment] = []
+        self.earned: dict[int, int] = {}
+        self.credits: dict[bytes, int] = {}
+        self.kinds: dict[str, int] = {}
+        self.dust_ucr = 0
+        self.mappers: dict[int, dict[int, dict[MappingPlace, int]]] = {}
+        self.mapper_units: dict[int, int] = {}
 
     def note(self, kind: str, ucr: int) -> None:
         """Count what is paid for one kind of work."""
         self.kinds[kind] = self.kinds.get(kind, 0) + ucr
 
+    def get_covered(self) -> dict[int, int]:
+        """Cells that somebody covers, ascending, with the trust (ppm) of who stands in them."""
+        raise NotImplementedError
 
-def get_payday(state: State) -> Payday:
-    """A settlement with everybody's work and nothing paid."""
-    return Payday(state, get_cell_work(state), [hotspot.owner for hotspot in state.hotspots])
+    def find_strangers(self, cell: int, source: bytes) -> tuple[bool, bool]:
+        """Whether others than the one who pays cover a cell, and whether others measured it."""
+        raise NotImplementedError
+
+    def share(self, cell: int, ucr: int, kind: str, source: bytes) -> None:
+        """Split an amount over a cell's witnesses (kind WITNESS) or hotspots that cover it.
+
+        Who pays gets nothing of it; call `find_strangers` first.
+        """
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Work out what was put off."""
 
 
-def get_strangers(day: Payday, weights: dict[int, int], source: bytes) -> dict[int, int]:
-    """Those of other owners than the one who pays."""
-    if not source:
-        return weights
-    return {h: weight for h, weight in weights.items() if day.owners[h] != source}
+class PlainPayday(Payday):
+    """The rule, cell by cell."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self.work: dict[int, CellWork] = get_cell_work(state)
+
+    def get_covered(self) -> dict[int, int]:
+        """See Payday."""
+        return {cell: work.trust_ppm for cell, work in self.work.items() if work.coverage}
+
+    def find_strangers(self, cell: int, source: bytes) -> tuple[bool, bool]:
+        """See Payday."""
+        work = self.work.get(cell)
+        if work is None:
+            return False, False
+        covers, measures = (
+            any(self.owners[hotspot] != source for hotspot in weights)
+            for weights in (work.coverage, work.witnesses)
+        )
+        return covers, measures
+
+    def share(self, cell: int, ucr: int, kind: str, source: bytes) -> None:
+        """See Payday."""
+        work, owners = self.work[cell], self.owners
+        every = work.witnesses if kind == WITNESS else work.coverage
+        weights = {h: weight for h, weight in every.items() if owners[h] != source}
+        split = compute_split(ucr, list(weights.values()))
+        self.dust_ucr += split.dust_ucr
+        self.note(kind, ucr)
+        for index, share in zip(weights, split.shares, strict=True):
+            if share:
+                self.earned[index] = self.earned.get(index, 0) + share
+                self.payments.append(
+                    Payment(self.state.epoch, kind, owners[index], index, cell, share, source)
+                )
 
 
-def compute_full_mapper_units(day: Payday) -> int:
+def compute_full_mapper_units(state: State) -> int:
     """Units of a cell whose every part was mapped after the longest time by who heard the most."""
-    params = day.state.params
+    params = state.params
     return MAPPED_CELLS * params.mapper_age_units[0][1] * params.mapper_heard_permille[-1] // 1_000
 
 
-def compute_mapper_fee_ucr(day: Payday, amount_ucr: int, units: int) -> int:
+def compute_mapper_fee_ucr(state: State, amount_ucr: int, units: int) -> int:
     """What mappers get of an amount: the fee as far as they made the cell's map surer."""
-    full = compute_full_mapper_units(day)
-    fee_bp = day.state.params.mapper_fee_bp
+    full = compute_full_mapper_units(state)
+    fee_bp = state.params.mapper_fee_bp
     return amount_ucr * fee_bp * min(units, full) // (BASIS_POINTS * full)
 
 
 def process_cell_pay(day: Payday, cell: int, amount_ucr: int, kind: str, source: bytes) -> int:
     """Pay an amount to a cell's strangers; what was paid, which is all or nothing."""
-    work, params = day.work[cell], day.state.params
-    coverage = get_strangers(day, work.coverage, source)
-    if not coverage:
+    covers, measures = day.find_strangers(cell, source)
+    if not covers:
         return 0
-    witnesses = get_strangers(day, work.witnesses, source)
-    measuring = amount_ucr * params.witness_fee_bp // BASIS_POINTS if witnesses else 0
-    mapping = compute_mapper_fee_ucr(day, amount_ucr, work.mapper_units)
-    process_shares(day, cell, amount_ucr - measuring - mapping, coverage, kind, source)
+    measuring = amount_ucr * day.state.params.witness_fee_bp // BASIS_POINTS if measures else 0
+    units = day.mapper_units.get(cell, 0)
+    mapping = compute_mapper_fee_ucr(day.state, amount_ucr, units) if units else 0
+    day.share(cell, amount_ucr - measuring - mapping, kind, source)
     if measuring:
-        process_shares(day, cell, measuring, witnesses, WITNESS, source)
+        day.share(cell, measuring, WITNESS, source)
     if mapping:
-        process_mapper_shares(day, mapping, work.mappers)
+        process_mapper_shares(day, mapping, day.mappers[cell])
     return amount_ucr
-
-
-def process_shares(
-    day: Payday, cell: int, amount_ucr: int, weights: dict[int, int], kind: str, source: bytes
-) -> None:
-    """Split an amount over hotspots; their owners get it."""
-    split = compute_split(amount_ucr, list(weights.values()))
-    day.dust_ucr += split.dust_ucr
-    day.note(kind, amount_ucr)
-    epoch, owners, earned, make = day.state.epoch, day.owners, day.earned, Payment._make
-    for index, share in zip(weights, split.shares, strict=True):
-        if share:
-            earned[index] = earned.get(index, 0) + share
-            day.payments.append(make((epoch, kind, owners[index], index, cell, share, source)))
 
 
 def process_mapper_shares(
@@ -120,6 +152,7 @@ def process_mapper_pay(day: Payday, cell: int, key: bytes, amount_ucr: int) -> N
 def process_payday(day: Payday, effects: Effects) -> None:
     """Book it all."""
     state = day.state
+    day.finish()
     for index, ucr in sorted(day.earned.items()):
         state.hotspots[index].earned_ucr += ucr
         state.touch("hotspots", index)

@@ -22,14 +22,19 @@ from chain.rules.payday import (
     COVERAGE,
     NO_PAYER,
     Payday,
-    get_payday,
+    PlainPayday,
     process_cell_pay,
     process_payday,
 )
+from chain.rules.payday_arrays import ArrayPayday, fits_arrays
 from chain.rules.sessions import process_expired_sessions
 from chain.rules.trust import process_trust
+from chain.rules.trust_arrays import get_numpy
 from chain.rules.verdicts import Judgement, get_counted
 from chain.state import State
+
+# From so many rows on arrays win, and the time to import numpy is worth it.
+ARRAYS_FROM = 20_000
 
 
 def process_counted(state: State, judgement: Judgement) -> None:
@@ -51,6 +56,12 @@ def process_counted(state: State, judgement: Judgement) -> None:
             state.add("measured", (cells[item.witness], item.witness), 1)
 
 
+def get_payday(state: State) -> Payday:
+    """A settlement with everybody's work and nothing paid."""
+    is_large = len(state.quality) >= ARRAYS_FROM and get_numpy() is not None
+    return ArrayPayday(state) if is_large and fits_arrays(state) else PlainPayday(state)
+
+
 def compute_bootstrap_ucr(state: State) -> int:
     """Most that this settlement may mint: halves every `bootstrap_halving` settlements."""
     params = state.params
@@ -66,7 +77,7 @@ def compute_bootstrap_share_ucr(state: State, covered: int) -> int:
 def process_pools(day: Payday) -> None:
     """Pay what payers burned in each cell to whoever covers it, up to the value cap of the cell."""
     state = day.state
-    left = dict.fromkeys(day.work, state.params.value_cap_ucr)
+    left = dict.fromkeys(day.get_covered(), state.params.value_cap_ucr)
     for (cell, account), pool in sorted(state.pools.items()):
         amount = min(pool, left.get(cell, 0))
         if not amount or not process_cell_pay(day, cell, amount, COVERAGE, account):
@@ -84,9 +95,7 @@ def process_bounties(day: Payday) -> None:
     for (cell, number), bounty in sorted(state.bounties.items()):
         offered = min(bounty.per_settlement_ucr, bounty.left_ucr)
         fee = offered * state.params.fee_bp // BASIS_POINTS
-        if cell in day.work and process_cell_pay(
-            day, cell, offered - fee, BOUNTY, bounty.sponsor
-        ):
+        if process_cell_pay(day, cell, offered - fee, BOUNTY, bounty.sponsor):
             process_bounty_paid(state, cell, number, offered)
             state.supply.destroyed += fee
 
@@ -100,12 +109,12 @@ def compute_trusted_share_ucr(state: State, share_ucr: int, trust_ppm: int) -> i
 def process_bootstrap(day: Payday) -> None:
     """Mint the bootstrap: an equal, capped share per covered cell; the rest isn't minted."""
     state = day.state
-    covered = [(cell, work) for cell, work in day.work.items() if work.coverage]
+    covered = day.get_covered()
     if not covered:
         return
     share = compute_bootstrap_share_ucr(state, len(covered))
-    for cell, work in covered:
-        if amount := compute_trusted_share_ucr(state, share, work.trust_ppm):
+    for cell, trust_ppm in covered.items():
+        if amount := compute_trusted_share_ucr(state, share, trust_ppm):
             state.supply.minted += process_cell_pay(day, cell, amount, BOOTSTRAP, NO_PAYER)
 
 

@@ -1,0 +1,123 @@
+"""Settlements over arrays pay to the unit, and in the order, what the rule pays cell by cell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chain.drawn import cell_of, get_drawn_state, key_of, process_drawn_hotspot
+from chain.params import PRESETS
+from chain.rules import rewards
+from chain.rules.outcome import Effects
+from chain.rules.payday_arrays import MAX_TOTAL_BITS, ArrayPayday, compute_shares, fits_arrays
+from chain.rules.rewards import process_settlement
+from chain.rules.split import compute_split
+from chain.state import BountyCell, Mapping, State, is_conserved
+from chain.state_root import compute_state_root
+
+np = pytest.importorskip("numpy")
+HOTSPOTS, CELLS = 8, 4
+hotspots = st.integers(0, HOTSPOTS - 1)
+cells = st.integers(0, CELLS - 1)
+amounts = st.integers(1, 3_000_000_000)
+qualities = st.one_of(st.integers(0, 3), st.integers(1, 368_640))
+
+
+@st.composite
+def states(draw: st.DrawFn) -> State:
+    """A small network before a settlement: seeds, links, work, pools, bounties, mappings."""
+    seeds = draw(st.sets(hotspots, min_size=1, max_size=3))
+    state = get_drawn_state(PRESETS["mainnet"], seeds)
+    for index in range(HOTSPOTS):
+        owner = key_of("owner", draw(st.integers(0, 3)))
+        process_drawn_hotspot(state, cell_of(draw(cells)), owner)
+        state.hotspots[index].trust = 0
+    pairs = st.tuples(hotspots, hotspots).filter(lambda pair: pair[0] < pair[1])
+    state.links = draw(st.dictionaries(pairs, st.integers(1, 144), max_size=12))
+    places = st.tuples(cells.map(cell_of), hotspots)
+    state.quality = draw(st.dictionaries(places, qualities, max_size=20))
+    state.measured = draw(st.dictionaries(places, st.integers(0, 3_000), max_size=12))
+    sources = st.integers(0, 5).map(lambda number: key_of("owner", number))
+    state.pools = draw(st.dictionaries(st.tuples(cells.map(cell_of), sources), amounts, max_size=5))
+    for number, (cell, source, amount) in enumerate(
+        draw(st.lists(st.tuples(cells.map(cell_of), sources, amounts), max_size=3))
+    ):
+        state.bounties[cell, number] = BountyCell(source, amount, amount // 2 + 1, 10_000)
+    for number, (cell, heard) in enumerate(draw(st.lists(st.tuples(cells, hotspots), max_size=3))):
+        part = cell_of(7 * cell + number, 9)
+        state.mappings[part, 9, key_of("mapper", number)] = Mapping(heard.to_bytes(4, "big"))
+    state.supply.deposited += sum(state.pools.values())
+    state.supply.deposited += sum(bounty.left_ucr for bounty in state.bounties.values())
+    return state
+
+
+def settle(state: State, arrays_from: int) -> tuple[State, Effects]:
+    state, effects = state.copy(), Effects()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rewards, "ARRAYS_FROM", arrays_from)
+        process_settlement(state, effects)
+    return state, effects
+
+
+@given(states())
+@settings(max_examples=250, deadline=None)
+def test_both_ways_lead_to_the_same_state_and_the_same_payments(state: State) -> None:
+    assert fits_arrays(state)
+    plain, arrays = settle(state, 1 << 60), settle(state, 0)
+    assert plain[1].payments == arrays[1].payments
+    assert plain[0].stats == arrays[0].stats
+    assert plain[0].supply == arrays[0].supply
+    assert compute_state_root(plain[0]) == compute_state_root(arrays[0])
+    assert is_conserved(arrays[0])
+    kinds = {type(value) for payment in arrays[1].payments for value in payment}
+    assert kinds <= {int, str, bytes}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, (1 << 62) - 1),
+            st.lists(st.integers(1, (1 << MAX_TOTAL_BITS) // 5 - 1), min_size=1, max_size=5),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+@settings(max_examples=300, deadline=None)
+def test_shares_by_digits_are_those_of_the_split_up_to_the_largest_numbers(
+    jobs: list[tuple[int, list[int]]],
+) -> None:
+    job = np.array([k for k, (_, weights) in enumerate(jobs) for _ in weights], np.int64)
+    weights = np.array([w for _, listed in jobs for w in listed], np.int64)
+    given_amounts = np.array([amount for amount, _ in jobs], np.int64)
+    shares, dust_ucr = compute_shares(np, job, given_amounts, weights)
+    expected = [compute_split(amount, listed) for amount, listed in jobs]
+    assert shares.tolist() == [share for split in expected for share in split.shares]
+    assert dust_ucr == sum(split.dust_ucr for split in expected)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"quality": {(cell_of(0), 0): 1 << 40}},
+        {"measured": {(cell_of(0), 0): 1 << MAX_TOTAL_BITS}},
+        {"pools": {(cell_of(0), bytes(32)): 1 << 62}},
+        {"params": replace(PRESETS["mainnet"], overlap_permille=(1_000, 500))},
+    ],
+)
+def test_numbers_that_could_overflow_take_the_long_way(changes: dict[str, Any]) -> None:
+    state = get_drawn_state(PRESETS["mainnet"], [])
+    assert fits_arrays(state)
+    for name, value in changes.items():
+        setattr(state, name, value)
+    assert not fits_arrays(state)
+
+
+def test_a_network_without_any_work_pays_nothing() -> None:
+    state = get_drawn_state(PRESETS["mainnet"], [0])
+    assert ArrayPayday(state).get_covered() == {}
+    assert not settle(state, 0)[1].payments
