@@ -22,10 +22,8 @@ from chain.rules.verdicts import (
 
 PARAMS = PRESETS["minimal"]
 SMALL = st.integers(0, 2)
-EDGES = st.sampled_from(
-    [0, PARAMS.min_distance_m - 1, PARAMS.min_distance_m, PARAMS.max_distance_m]
-    + [PARAMS.max_distance_m + 1]
-)
+NEAR, FAR = PARAMS.min_distance_m, PARAMS.max_distance_m
+EDGES = st.sampled_from([0, NEAR - 1, NEAR, FAR, FAR + 1])
 REGISTERED: Any = SimpleNamespace(registration=SimpleNamespace(frequency_mhz=2437))
 BEACONER = Beaconer(REGISTERED, b"", (b"tag0", b"tag1"), (0, 300), 1)
 
