@@ -9,6 +9,7 @@ from __future__ import annotations
 from chain.rules.bounties import process_bounty_paid, process_expired_bounties
 from chain.rules.burns import BASIS_POINTS, get_reward_cell
 from chain.rules.mappings import (
+    NOBODY,
     compute_agreed,
     process_mapping_work,
     process_new_mappings,
@@ -80,7 +81,8 @@ def process_pools(day: Payday) -> None:
     left = dict.fromkeys(day.get_covered(), state.params.value_cap_ucr)
     for (cell, account), pool in sorted(state.pools.items()):
         amount = min(pool, left.get(cell, 0))
-        if not amount or not process_cell_pay(day, cell, amount, COVERAGE, account):
+        source = NO_PAYER if account == NOBODY else account
+        if not amount or not process_cell_pay(day, cell, amount, COVERAGE, source):
             continue
         left[cell] -= amount
         state.pools[cell, account] -= amount
