@@ -96,6 +96,7 @@ ROUTES: tuple[Route, ...] = (
         *("GET", "/v1/verdicts", "get_verdicts", "Every reception of an epoch, judged"),
         (EPOCH,),
         schemas.VERDICTS,
+        errors=(410,),
     ),
     Route(
         *("GET", "/v1/beacons", "get_beacons", "Every beacon of an epoch, judged"),
@@ -111,6 +112,7 @@ ROUTES: tuple[Route, ...] = (
         *("GET", "/v1/explain/{id}", "get_explain", "Why something was or wasn't paid"),
         (WHY_ID,),
         schemas.EXPLANATION,
+        errors=(410,),
     ),
     Route(
         *("GET", "/v1/claims", "get_claims", "Relays' claims that are still open"),

@@ -16,6 +16,7 @@ from typing import Any
 from chain import cbor, wire
 from chain.errors import UserError
 from chain.header import Header
+from chain.io_archive import Archive, attach
 from chain.io_restore import load_ledger
 from chain.io_schema import APPLICATION_ID, TABLES, UNREADABLE, one_line
 from chain.io_store import EDGE, Store, compute_check
@@ -48,22 +49,28 @@ def audit(
     verify: Verify | None = None,
     note: Note | None = None,
     since: str | os.PathLike[str] | None = None,
+    archive: str | os.PathLike[str] | None = None,
 ) -> Audit:
     """Audit a database, opened read-only; never raises for a damaged one.
 
     `verify` replaces the check of signatures on all cores; `note` is told (blocks done, of all).
     `since` is an earlier copy of the database that is trusted, one whose newest checkpoint was
     cosigned, say: what it holds is compared and not derived, what came later is derived from it.
+    `archive` is the folder of records that were pruned.
     """
     try:
         store = Store.open(path, read_only=True)
     except UserError as error:
         return Audit(False, "database", error.problem)
+    pruned = Archive(None)
     try:
+        pruned = attach(store, archive)
         # Damaged text must reach the comparison, which can name it, rather than stop the query.
         store.connection.text_factory = _lenient_text
         return _audit_store(store, verify, note, since)
-    except (*UNREADABLE, OverflowError, MemoryError) as error:
+    except (UserError, *UNREADABLE, OverflowError, MemoryError) as error:
+        if pruned.lacks is not None:
+            return Audit(False, f"records seq {pruned.lacks}", pruned.problem().problem)
         return Audit(False, "database", f"SQLite can't read it: {one_line(error)}")
     finally:
         store.close()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
 from chain.errors import UserError
+from chain.io_archive import Archive
 from chain.io_ledger import DurableLedger
 from chain.io_metrics import Metrics
 from chain.io_promises import Promiser
@@ -28,6 +29,7 @@ class Service:
     promiser: Promiser | None = None
     publisher: Publisher | None = None
     site: Site | None = None
+    archive: Archive = field(default_factory=lambda: Archive(None))
 
     @property
     def durable(self) -> DurableLedger:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from chain.errors import EXIT_FAILED, EXIT_OK
+from chain.io_archive import open_with_archive
 from chain.io_audit import Audit, audit
-from chain.io_cli_common import add, add_ledger, get_lines, show
+from chain.io_cli_common import add, add_archive, add_ledger, get_lines, show
 from chain.io_client import LedgerClient
 from chain.io_explain import explain
-from chain.io_store import Store
 from chain.io_terminal import Progress
 
 EXAMPLES = """
@@ -33,6 +34,7 @@ def add_commands(commands: Any) -> None:
     )
     add_ledger(why)
     why.add_argument("--db", metavar="FILE", help="ask a database file instead of a service")
+    add_archive(why)
     check = add(
         commands,
         "audit",
@@ -45,6 +47,7 @@ def add_commands(commands: Any) -> None:
         metavar="FILE",
         help="an earlier copy that you trust: derive only what came after it",
     )
+    add_archive(check)
     totals = add(commands, "stats", run_stats, "show totals: supply, payments, verdicts, traffic")
     add_ledger(totals)
 
@@ -52,7 +55,8 @@ def add_commands(commands: Any) -> None:
 def run_explain(options: argparse.Namespace) -> int:
     """Explain an id from a service or a database."""
     if options.db:
-        answer = explain(Store.open(options.db, read_only=True), options.id)
+        with open_with_archive(options.db, options.archive) as store:
+            answer = explain(store, options.id)
     else:
         with LedgerClient(options.ledger) as client:
             answer = client.get(f"/v1/explain/{options.id}")
@@ -62,12 +66,16 @@ def run_explain(options: argparse.Namespace) -> int:
 
 def run_audit(options: argparse.Namespace) -> int:
     """Audit a database; exit code 1 and the place of the first difference if it fails."""
-    result = audit_with_progress(options.db, quiet=options.json, since=options.since)
+    result = audit_with_progress(
+        options.db, quiet=options.json, since=options.since, archive=options.archive
+    )
     show(options, audit_json(result), audit_text(result))
     return EXIT_OK if result.ok else EXIT_FAILED
 
 
-def audit_with_progress(path: str, *, quiet: bool, since: str | None = None) -> Audit:
+def audit_with_progress(
+    path: str, *, quiet: bool, since: str | None = None, archive: Path | None = None
+) -> Audit:
     """Audit a database behind a progress bar."""
     progress = Progress("audit", 1, quiet=quiet)
 
@@ -75,7 +83,7 @@ def audit_with_progress(path: str, *, quiet: bool, since: str | None = None) -> 
         progress.total = max(1, total)
         progress.update(done)
 
-    result = audit(path, note=note, since=since)
+    result = audit(path, note=note, since=since, archive=archive)
     if result.ok:
         progress.close()
     return result

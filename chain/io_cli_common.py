@@ -34,6 +34,13 @@ def add_ledger(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_archive(command: argparse.ArgumentParser) -> None:
+    """The option that names the folder of pruned records."""
+    command.add_argument(
+        "--archive", type=Path, metavar="DIR", help="the folder that wavecomb chain prune wrote"
+    )
+
+
 def add_dir(command: argparse.ArgumentParser, text: str = "the folder that init made") -> None:
     """The option that names the folder of a ledger."""
     command.add_argument("--dir", type=Path, required=True, metavar="DIR", help=text)

@@ -15,7 +15,7 @@ from chain import io_cometbft, io_ledger, wire
 from chain.admission import Role
 from chain.checkpoint import Trust, origin_of
 from chain.errors import EXIT_OK, UserError
-from chain.io_cli_common import add, add_dir, parse_hex, show
+from chain.io_cli_common import add, add_archive, add_dir, parse_hex, show
 from chain.io_cometbft import add_run_options
 from chain.io_cosign import Cosigner
 from chain.io_export import export
@@ -136,6 +136,7 @@ def _add_run(commands: Any) -> None:
         metavar="OUT",
         help="bring a static export up to date after every checkpoint",
     )
+    add_archive(run)
     run.add_argument(
         "--engine",
         choices=("embedded", "cometbft"),
@@ -299,7 +300,9 @@ async def _serve(
 ) -> int:
     durable = DurableLedger.open(options.dir)
     port = 8700 if options.port is None and options.unix is None else options.port
-    app = build(durable, None, Keyring(options.dir), cosigners, published)
+    app = build(
+        durable, None, Keyring(options.dir), cosigners, published, archive=options.archive
+    )
     metrics = app[SERVICE].metrics
     durable.ledger.set_verify(metrics.timed(verify))
     runner = await serve(app, options.host, port, options.unix)

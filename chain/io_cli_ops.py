@@ -6,16 +6,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from chain.errors import EXIT_OK
+from chain.errors import EXIT_OK, UserError
 from chain.io_backup import Copy, backup, restore
 from chain.io_cli_ask import audit_with_progress
-from chain.io_cli_common import add, add_dir, show
+from chain.io_cli_common import add, add_archive, add_dir, show
 from chain.io_ledger import DATABASE
+from chain.io_prune import prune
 from chain.io_terminal import Progress
 
 EXAMPLES = """
   wavecomb chain backup --dir ledger monday.db     # while the service runs
   wavecomb chain restore monday.db --dir ledger2
+  wavecomb chain prune --dir ledger --archive archive
+  wavecomb chain prune --dir ledger --archive archive --keep-settlements 7
 """
 
 
@@ -29,6 +32,19 @@ def add_commands(commands: Any) -> None:
     add_dir(back, "folder to make; its keys are yours to copy, a backup has none")
     back.add_argument(
         "--no-audit", action="store_true", help="don't derive everything again before"
+    )
+    add_archive(back)
+    less = add(commands, "prune", run_prune, "move old records from the database to an archive")
+    add_dir(less)
+    less.add_argument(
+        *("--archive",), type=Path, required=True, metavar="DIR", help="folder for the records"
+    )
+    less.add_argument(
+        *("--keep-settlements",),
+        type=int,
+        default=1,
+        metavar="N",
+        help="settlements to keep beside the time for appeals (default: %(default)s)",
     )
 
 
@@ -48,11 +64,38 @@ def run_restore(options: argparse.Namespace) -> int:
         options.dir,
         check=None
         if options.no_audit
-        else lambda path: audit_with_progress(str(path), quiet=options.json),
+        else lambda path: audit_with_progress(
+            str(path), quiet=options.json, archive=options.archive
+        ),
         note=_note(progress),
     )
     progress.close()
     return _show_copy(options, "restored" if options.no_audit else "audited and restored", copy)
+
+
+def run_prune(options: argparse.Namespace) -> int:
+    """Move old records to an archive."""
+    if options.keep_settlements < 1:
+        raise UserError("keep-settlements", f"{options.keep_settlements}", "keep at least 1")
+    progress = Progress("prune", 1, quiet=options.json)
+    done = prune(
+        options.dir / DATABASE, options.archive, options.keep_settlements, _note(progress)
+    )
+    progress.close()
+    count = done.records - done.before
+    value = {
+        "archived": count,
+        "archived_in_all": done.records,
+        "before_epoch": done.epoch,
+        "freed_bytes": done.freed_bytes,
+        "archive": str(options.archive),
+    }
+    text = (
+        f"{count} records from before epoch {done.epoch} moved to {options.archive}, "
+        f"{done.records} in all; {done.freed_bytes:,} bytes of the database are free for new ones"
+    )
+    show(options, value, text)
+    return EXIT_OK
 
 
 def _note(progress: Progress) -> Any:

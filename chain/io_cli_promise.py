@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
-from chain.io_cli_common import add, add_ledger, show
+from chain.io_archive import open_with_archive
+from chain.io_cli_common import add, add_archive, add_ledger, show
 from chain.io_client import LedgerClient, LogEntry
 from chain.io_store import Store
 from chain.io_terminal import Progress
@@ -36,6 +37,7 @@ def add_commands(commands: Any) -> None:
         "file", metavar="FILE", help="promises with their records, as submit --promise wrote them"
     )
     check.add_argument("--db", metavar="FILE", help="ask a database file instead of a service")
+    add_archive(check)
     add_ledger(check)
 
 
@@ -79,9 +81,8 @@ def run_check(options: argparse.Namespace) -> int:
     """Rule on every promise; exit code 1 if one was broken."""
     pairs = read_promises(Path(options.file))
     if options.db:
-        store = Store.open(options.db, read_only=True)
-        rulings = [_rule(options, store_source(store), *pair) for pair in pairs]
-        store.close()
+        with open_with_archive(options.db, options.archive) as store:
+            rulings = [_rule(options, store_source(store), *pair) for pair in pairs]
     else:
         with LedgerClient(options.ledger) as client:
             rulings = [_rule(options, client_source(client), *pair) for pair in pairs]
@@ -147,6 +148,10 @@ def _blocks(client: LedgerClient) -> Iterator[Block]:
     for _, group in itertools.groupby(_entries(client), key=lambda entry: entry.block):
         entries = list(group)
         first = entries[0]
+        if not all(entry.wire for entry in entries):
+            problem = f"the service pruned records of block {first.block}"
+            remedy = "ask its database: --db FILE --archive DIR"
+            raise UserError("ledger", problem, remedy, exit_code=EXIT_FAILED)
         yield Block(first.block, first.epoch, first.time_ms, tuple(e.wire for e in entries))
 
 

@@ -108,7 +108,7 @@ class AccountInfo:
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """A record as the log holds it."""
+    """A record as the log holds it; `wire` is empty if the service pruned it."""
 
     seq: int
     block: int
@@ -144,7 +144,7 @@ def _build(cls: type[Any], value: dict[str, Any]) -> Any:
 def _entry(item: dict[str, Any]) -> LogEntry:
     return LogEntry(
         *(item["seq"], item["block"], item["epoch"], item["time_ms"]),
-        *(bytes.fromhex(item["id"]), base64.b64decode(item["wire"])),
+        *(bytes.fromhex(item["id"]), base64.b64decode(item["wire"] or "")),
         *(item["result"]["reason"], item["result"]["index"]),
     )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
+from chain.io_archive import count_pruned, open_with_archive
 from chain.io_call import Answer, Call, Handler
 from chain.io_explain import explain, payment_json
-from chain.io_store import Store
 from chain.records import Signed
 from chain.rules.verdicts import NO_RSSI, REASONS
 from chain.wire import decode, unpack_receptions
@@ -16,19 +17,27 @@ from chain.wire import decode, unpack_receptions
 async def get_verdicts(call: Call) -> Answer:
     """Every reception of an epoch with its verdict."""
     epoch, store = call.values["epoch"], call.store
-    sql = "SELECT v.*, r.wire FROM verdicts v JOIN records r ON r.id = v.record_id WHERE epoch = ?"
+    sql = (
+        "SELECT v.*, r.seq, r.wire FROM verdicts v JOIN records r ON r.id = v.record_id"
+        " WHERE epoch = ?"
+    )
     steps = {
         (row["beaconer"], row["sequence"]): row["power_step_cdb"]
         for row in store.rows("SELECT * FROM beacons WHERE epoch = ?", (epoch,))
     }
-    rows = [item for row in store.rows(sql, (epoch,)) for item in _verdicts_of(row, steps)]
+    rows = []
+    for row in store.rows(sql, (epoch,)):
+        wire = row["wire"] or call.service.archive.find(row["seq"], row["record_id"])
+        if wire is None:
+            raise call.service.archive.problem()
+        rows += _verdicts_of(row, wire, steps)
     return {"epoch": epoch, "verdicts": rows}
 
 
 def _verdicts_of(
-    row: dict[str, Any], steps: dict[tuple[int, int], int | None]
+    row: dict[str, Any], wire: bytes, steps: dict[tuple[int, int], int | None]
 ) -> list[dict[str, Any]]:
-    signed = decode(row["wire"])
+    signed = decode(wire)
     assert isinstance(signed, Signed), "the ledger stores what it could decode"
     receptions = unpack_receptions(getattr(signed.record, "report", b""))
     return [
@@ -66,17 +75,16 @@ async def get_explain(call: Call) -> Answer:
     durable, identifier = call.durable, call.values["id"]
     parts = identifier.split(":")
     old = len(parts) == 3 and parts[1].isdecimal()
-    if old and durable.ledger.verdicts(int(parts[1])) is None:
-        return await asyncio.to_thread(_explain_old, durable.store.path, identifier)
+    recent = old and durable.ledger.verdicts(int(parts[1])) is not None
+    if not recent and (old or count_pruned(durable.store)):
+        place = (durable.store.path, identifier, call.service.archive.directory)
+        return await asyncio.to_thread(_explain_old, *place)
     return explain(durable.store, identifier, durable.ledger)
 
 
-def _explain_old(path: str, identifier: str) -> dict[str, Any]:
-    store = Store.open(path, read_only=True)
-    try:
+def _explain_old(path: str, identifier: str, archive: Path | None) -> dict[str, Any]:
+    with open_with_archive(path, archive) as store:
         return explain(store, identifier)
-    finally:
-        store.close()
 
 
 HANDLERS: dict[str, Handler] = {

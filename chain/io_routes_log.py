@@ -81,7 +81,7 @@ async def get_records(call: Call) -> Answer:
     sql = "SELECT * FROM records WHERE seq >= ? ORDER BY seq LIMIT ?"
     rows = call.store.rows(sql, (start, call.values["limit"]))
     blocks = _block_columns(call.store, rows)
-    records = [{**_record_json(row), **blocks[row["height"]]} for row in rows]
+    records = [{**_record_json(call, row), **blocks[row["height"]]} for row in rows]
     return {"records": records, "next": start + len(rows)}
 
 
@@ -93,12 +93,14 @@ def _block_columns(store: Store, rows: list[dict[str, Any]]) -> dict[int, dict[s
     return {row["height"]: {"epoch": row["epoch"], "time_ms": row["time_ms"]} for row in found}
 
 
-def _record_json(row: dict[str, Any]) -> dict[str, Any]:
+def _record_json(call: Call, row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the log; its wire is null if it was pruned and no archive has it."""
+    wire = row["wire"] or call.service.archive.find(row["seq"], row["id"])
     return {
         "seq": row["seq"],
         "block": row["height"],
         "id": row["id"].hex(),
-        "wire": _base64(row["wire"]),
+        "wire": None if wire is None else _base64(wire),
         "result": {"accepted": True, "index": row["result_index"], "reason": row["reason"]},
     }
 
@@ -121,7 +123,7 @@ async def get_record(call: Call) -> Answer:
         "path": [node.hex() for node in log.inclusion_proof(row["seq"], size)],
     }
     block = _block_columns(call.store, rows)[row["height"]]
-    return {**_record_json(row), **block, "proof": proof}
+    return {**_record_json(call, row), **block, "proof": proof}
 
 
 async def get_consistency(call: Call) -> Answer:

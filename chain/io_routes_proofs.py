@@ -20,6 +20,7 @@ from chain.note import COSIGNATURE, Note, VerifierKey
 from chain.records import Refusal
 from chain.reward_proof import encode_proof, make_proof
 from chain.rules.appointments import get_keys
+from chain.tiles import Tile, decode_bundle, encode_bundle, parse_tile_path
 
 
 def _note(call: Call) -> Note:
@@ -46,11 +47,24 @@ async def get_log(call: Call) -> Answer:
     path = call.values["path"]
     site = call.service.site
     raw = None if site is None else await asyncio.to_thread(site.read, path)
+    raw = raw or _archived(call, path)
     if raw is None:
         raise missing("path", path[:80])
     cache = "public, max-age=31536000, immutable" if is_immutable(path) else "no-cache"
     headers = {"Content-Type": content_type(path), "Cache-Control": cache}
     return web.Response(body=raw, headers=headers)
+
+
+def _archived(call: Call, path: str) -> bytes | None:
+    """A bundle of records that were pruned, from the archive; a part of one, too."""
+    tile, folder = parse_tile_path(path), call.service.archive.directory
+    if tile is None or tile.level is not None or folder is None:
+        return None
+    try:
+        whole = decode_bundle((folder / Tile(None, tile.number).path).read_bytes())
+    except FileNotFoundError:
+        return None
+    return None if isinstance(whole, Refusal) else encode_bundle(whole[: tile.width])
 
 
 async def get_hotspot_proof(call: Call) -> Answer:

@@ -19,6 +19,7 @@ from chain import (
 from chain.admission import Role
 from chain.api import ROUTES
 from chain.errors import UserError
+from chain.io_archive import Archive
 from chain.io_call import Call, Handler, Service
 from chain.io_cosign import Cosigner
 from chain.io_http import application, json_response
@@ -50,15 +51,17 @@ def build(
     keyring: Keyring | None = None,
     cosigners: Sequence[Cosigner] = (),
     published: Published | None = None,
+    archive: Path | None = None,
 ) -> web.Application:
     """The application; its engine, the embedded sequencer by default, starts and stops with it.
 
     With the keys of the ledger's folder it makes promises and signs checkpoints, for which it asks
-    `cosigners`; `published` is awaited after each.
+    `cosigners`; `published` is awaited after each. Pruned records come from `archive`.
     """
     app = application()
     engine = engine or Sequencer(durable)
     service = app[SERVICE] = Service(engine, engine.metrics)
+    service.archive = Archive(archive)
     if Path(durable.store.path).is_file():
         service.site = Site(Path(durable.store.path).parent)
     if keyring is not None:

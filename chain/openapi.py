@@ -235,6 +235,7 @@ MEANINGS = {
     400: "A parameter or the body can't be taken; `field` names it",
     404: "There is no such thing here",
     408: "The body took too long; send less at once",
+    410: "It was pruned, and this service has no archive; ask whoever mirrors the log",
     413: "The body is too large",
     429: "Too much that was refused came from here; wait for Retry-After seconds",
     503: "The disk refuses or the service is busy; nothing acknowledged is lost, send it again",

@@ -196,7 +196,8 @@ def test_bonds_retirements_and_bounties_are_made_by_their_owners(
     foreign = command(capsys, "bond", *own, "--hotspot", "0", "--amount-ucr", "9")
     assert foreign[0] == 1
     cell = "881f9e2829fffff"
-    bounty = ("bounty", *own, "--cell", cell, "--amount-ucr", "100000", "--per-settlement-ucr", "10000")
+    amounts = ("--amount-ucr", "100000", "--per-settlement-ucr", "10000")
+    bounty = ("bounty", *own, "--cell", cell, *amounts)
     code, said, _ = command(capsys, *bounty, "--until-epoch", "60")
     assert (code, said["results"]) == (0, said["results"])
     assert command(capsys, "retire", *own, "--hotspot", "1")[0] == 0

@@ -123,6 +123,9 @@ def _signed(wire: bytes, kind: type) -> Signed:
 
 
 def _entry(item: Mapping[str, Any]) -> Entry:
+    if item.get("wire", "") is None:
+        remedy = "run it with --archive, so that a new map can read all of it"
+        raise LedgerDown(f"the ledger pruned record {item.get('seq')}; {remedy}")
     result = item.get("result", item)
     index = result.get("index")
     return Entry(
