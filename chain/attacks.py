@@ -54,7 +54,7 @@ class Ring:
     """Invented hotspots, one to a cell, behind one radio that honest neighbours hear.
 
     `earned_ucr` per day, all keys; `unbounded_ucr` what it would be if trust didn't bound the
-    bootstrap; `honest_ucr` what the median hotspot of the suburb earns.
+    bootstrap; `honest_ucr` what the median hotspot of the suburb earns on the bond of one.
     """
 
     keys: int

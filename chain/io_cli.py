@@ -23,11 +23,13 @@ PARTS = (
     "io_validator",
     "io_testnet",
     "io_cli_keys",
+    "io_bench",
     "io_light",
     "io_checkpoint",
     "io_export",
     "io_witness",
     "io_vectors",
+    "io_economics",
 )
 # Sub-commands that need PyNaCl alone and start at once: no other module is imported for them.
 SMALL = {

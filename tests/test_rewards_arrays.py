@@ -13,7 +13,13 @@ from chain.drawn import cell_of, get_drawn_state, key_of, process_drawn_hotspot
 from chain.params import PRESETS
 from chain.rules import rewards
 from chain.rules.outcome import Effects
-from chain.rules.payday_arrays import MAX_TOTAL_BITS, ArrayPayday, compute_shares, fits_arrays
+from chain.rules.payday_arrays import (
+    MAX_TOTAL_BITS,
+    ArrayPayday,
+    compute_shares,
+    fits_arrays,
+    sort_by_rank,
+)
 from chain.rules.rewards import process_settlement
 from chain.rules.split import compute_split
 from chain.state import BountyCell, Mapping, State, is_conserved
@@ -40,7 +46,7 @@ def states(draw: st.DrawFn) -> State:
     state.links = draw(st.dictionaries(pairs, st.integers(1, 144), max_size=12))
     places = st.tuples(cells.map(cell_of), hotspots)
     state.quality = draw(st.dictionaries(places, qualities, max_size=20))
-    state.measured = draw(st.dictionaries(places, st.integers(0, 3_000), max_size=12))
+    state.measured = draw(st.dictionaries(places, st.integers(1, 3_000), max_size=12))
     sources = st.integers(0, 5).map(lambda number: key_of("owner", number))
     state.pools = draw(st.dictionaries(st.tuples(cells.map(cell_of), sources), amounts, max_size=5))
     for number, (cell, source, amount) in enumerate(
@@ -115,6 +121,16 @@ def test_numbers_that_could_overflow_take_the_long_way(changes: dict[str, Any]) 
     for name, value in changes.items():
         setattr(state, name, value)
     assert not fits_arrays(state)
+
+
+@pytest.mark.parametrize("top", [5, 1 << 40])
+def test_one_sort_ranks_as_three(top: int) -> None:
+    random = np.random.default_rng(1)
+    number, score, hotspot = (random.integers(0, high, 999) for high in (9, top, 7))
+    number, hotspot = number * (top // 5), hotspot * (top // 5)
+    order = sort_by_rank(np, number, score, hotspot)
+    rows = list(zip(number.tolist(), (-score).tolist(), hotspot.tolist(), strict=True))
+    assert [rows[k] for k in order.tolist()] == sorted(rows)
 
 
 def test_a_network_without_any_work_pays_nothing() -> None:

@@ -10,6 +10,7 @@ witnesses * 128 units at most; times 10^6 ppm of trust and 1,993 permille of ran
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain, repeat
 from typing import Any
 
@@ -73,7 +74,7 @@ class ArrayPayday(Payday):
         score = quality * trust[hotspot]
         cell, hotspot, score = (values[score > 0] for values in (cell, hotspot, score))
         cells, number = np.unique(cell, return_inverse=True)
-        order = np.lexsort((hotspot, -score, number))
+        order = sort_by_rank(np, number, score, hotspot)
         number, hotspot, score = number[order], hotspot[order], score[order]
         size = np.bincount(number, minlength=len(cells))
         rank = np.arange(len(number)) - (np.cumsum(size) - size)[number]
@@ -122,8 +123,10 @@ class ArrayPayday(Payday):
         return self._has_other(number, slot), self._has_other(len(self.cells) + number, slot)
 
     def _has_other(self, number: int, slot: int) -> bool:
-        start, end = self._bounds[number], self._bounds[number + 1]
-        return any(self._slots[entry] != slot for entry in range(start, end))
+        start, end, slots = self._bounds[number], self._bounds[number + 1], self._slots
+        if slot == NOBODY:
+            return start < end
+        return any(slots[entry] != slot for entry in range(start, end))
 
     def share(self, cell: int, ucr: int, kind: str, source: bytes) -> None:
         """See Payday; the splitting waits for `finish`."""
@@ -169,7 +172,7 @@ class ArrayPayday(Payday):
         places = [self.cells[one[0] % cells] for one in self.jobs]
         return list(
             map(
-                Payment._make,
+                partial(tuple.__new__, Payment),  # as Payment._make, without a call in Python
                 zip(
                     *(repeat(self.state.epoch), map(kinds.__getitem__, job)),
                     *(map(self.owners.__getitem__, hotspots), hotspots),
@@ -178,6 +181,18 @@ class ArrayPayday(Payday):
                 ),
             )
         )
+
+
+def sort_by_rank(np: Any, number: Any, score: Any, hotspot: Any) -> Any:
+    """The order by cell, then falling score, then hotspot.
+
+    In one sort where the three fit 63 bits, since scores take few values: several times faster.
+    """
+    values, level = np.unique(-score, return_inverse=True)
+    bits = [int(top).bit_length() for top in (len(values), hotspot.max(initial=0))]
+    if int(number.max(initial=0)).bit_length() + sum(bits) > 63:
+        return np.lexsort((hotspot, -score, number))
+    return np.argsort((number << sum(bits)) | (level << bits[1]) | hotspot)
 
 
 def compute_shares(np: Any, job: Any, amounts: Any, weights: Any) -> tuple[Any, int]:
