@@ -22,12 +22,20 @@ class Keyring:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.files = {
-            public_key(load_seed(path)): path for path in sorted(directory.glob("*.key"))
-        }
+        self.files: dict[bytes, Path] = {}
+        self._read: set[Path] = set()
+        self._scan()
+
+    def _scan(self) -> None:
+        """Read the files that are new."""
+        for path in sorted(set(self.directory.glob("*.key")) - self._read):
+            self.files[public_key(load_seed(path))] = path
+            self._read.add(path)
 
     def seed(self, key: bytes) -> bytes | None:
-        """The seed of a public key, if it is here."""
+        """The seed of a public key, if it is here by now."""
+        if key not in self.files:
+            self._scan()
         path = self.files.get(key)
         return None if path is None else load_seed(path)
 
@@ -51,5 +59,5 @@ class Keyring:
         path = self.directory / f"{name}.key"
         seed = secrets.token_bytes(SEED_BYTES)
         save_seed(path, seed)
-        self.files[public_key(seed)] = path
+        self._scan()
         return seed

@@ -81,7 +81,6 @@ def test_a_rotated_sequencer_signs_from_the_epoch_that_binds_it(
     assert sequencers(running) == {new}
     publisher = running.app[SERVICE].publisher
     assert publisher is not None
-    publisher._keyring = keyring  # as after a restart
     state = running.durable.ledger.state
     note = publisher.sign(state.closes[max(state.closes)].text)
     assert isinstance(note, Note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from chain.io_cli import main
 from chain.io_client import LedgerClient
 from chain.io_metrics import SECONDS, Family, Histogram, Metrics, render, type_name
+from chain.io_terminal import run_command
 from chain.wire import LAYOUT
 
 from .ops_helpers import Running, town_on_disk
@@ -94,3 +97,14 @@ def test_the_type_of_a_wire_is_known_from_its_first_bytes() -> None:
     for kind, (cls, _) in LAYOUT.items():
         assert type_name(bytes([0x84, kind])) == cls.NAME
     assert {type_name(raw) for raw in (b"", b"\x84", b"\x84\xff", b"\x00\x01")} == {"unknown"}
+
+
+def test_the_bench_that_ships_measures_this_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(main, ["bench", "--records", "500", "--on", str(tmp_path), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["committed_per_s"] > 0
+    assert 100 < said["bytes_per_record"] < 2_000
+    assert list(tmp_path.iterdir()) == []
+    assert run_command(main, ["bench", "--records", "1"]) == 2
