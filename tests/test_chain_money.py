@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -317,18 +314,3 @@ class Market(RuleBasedStateMachine):
 
 Market.TestCase.settings = settings(max_examples=25, stateful_step_count=14, deadline=None)
 TestMarket = Market.TestCase
-
-
-def test_the_worked_table_of_the_rewards_page_is_what_the_rules_pay() -> None:
-    page = (Path(__file__).parent.parent / "docs" / "rewards.md").read_text()
-    rows = re.findall(r"^\| ([A-Z]) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", page, re.M)
-    assert len(rows) == 4
-    numbers = [tuple(map(int, row[1:])) for row in rows]
-    scores = [(quality * trust, -i) for i, (quality, trust, *_) in enumerate(numbers)]
-    assert scores == sorted(scores, reverse=True)
-    weights = compute_overlap_weights(scores, Town(1).params.overlap_permille)
-    assert weights == [row[3] for row in numbers]
-    amount = int(re.findall(r"cell pays (\d+) ucr", page)[0])
-    fee = amount * Town(1).params.witness_fee_bp // 10_000
-    assert list(compute_split(amount - fee, weights).shares) == [row[4] for row in numbers]
-    assert sum(row[4] for row in numbers) + fee == amount
