@@ -96,12 +96,12 @@ class Publisher:
         self._gatherer.close()
 
     async def _publish(self) -> None:
-        done = ""
+        done = -1
         while True:
             state = self._engine.durable.ledger.state
             epoch = max(state.closes, default=-1)
-            if epoch >= 0 and state.closes[epoch].text != done:
-                done = state.closes[epoch].text
+            if epoch > done:  # even of an unchanged log: signers and times are new
+                done = epoch
                 with contextlib.suppress(UserError):  # the disk: the next close tries again
                     await self.publish(epoch, state.closes[epoch])
             await asyncio.sleep(POLL_S)
@@ -162,7 +162,7 @@ class Publisher:
         closed = [epoch for epoch, close in ledger.state.closes.items() if close.text == text]
         if not closed:
             return -1
-        end_ms = ledger.state.genesis.start_ms + (closed[0] + 1) * ledger.params.epoch_ms
+        end_ms = ledger.state.genesis.start_ms + (max(closed) + 1) * ledger.params.epoch_ms
         return (io_ledger.now_ms() - end_ms) // 1_000
 
     @property

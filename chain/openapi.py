@@ -167,15 +167,24 @@ def read(
             return Refusal("repeated_parameter", f"{name}: given more than once; give it once")
         values[name] = known[name].parse(text)
         if values[name] is None:
-            said = repr(text[:SHOWN])
-            return Refusal("bad_parameter", f"{name}: can't read {said}; {known[name].text}")
+            problem = f"{name}: can't read {text[:SHOWN]!r}; {_remedy(known[name])}"
+            return Refusal("bad_parameter", problem)
     for parameter in parameters:
         if parameter.name not in values:
             if parameter.required:
-                problem = f"{parameter.name}: missing; {parameter.text}"
+                problem = f"{parameter.name}: missing; {_remedy(parameter)}"
                 return Refusal("missing_parameter", problem)
             values[parameter.name] = parameter.default
     return values
+
+
+def _remedy(parameter: Parameter) -> str:
+    """What to give instead."""
+    low, high = parameter.schema.get("minimum"), parameter.schema.get("maximum")
+    if parameter.schema.get("type") == "integer" and low is not None and high is not None:
+        most = f" to {high}" if high < 1 << 62 else ""
+        return f"give a whole number from {low}{most}: {parameter.text}"
+    return parameter.text
 
 
 # --- the document ---------------------------------------------------------------------------------
