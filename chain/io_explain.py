@@ -27,10 +27,12 @@ def explain(store: Store, identifier: str, ledger: Ledger | None = None) -> Answ
     UserError (404) if nothing has this id, and if it isn't an id at all.
     """
     parts = identifier.split(":")
+    answer: Answer | None = None
     if len(parts) == 3 and all(part.isdecimal() for part in parts):
-        hotspot, epoch, sequence = map(int, parts)
-        return _explain_beacon(store, hotspot, epoch, sequence, ledger)
-    if identifier.isdecimal() and len(identifier) < 12:
+        if max(map(len, parts)) < 12:  # longer numbers name nothing, and no database holds them
+            hotspot, epoch, sequence = map(int, parts)
+            return _explain_beacon(store, hotspot, epoch, sequence, ledger)
+    elif identifier.isdecimal() and len(identifier) < 12:
         answer = _explain_hotspot(store, int(identifier))
     else:
         answer = _explain_hex(store, _parse_hex(identifier))
