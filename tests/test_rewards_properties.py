@@ -133,11 +133,13 @@ class Bazaar(RuleBasedStateMachine):
     def hear(self, witness: int, heard: list[Reception]) -> list[Reception]:
         return [r for r in heard if witness not in self.silent and r.heard not in self.silent]
 
-    @rule(epochs=st.integers(1, 4))
-    def pass_epochs(self, epochs: int) -> None:
-        for _ in range(epochs):
+    @rule(epochs=st.integers(1, 5), is_late=st.booleans())
+    def pass_epochs(self, epochs: int, is_late: bool) -> None:
+        for number in range(epochs):
             self.epoch += 1
             self.town.run_epoch(self.epoch, self.hear)
+            if not is_late or number == 3:
+                self.report()
 
     @rule(skipped=st.integers(2, 8))
     def stand_still(self, skipped: int) -> None:
@@ -173,8 +175,6 @@ class Bazaar(RuleBasedStateMachine):
         if report and self.town.submit(mapper.commit(self.epoch, report))[0].accepted:
             self.reports.append((mapper, self.epoch, report))
 
-    @precondition(lambda self: self.reports)
-    @rule()
     def report(self) -> None:
         waiting = [entry for entry in self.reports if entry[1] == self.epoch]
         for mapper, epoch, report in self.reports:
