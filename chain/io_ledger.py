@@ -26,10 +26,14 @@ class DurableLedger:
     """
 
     def __init__(self, ledger: Ledger, store: Store) -> None:
-        self.ledger = ledger
         self.store = store
-        self.log: StoreLog = store.log
         self._unsaved: list[Sealed] = []
+        self.adopt(ledger)
+
+    def adopt(self, ledger: Ledger) -> None:
+        """Go on with a ledger that the store holds the state of."""
+        self.ledger = ledger
+        self.log: StoreLog = self.store.log
         ledger.on_block = self._unsaved.append
         ledger.find = self._find
 

@@ -99,6 +99,11 @@ class Store:
             raise problem
         return cls(connection, str(path))
 
+    def forget(self) -> None:
+        """Read anew what is kept in memory: the database was written past this object."""
+        self._log = None
+        self._slots.clear()
+
     def close(self) -> None:
         """Close the database; its write-ahead log is folded in."""
         self.connection.close()
@@ -117,7 +122,7 @@ class Store:
             for sealed in blocks:
                 self._append_block(sealed)
             self._insert("tree", nodes)
-            self._put_meta({**(meta or {}), EDGE: encode_edge(edge)})
+            self.put_meta({**(meta or {}), EDGE: encode_edge(edge)})
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
             if self.connection.in_transaction:
@@ -197,7 +202,8 @@ class Store:
         mixes = [(int.from_bytes(key, "big"), mix) for name, key, mix in kept if name == "mixes"]
         run("INSERT OR REPLACE INTO mixes VALUES (?, ?)", mixes)
 
-    def _put_meta(self, values: Mapping[str, bytes]) -> None:
+    def put_meta(self, values: Mapping[str, bytes]) -> None:
+        """Write single values, within the caller's transaction."""
         rows = [(name, value, compute_check(name, value)) for name, value in values.items()]
         self.connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", rows)
 
