@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,14 +16,18 @@ from chain.abci.application import Application
 from chain.abci.messages import (
     Deframer,
     ExceptionResponse,
+    Snapshot,
     decode_request,
     encode_frame,
 )
+from chain.abci.snapshots import Restoring
 from chain.abci.validators import Standing
 from chain.errors import EXIT_FAILED, UserError
 from chain.io_ledger import DurableLedger
+from chain.io_snapshots import SnapshotShelf, put_snapshot
 from chain.ledger import Ledger
-from chain.records import Refusal
+from chain.records import Refusal, Signed
+from chain.state import State
 
 READ_BYTES = 1 << 18
 STANDING = "engine"  # name in the store's table of single values
@@ -31,8 +36,10 @@ STANDING = "engine"  # name in the store's table of single values
 class DurableBooks:
     """The application's books on a durable ledger: the engine's height is saved with its blocks."""
 
-    def __init__(self, durable: DurableLedger) -> None:
+    def __init__(self, durable: DurableLedger, genesis: Signed) -> None:
         self.durable = durable
+        self.genesis = genesis
+        self._snapshots = SnapshotShelf(Path(durable.store.path))
 
     @property
     def ledger(self) -> Ledger:
@@ -45,12 +52,36 @@ class DurableBooks:
 
     def is_known(self, record_id: bytes) -> bool:
         """Whether the log holds a record."""
-        return self.durable.ledger.lookup(record_id) is not None
+        return self.durable.is_known(record_id)
 
     def load_standing(self) -> Standing:
         """What was saved last; a new one for a ledger that never ran under an engine."""
         data = self.durable.store.meta().get(STANDING)
         return Standing.decode(data) if data is not None else Standing()
+
+    def take_snapshot(self, height: int) -> None:
+        """Begin to keep the state as it is on the disk now, for others."""
+        ledger = self.durable.ledger
+        self._snapshots.take(height, ledger.head, tuple(ledger.log.peaks))
+
+    def list_snapshots(self) -> Sequence[Snapshot]:
+        """The snapshots that are whole."""
+        return self._snapshots.list()
+
+    def load_chunk(self, height: int, number: int) -> bytes:
+        """A chunk of one of them; empty if there is none."""
+        return self._snapshots.load(height, number)
+
+    def restore(self, restoring: Restoring, state: State, standing: Standing) -> None:
+        """Make a snapshot the ledger, durably; UserError if the disk refuses."""
+        manifest = restoring.manifest
+        put_snapshot(self.durable.store, manifest, state, {STANDING: standing.encode()})
+        ledger = Ledger.resume(state, manifest.header, manifest.edge())
+        self.durable.adopt(ledger)
+
+    def close(self) -> None:
+        """Wait for a snapshot that is being written."""
+        self._snapshots.close()
 
 
 class AbciServer:

@@ -32,14 +32,17 @@ from chain.abci.application import Application
 from chain.abci.home import (
     COMMIT_MS,
     Settings,
+    Sync,
     config_text,
     genesis_wire_of,
     get_empty_ms,
     key_files,
     node_id_of,
+    powers_of,
     signing_state_text,
     validator_key_of,
 )
+from chain.abci.validators import Powers
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_abci import AbciServer, DurableBooks
 from chain.io_consensus import ConsensusEngine, NodeRpc
@@ -149,6 +152,14 @@ class Home:
         return signed
 
 
+    def first_powers(self) -> Powers:
+        """The validators of the shared genesis."""
+        try:
+            return powers_of(self.genesis.read_text())
+        except (OSError, ValueError) as error:
+            raise _no_home(self.folder, f"{self.genesis.name}: {error}") from error
+
+
 def _no_home(folder: Path, problem: str) -> UserError:
     return UserError("dir", problem, f"run: wavecomb chain validator join --dir {folder} ...")
 
@@ -253,6 +264,7 @@ class RunOptions:
     exchange_peers: bool = False
     commit_ms: int = COMMIT_MS
     threads: int | None = None
+    sync: Sync | None = None
     json: bool = False
     cosigners: tuple[Cosigner, ...] = ()
     published: Published | None = None
@@ -266,7 +278,7 @@ class Node:
         self.home = Home(options.dir)
         create_ledger(self.home)
         self.durable = DurableLedger.open(options.dir)
-        self.books = DurableBooks(self.durable)
+        self.books = DurableBooks(self.durable, self.home.genesis_record())
         self.pool = VerifyPool(options.threads)
         self.durable.ledger.set_verify(self.pool.verify)
         self._sockets = _socket_folder(self.home)
@@ -277,6 +289,7 @@ class Node:
             self.books.load_standing(),
             self.pool,
             self.engine.note_commit,
+            self.home.first_powers(),
         )
         self.engine.application = self.application
         self.server = AbciServer(self.application)
@@ -296,6 +309,7 @@ class Node:
             exchange_peers=options.exchange_peers,
             empty_ms=get_empty_ms(self.durable.ledger.params),
             commit_ms=options.commit_ms,
+            sync=options.sync,
         )
         (self.home.engine / "config" / "config.toml").write_text(config_text(settings))
         port = 8700 if options.port is None and options.unix is None else options.port
@@ -313,6 +327,7 @@ class Node:
         await self.server.stop()
         await self.runner.cleanup()
         self.pool.close()
+        self.books.close()
         self.durable.store.close()
         if self._sockets != self.home.engine:
             shutil.rmtree(self._sockets, ignore_errors=True)
@@ -433,6 +448,28 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="cores that verify signatures (default: all; fewer where validators share a machine)",
     )
+    command.add_argument(
+        "--sync-from",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="http://HOST:PORT of another node's --rpc: start from its snapshot; twice at least",
+    )
+    command.add_argument(
+        "--trust", metavar="HEIGHT:HASH", help="with --sync-from: a block that you know is right"
+    )
+
+
+def _sync(servers: list[str], trust: str | None) -> Sync | None:
+    """Where a node that has no block yet fetches a snapshot from, and what it trusts; or None."""
+    if not servers and trust is None:
+        return None
+    height, _, block_hash = (trust or "").partition(":")
+    if not height.isdecimal() or not re.fullmatch("[0-9a-fA-F]{64}", block_hash):
+        raise UserError("trust", f"{trust!r} is no block", "give HEIGHT:HASH of one that is right")
+    if len(servers) < 2:
+        raise UserError("sync-from", f"{len(servers)} named", "name two that must agree")
+    return Sync(tuple(servers), int(height), block_hash.upper())
 
 
 def get_run_options(
@@ -460,6 +497,7 @@ def get_run_options(
         exchange_peers=options.exchange_peers,
         commit_ms=options.commit_ms,
         threads=options.threads,
+        sync=_sync(options.sync_from, options.trust),
         json=options.json,
         cosigners=tuple(cosigners),
         published=published,

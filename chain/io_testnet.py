@@ -69,6 +69,8 @@ class Validator:
     peers: tuple[str, ...] = ()
     commit_ms: int = COMMIT_MS
     threads: int = 1
+    rpc_port: int | None = None
+    more: tuple[str, ...] = ()
     child: subprocess.Popen[str] | None = None
     said: dict[str, Any] = field(default_factory=dict)
 
@@ -84,6 +86,9 @@ class Validator:
             *("--port", "0", "--listen", f"tcp://127.0.0.1:{self.p2p_port}", "--json"),
             *("--commit-ms", str(self.commit_ms), "--threads", str(self.threads)),
         ]
+        if self.rpc_port is not None:
+            command += ["--rpc", f"tcp://127.0.0.1:{self.rpc_port}"]
+        command += self.more
         command += [word for peer in self.peers for word in ("--peer", peer)]
         with (self.home.folder / "validator.log").open("ab") as log:
             self.child = subprocess.Popen(
@@ -157,7 +162,8 @@ class Validator:
         """A JSON-RPC method of its engine by its URI, as "status"; LedgerUnavailable if down."""
         if not self.said:
             raise LedgerUnavailable(f"{self.home.folder.name} is not running")
-        with LedgerClient("unix:" + self.said["rpc"].removeprefix("unix://")) as client:
+        address = self.said["rpc"].replace("unix://", "unix:").replace("tcp://", "http://")
+        with LedgerClient(address) as client:
             answer = client.get(f"/{path}")
         return dict(answer["result"])
 
@@ -208,7 +214,7 @@ class Testnet:
             Validator(Home(folder / f"validator{i}"), port, commit_ms=commit_ms, threads=threads)
             for i, port in enumerate(free_ports(count))
         ]
-        self.twins: list[Validator] = []
+        self.others: list[Validator] = []
         self.genesis = genesis or self._genesis(preset, now_ms() if start_ms is None else start_ms)
         self._make_homes()
         if genesis is None:
@@ -280,8 +286,17 @@ class Testnet:
         twin.home.genesis.write_text(original.home.genesis.read_text())
         others = [n for n in range(len(self.validators)) if n != of]
         twin.peers = tuple(self.peer(other) for other in others)
-        self.twins.append(twin)
+        self.others.append(twin)
         return twin
+
+    def add_follower(self, name: str, *more: str) -> Validator:
+        """A node that nobody appointed, with further options of `chain run`; it dials everybody."""
+        follower = Validator(Home(self.folder / name), free_ports(1)[0], more=more)
+        follower.home.make_keys()
+        follower.home.genesis.write_text(self.validators[0].home.genesis.read_text())
+        follower.peers = tuple(self.peer(n) for n in range(len(self.validators)))
+        self.others.append(follower)
+        return follower
 
     def peer(self, number: int, port: int | None = None) -> str:
         """How others dial a validator, perhaps over another port."""
@@ -303,10 +318,10 @@ class Testnet:
 
     def stop(self) -> None:
         """Stop all, together."""
-        for validator in (*self.validators, *self.twins):
+        for validator in (*self.validators, *self.others):
             if validator.is_running and validator.child is not None:
                 validator.child.terminate()
-        for validator in (*self.validators, *self.twins):
+        for validator in (*self.validators, *self.others):
             validator.stop()
 
     def wait_height(self, height: int, among: Sequence[int], timeout_s: float = START_S) -> None:

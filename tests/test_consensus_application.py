@@ -5,12 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 
 import pytest
 
 from chain import cbor, keys, wire
 from chain.abci import messages as m
 from chain.abci.application import Application, Executed
+from chain.abci.snapshots import (
+    FORMAT,
+    NUMBERS,
+    Manifest,
+    Restoring,
+    Row,
+    build_state,
+    cut_rows,
+    decode_manifest,
+    is_carried,
+    read_chunk,
+)
 from chain.abci.transactions import (
     MAX_TX_BYTES,
     Batch,
@@ -23,6 +36,9 @@ from chain.admission import address_of
 from chain.io_verify import VerifyPool
 from chain.ledger import Ledger, Sealed
 from chain.records import MAX_WIRE_BYTES, Appointment, Refusal, Signed, ValidatorFault
+from chain.state import State
+from chain.state_root import compute_state_root
+from chain.tables import NUMBER, TABLES, get_scalars
 
 from .chain_helpers import OPERATOR, START_MS, Town
 
@@ -34,7 +50,10 @@ class Shelf:
     """Books in memory: what a save makes durable is the standing and the head."""
 
     ledger: Ledger
+    first: Signed | None = None
     saved: list[tuple[Standing, bytes]] = field(default_factory=list)
+    snapshots: list[m.Snapshot] = field(default_factory=list)
+    chunks: list[bytes] = field(default_factory=list)
 
     def save(self, standing: Standing) -> None:
         self.saved.append((standing, self.ledger.head.hash()))
@@ -42,18 +61,50 @@ class Shelf:
     def is_known(self, record_id: bytes) -> bool:
         return self.ledger.lookup(record_id) is not None
 
+    @property
+    def genesis(self) -> Signed:
+        assert self.first is not None
+        return self.first
+
+    def take_snapshot(self, height: int) -> None:
+        state, head = self.ledger.state, self.ledger.head
+        rows: list[Row] = [
+            (name, key, packed)
+            for name, table in TABLES.items()
+            if is_carried(name)
+            for key, packed in table.pack_all(state)
+        ]
+        rows += [(NUMBERS, n.encode(), NUMBER.pack(v)) for n, v in get_scalars(state).items()]
+        self.chunks = list(cut_rows(rows))
+        hashes = tuple(sha256(chunk).digest() for chunk in self.chunks)
+        data = Manifest(head, tuple(self.ledger.log.peaks), hashes).encode()
+        self.snapshots = [m.Snapshot(height, FORMAT, len(hashes), sha256(data).digest(), data)]
+
+    def list_snapshots(self) -> list[m.Snapshot]:
+        return self.snapshots
+
+    def load_chunk(self, height: int, number: int) -> bytes:
+        return self.chunks[number]
+
+    def restore(self, restoring: Restoring, state: State, standing: Standing) -> None:
+        manifest = restoring.manifest
+        self.ledger = Ledger.resume(state, manifest.header, manifest.edge())
+        self.saved.append((standing, self.ledger.head.hash()))
+
 
 class Machine:
     """An application over a town's ledger, driven as an engine drives it."""
 
     def __init__(self, town: Town) -> None:
         self.town = town
-        self.shelf = Shelf(town.ledger)
+        self.shelf = Shelf(town.ledger, town.genesis)
         self.committed: list[tuple[int, Sequence[Executed]]] = []
         pool = VerifyPool(1)
         town.ledger.set_verify(pool.verify)
         self.app = Application(
-            self.shelf, Standing(), pool, lambda height, done: self.committed.append((height, done))
+            *(self.shelf, Standing(), pool),
+            lambda height, done: self.committed.append((height, done)),
+            dict.fromkeys(VALIDATORS, 10),
         )
         self.height = 0
 
@@ -387,6 +438,114 @@ def test_an_appointment_decides_about_a_first_validator_too(machine: Machine) ->
     epoch_ms = town.params.epoch_ms
     assert powers(machine.block(ms=START_MS + first * epoch_ms)) == {VALIDATORS[0]: 3}
     assert powers(machine.block(ms=START_MS + (first + 1) * epoch_ms)) == {VALIDATORS[0]: 0}
+
+
+# Starting late
+
+
+def settlement_ms(town: Town) -> int:
+    return START_MS + town.params.settlement_epochs * town.params.epoch_ms
+
+
+def test_a_block_that_settles_carries_nothing(machine: Machine) -> None:
+    town, tx = machine.town, tx_of(machine.town.deposit(0))
+    time = m.Timestamp(settlement_ms(town) // 1000)
+    proposed = machine.app.handle(m.PrepareProposalRequest(1_000_000, (tx,), time=time))
+    assert proposed == m.PrepareProposalResponse(())
+    answer = machine.app.handle(m.ProcessProposalRequest((tx,), height=1, time=time))
+    assert answer == m.ProcessProposalResponse(m.REJECT)
+    machine.block(ms=settlement_ms(town))
+    assert machine.block(tx, ms=settlement_ms(town)).tx_results[0].code == m.CODE_OK
+
+
+@pytest.fixture
+def settled() -> Machine:
+    """A machine with hotspots, messages and money, just after a settlement."""
+    machine = Machine(Town(4))
+    machine.init()
+    town = machine.town
+    machine.block(cbor.encode(joining(town)))
+    for epoch in range(2, 6):
+        machine.block(ms=town.time_ms(epoch))
+        town.hear(epoch, lambda _, heard: heard)
+        messages = [town.message(i, epoch).wire for i in range(town.count)]
+        machine.block(cbor.encode(messages), ms=town.time_ms(epoch, 9_000))
+    machine.block(ms=settlement_ms(town))
+    return machine
+
+
+def newcomer(town: Town) -> Machine:
+    return Machine(Town(town.count))
+
+
+def offer(new: Machine, old: Machine) -> m.Message:
+    (snapshot,) = old.shelf.snapshots
+    return new.app.handle(m.OfferSnapshotRequest(snapshot, old.town.ledger.head.hash()))
+
+
+def test_a_newcomer_starts_from_a_snapshot_and_goes_on_alike(settled: Machine) -> None:
+    new, old = newcomer(settled.town), settled
+    assert offer(new, old) == m.OfferSnapshotResponse(m.SNAPSHOT_ACCEPT)
+    for number in range(old.shelf.snapshots[0].chunks):
+        request = m.LoadSnapshotChunkRequest(old.height, FORMAT, number)
+        chunk = old.app.handle(request)
+        assert isinstance(chunk, m.LoadSnapshotChunkResponse)
+        applied = new.app.handle(m.ApplySnapshotChunkRequest(number, chunk.chunk, "peer"))
+        assert applied == m.ApplySnapshotChunkResponse(m.CHUNK_ACCEPT)
+    info = new.app.handle(m.InfoRequest())
+    assert isinstance(info, m.InfoResponse)
+    assert info.last_block_height == old.height
+    assert info.last_block_app_hash == old.town.ledger.head.hash()
+    assert new.app.standing == old.app.standing
+    new.height = old.height
+    town = settled.town
+    town.hear(6, lambda _, heard: heard)
+    message = cbor.encode([town.message(i, 6).wire for i in range(town.count)])
+    for machine in (old, new):
+        machine.block(message, ms=settlement_ms(town) + 9_000)
+        machine.block(ms=settlement_ms(town) + 10_000)
+    assert new.shelf.ledger.head == old.town.ledger.head
+    assert compute_state_root(new.shelf.ledger.state) == compute_state_root(town.ledger.state)
+
+
+def test_a_snapshot_of_another_hash_or_format_is_not_taken(settled: Machine) -> None:
+    new = newcomer(settled.town)
+    (snapshot,) = settled.shelf.snapshots
+    right = settled.town.ledger.head.hash()
+    for offered, app_hash, result in (
+        (snapshot, bytes(32), m.SNAPSHOT_REJECT),
+        (replace(snapshot, metadata=b"\x80"), right, m.SNAPSHOT_REJECT),
+        (replace(snapshot, chunks=7), right, m.SNAPSHOT_REJECT),
+        (replace(snapshot, format=2), right, m.SNAPSHOT_REJECT_FORMAT),
+        (None, right, m.SNAPSHOT_REJECT_FORMAT),
+    ):
+        answer = new.app.handle(m.OfferSnapshotRequest(offered, app_hash))
+        assert answer == m.OfferSnapshotResponse(result)
+    chunk = m.ApplySnapshotChunkRequest(0, b"", "peer")
+    assert new.app.handle(chunk) == m.ApplySnapshotChunkResponse(m.CHUNK_ABORT)
+    assert new.shelf.saved == []
+
+
+def test_a_forged_chunk_is_fetched_again_from_somebody_else(settled: Machine) -> None:
+    new = newcomer(settled.town)
+    offer(new, settled)
+    forged = m.ApplySnapshotChunkRequest(0, settled.shelf.chunks[0][:-1] + b"x", "liar")
+    assert new.app.handle(forged) == m.ApplySnapshotChunkResponse(m.CHUNK_RETRY, (0,), ("liar",))
+
+
+def test_rows_that_have_another_root_are_not_taken(settled: Machine) -> None:
+    town = settled.town
+    manifest = decode_manifest(settled.shelf.snapshots[0].metadata, town.ledger.head.hash())
+    assert isinstance(manifest, Manifest)
+    rows = [row for chunk in settled.shelf.chunks for row in read_chunk(chunk)]
+    assert isinstance(build_state(town.genesis, manifest.header, rows), State)
+    for number in range(len(rows)):
+        name, key, packed = rows[number]
+        bent = [*rows[:number], (name, key, packed + b"\1"), *rows[number + 1 :]]
+        for bad in (bent, [*rows[:number], *rows[number + 1 :]]):
+            state = build_state(town.genesis, manifest.header, bad)
+            absent_zero = name == NUMBERS and not packed and len(bad) < len(rows)
+            assert isinstance(state, Refusal) is not absent_zero, (name, key, packed)
 
 
 # The rest

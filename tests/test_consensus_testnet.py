@@ -23,7 +23,7 @@ from chain.io_client import LedgerClient
 from chain.io_cometbft import find_program
 from chain.io_ledger import DATABASE, now_ms
 from chain.io_store import Store
-from chain.io_testnet import Testnet
+from chain.io_testnet import Testnet, free_ports
 from chain.ledger import Ledger
 from chain.records import SubmitResult
 
@@ -129,6 +129,47 @@ def test_the_same_records_make_the_same_ledger_on_both_engines(
     assert heads[0].epoch >= 6  # a settlement is behind us
     if heads[0].height == heads[1].height:
         assert heads[0] == heads[1]
+
+
+def test_a_newcomer_starts_from_a_snapshot_and_follows(tmp_path: Path) -> None:
+    town = Town(3, start_ms=now_ms() - 55_000)  # the first settlement is five seconds away
+    with Testnet(tmp_path, 2, genesis=town.genesis) as net:
+        for validator, port in zip(net.validators, free_ports(2), strict=True):
+            validator.rpc_port = port
+        net.start()
+        net.wait_height(2, range(2))
+        with net.validators[0].client() as client:
+            client.submit([town.deposit(i).wire for i in range(3)])
+            client.submit([town.sealed_registration(i).wire for i in range(3)])
+        folder = net.validators[0].home.folder / "snapshots"
+        deadline = time.monotonic() + 40
+        while not [*folder.glob("*/manifest")] and time.monotonic() < deadline:
+            time.sleep(0.1)
+        taken = max(int(path.parent.name) for path in folder.glob("*/manifest"))
+        net.wait_height(taken + 3, range(2))
+        trusted = net.validators[0].ask_engine("block?height=1")["block_id"]["hash"]
+        servers = [f"http://127.0.0.1:{v.rpc_port}" for v in net.validators]
+        options = [word for url in servers for word in ("--sync-from", url)]
+        follower = net.add_follower("late", *options, "--trust", f"1:{trusted}")
+        follower.start()
+        while follower.height() < taken + 3 and time.monotonic() < deadline + 40:
+            time.sleep(0.1)
+        with net.validators[0].client() as client:
+            client.submit([town.deposit(0, reference=b"after").wire])
+            expected = client.account(town.owner(0))
+        wanted = net.validators[0].height() + 1
+        while follower.height() < wanted and time.monotonic() < deadline + 60:
+            time.sleep(0.1)
+        with follower.client() as client:
+            assert client.account(town.owner(0)) == expected
+            assert len(client.hotspots()) == 3
+        ours, theirs = follower.app_hashes(taken + 1), net.validators[0].app_hashes(taken + 1)
+        assert {ours[h] == theirs[h] for h in ours if h in theirs} == {True}
+        assert follower.ask_engine("status")["sync_info"]["earliest_block_height"] != "1"
+        follower.stop()
+        follower.start()  # what was restored is on the disk
+        with follower.client() as client:
+            assert client.account(town.owner(0)) == expected
 
 
 def test_kept_secrets_and_closed_doors(pair: Pair) -> None:

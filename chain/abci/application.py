@@ -8,11 +8,13 @@
 | ProcessProposal | refuse what no honest proposer sends; shape and time alone decide: all agree |
 | FinalizeBlock | run the rules at the block's time: validator faults, then transactions in order |
 | Commit | make durable what FinalizeBlock did, with the engine's height beside it |
-| snapshots | see chain/abci/snapshots.py |
+| ListSnapshots, LoadSnapshotChunk | what a settlement left on the disk; chain/abci/snapshots.py |
+| OfferSnapshot, ApplySnapshotChunk | start from one, once all its rows have the header's root |
 
 A block of the engine becomes one block of the ledger, or none if it changes nothing, and the
-application hash is the hash of the newest ledger header. What is executed is in memory only until
-Commit; after a crash in between the engine shows the block again.
+application hash is the hash of the newest ledger header. A block whose time closes a settlement
+carries no transactions, so that the state after it has the root that its header names. What is
+executed is in memory only until Commit; after a crash in between the engine shows the block again.
 """
 
 from __future__ import annotations
@@ -25,9 +27,15 @@ from typing import Protocol
 from chain import cbor, wire
 from chain.abci import messages as m
 from chain.abci.protobuf import Message
-from chain.abci.snapshots import Snapshots
+from chain.abci.snapshots import FORMAT, Restoring, build_state, decode_manifest
 from chain.abci.transactions import Batch, Batches
-from chain.abci.validators import Standing, get_faults, get_updates, get_wanted_powers
+from chain.abci.validators import (
+    Powers,
+    Standing,
+    get_faults,
+    get_updates,
+    get_wanted_powers,
+)
 from chain.ledger import Ledger
 from chain.records import Refusal, Signed, SubmitResult
 from chain.rules.signatures import get_signature_checks
@@ -45,11 +53,27 @@ class Books(Protocol):
     def ledger(self) -> Ledger:
         """The rules and their state."""
 
+    @property
+    def genesis(self) -> Signed:
+        """The record that the ledger begins with."""
+
     def save(self, standing: Standing) -> None:
         """Make every block so far durable, with the standing; UserError if the disk refuses."""
 
     def is_known(self, record_id: bytes) -> bool:
         """Whether the log holds a record."""
+
+    def take_snapshot(self, height: int) -> None:
+        """Begin to keep the state as it is on the disk now, for others; a failure is no harm."""
+
+    def list_snapshots(self) -> Sequence[m.Snapshot]:
+        """The snapshots that are whole."""
+
+    def load_chunk(self, height: int, number: int) -> bytes:
+        """A chunk of one of them; empty if there is none."""
+
+    def restore(self, restoring: Restoring, state: State, standing: Standing) -> None:
+        """Make a snapshot the ledger, durably; UserError if the disk refuses."""
 
 
 class Verifier(Protocol):
@@ -88,14 +112,17 @@ class Application:
         standing: Standing,
         verifier: Verifier,
         on_commit: Callable[[int, Sequence[Executed]], None] | None = None,
+        first_powers: Powers | None = None,
     ) -> None:
         self.books = books
         self.standing = standing
         self._verifier = verifier
         self._on_commit = on_commit
+        self._first_powers = first_powers or {}
         self._batches = Batches()
         self._executed: list[Executed] = []
-        self.snapshots = Snapshots()
+        self._settled = False
+        self._restoring: Restoring | None = None
 
     def handle(self, request: Message) -> Message:
         """The response; an ExceptionResponse, after which the engine stops, where none is right."""
@@ -130,8 +157,15 @@ class Application:
                 return m.ExtendVoteResponse()
             case m.VerifyVoteExtensionRequest():
                 return _verify_vote_extension(request)
+            case m.OfferSnapshotRequest():
+                return self._offer_snapshot(request)
+            case m.ApplySnapshotChunkRequest():
+                return self._apply_chunk(request)
+            case m.LoadSnapshotChunkRequest():
+                chunk = self.books.load_chunk(request.height, request.chunk)
+                return m.LoadSnapshotChunkResponse(chunk if request.format == FORMAT else b"")
             case _:
-                return self.snapshots.respond(request)
+                return m.ListSnapshotsResponse(tuple(self.books.list_snapshots()))
 
     # Handshake
 
@@ -192,7 +226,7 @@ class Application:
         kept: list[bytes] = []
         seen: set[bytes] = set()
         room = request.max_tx_bytes
-        for tx in request.txs:
+        for tx in () if self._settles(request.time) else request.txs:
             batch = self._batches.get(tx)
             size = tx_overhead(tx) + len(tx)
             if isinstance(batch, Refusal) or size > room:
@@ -214,10 +248,18 @@ class Application:
             return m.ProcessProposalResponse(m.REJECT)
         decoded = [self._batches.get(tx) for tx in request.txs]
         batches = [batch for batch in decoded if isinstance(batch, Batch)]
-        if len({batch.tx_hash for batch in batches}) < len(decoded):
+        twice = len({batch.tx_hash for batch in batches}) < len(decoded)
+        if twice or (request.txs and self._settles(request.time)):
             return m.ProcessProposalResponse(m.REJECT)
         self._verify_ahead(batches)
         return m.ProcessProposalResponse(m.ACCEPT)
+
+    def _settles(self, time: m.Timestamp | None) -> bool:
+        """Whether a block of this time closes a settlement."""
+        state = self.books.ledger.state
+        epoch = state.params.epoch_at(state.genesis.start_ms, time.ms if time else 0)
+        every = state.params.settlement_epochs
+        return epoch // every > state.epoch // every
 
     def _verify_ahead(self, batches: Iterable[Batch]) -> None:
         """Verify what this node has not seen in its mempool, all of it together."""
@@ -243,6 +285,7 @@ class Application:
         self._verify_ahead(batches)
         faults = [wire.seal(f, b"", []).wire for f in get_faults(request.misbehavior)]
         records = [signed for batch in batches for signed in batch.records]
+        self._settled = self._settles(request.time) and not records and not faults
         results = ledger.submit(records, request.time.ms, faults)
         self._executed = _share_out(batches, results)
         updates = self._move_on(request.height)
@@ -266,9 +309,46 @@ class Application:
     def _commit(self) -> Message:
         self.books.save(self.standing)
         executed, self._executed = self._executed, []
+        if self._settled:
+            self.books.take_snapshot(self.standing.height)
         if self._on_commit is not None:
             self._on_commit(self.standing.height, executed)
         return m.CommitResponse()
+
+    # Starting late
+
+    def _offer_snapshot(self, request: m.OfferSnapshotRequest) -> Message:
+        """Take a snapshot whose header has the hash that the engine's light client vouches for."""
+        offered = request.snapshot
+        if offered is None or offered.format != FORMAT:
+            return m.OfferSnapshotResponse(m.SNAPSHOT_REJECT_FORMAT)
+        manifest = decode_manifest(offered.metadata, request.app_hash)
+        if isinstance(manifest, Refusal) or len(manifest.chunks) != offered.chunks:
+            return m.OfferSnapshotResponse(m.SNAPSHOT_REJECT)
+        if self.standing.height:
+            return m.OfferSnapshotResponse(m.SNAPSHOT_ABORT)
+        self._restoring = Restoring(manifest, offered.height)
+        return m.OfferSnapshotResponse(m.SNAPSHOT_ACCEPT)
+
+    def _apply_chunk(self, request: m.ApplySnapshotChunkRequest) -> Message:
+        """Take a chunk; after the last the state must have the header's root."""
+        restoring = self._restoring
+        if restoring is None:
+            return m.ApplySnapshotChunkResponse(m.CHUNK_ABORT)
+        if not restoring.add(request.index, request.chunk):
+            return m.ApplySnapshotChunkResponse(
+                m.CHUNK_RETRY, (request.index,), (request.sender,) if request.sender else ()
+            )
+        if not restoring.is_complete:
+            return m.ApplySnapshotChunkResponse(m.CHUNK_ACCEPT)
+        self._restoring = None
+        state = build_state(self.books.genesis, restoring.manifest.header, restoring.rows)
+        if isinstance(state, Refusal):
+            return m.ApplySnapshotChunkResponse(m.CHUNK_REJECT_SNAPSHOT)
+        first = Standing(restoring.height, self._first_powers, self._first_powers)
+        self.standing = replace(first, powers=get_wanted_powers(first, state))
+        self.books.restore(restoring, state, self.standing)
+        return m.ApplySnapshotChunkResponse(m.CHUNK_ACCEPT)
 
     # Questions
 

@@ -41,6 +41,15 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Sync:
+    """Where a new node gets a snapshot: RPC servers, and a block that its owner knows is right."""
+
+    servers: tuple[str, ...]
+    height: int
+    block_hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How one node runs. Addresses are "tcp://HOST:PORT" or "unix:///PATH"; times in ms.
 
@@ -60,6 +69,7 @@ class Settings:
     vote_ms: int = 500
     commit_ms: int = COMMIT_MS
     log_level: str = "error"
+    sync: Sync | None = None
 
 
 def get_empty_ms(params: Params) -> int:
@@ -167,6 +177,15 @@ def genesis_wire_of(text: str) -> bytes:
         raise ValueError("it carries no Wavecomb genesis") from error
 
 
+def powers_of(text: str) -> dict[bytes, int]:
+    """Key and power of each validator in an engine's genesis; ValueError if it names none."""
+    try:
+        listed = json.loads(text)["validators"]
+        return {base64.b64decode(v["pub_key"]["value"]): int(v["power"]) for v in listed}
+    except (KeyError, TypeError) as error:
+        raise ValueError("it names no validators") from error
+
+
 def config_text(settings: Settings) -> str:
     """The engine's config.toml: what differs from its own values, and why."""
     return f"""\
@@ -223,6 +242,21 @@ discard_abci_responses = true
 
 [tx_index]
 indexer = "null"
+{_sync_text(settings.sync)}"""
+
+
+def _sync_text(sync: Sync | None) -> str:
+    """The part about starting from a snapshot; the engine leaves it aside once it has blocks."""
+    if sync is None:
+        return ""
+    return f"""
+[statesync]
+enable = true
+rpc_servers = {_quoted(",".join(sync.servers))}
+trust_height = {sync.height}
+trust_hash = {_quoted(sync.block_hash)}
+trust_period = "168h0m0s"
+discovery_time = "5s"
 """
 
 
