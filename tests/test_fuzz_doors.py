@@ -18,6 +18,7 @@ import pytest
 from chain import cbor
 from chain.abci import messages as m
 from chain.abci.application import Application
+from chain.abci.snapshots import Restoring
 from chain.abci.validators import Standing
 from chain.api import ROUTES
 from chain.io_audit import audit
@@ -25,8 +26,8 @@ from chain.io_ledger import DATABASE
 from chain.io_verify import VerifyPool
 from chain.ledger import Ledger
 from chain.openapi import PROBLEM, Route
-from chain.records import Refusal
-from chain.state import is_conserved
+from chain.records import Refusal, Signed
+from chain.state import State, is_conserved
 from chain.vectors.live import Live
 from chain.vectors.suite import Draws
 
@@ -158,9 +159,10 @@ def test_the_ledger_is_whole_after_all_that(running: Running) -> None:
 
 @dataclass
 class Shelf:
-    """Books in memory."""
+    """Books in memory, without snapshots."""
 
     ledger: Ledger
+    genesis: Signed
 
     def save(self, standing: Standing) -> None:
         pass
@@ -168,12 +170,24 @@ class Shelf:
     def is_known(self, record_id: bytes) -> bool:
         return self.ledger.lookup(record_id) is not None
 
+    def take_snapshot(self, height: int) -> None:
+        pass
+
+    def list_snapshots(self) -> tuple[m.Snapshot, ...]:
+        return ()
+
+    def load_chunk(self, height: int, number: int) -> bytes:
+        return b""
+
+    def restore(self, restoring: Restoring, state: State, standing: Standing) -> None:
+        raise AssertionError("nobody offered a snapshot with the right hash")
+
 
 def make_application(live: Live) -> Application:
     ledger = deepcopy(live.ledger)
     pool = VerifyPool(1)
     ledger.set_verify(pool.verify)
-    return Application(Shelf(ledger), Standing(height=3), pool)
+    return Application(Shelf(ledger, live.records[0]), Standing(height=3), pool)
 
 
 def bent_transaction(draw: Draws, wires: list[bytes]) -> bytes:
