@@ -31,6 +31,7 @@ from pathlib import Path
 import aiohttp
 
 from chain import cbor, draws, wire
+from chain.cells import cell_centre
 from chain.io_client import LedgerClient
 from chain.io_keys import load_seed
 from chain.io_terminal import Progress
@@ -41,7 +42,7 @@ BATCH = 25
 HOTSPOTS = 50
 FACTOR = 10
 CLIENTS = 8  # connections of the good ones, which they keep
-CELL, LATITUDE, LONGITUDE = 0x8A1F9E282837FFF, 45_000_000, 7_000_000
+CELL = 0x8A1F9E282837FFF
 
 
 @dataclass
@@ -156,7 +157,8 @@ def prepare(client: LedgerClient, network: bytes) -> None:
     for n in range(HOTSPOTS):
         seeds = [sha256(b"hotspot %d" % n).digest(), sha256(b"owner %d" % n).digest()]
         record = Registration(
-            *(public_key(seeds[0]), public_key(seeds[1]), CELL, LATITUDE, LONGITUDE),
+            *(public_key(seeds[0]), public_key(seeds[1]), CELL),
+            *cell_centre(CELL),
             *(10, 300, 2_000, 2_437, 1, client.head().epoch + 2, 1_000, links[1]),
         )
         wires.append(wire.seal(record, network, seeds).wire)

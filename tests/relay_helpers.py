@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from chain.cells import cell_centre
 from chain.claim_views import claim_json
 from chain.draws import digest, u32
 from chain.keys import public_key
@@ -46,6 +47,7 @@ from routing.router import Router
 MS = 1_000_000
 START_MS = 1_700_000_000_000
 CELL = 0x88283082B9FFFFF
+CENTRE = cell_centre(CELL)
 OPERATOR = digest("test-operator")
 FUNDS_UCR = 10_000_000_000
 
@@ -60,8 +62,8 @@ def spot_of(key: bytes, owner: bytes) -> Registration:
         key=key,
         owner=owner,
         cell=CELL,
-        latitude_udeg=37_775_000,
-        longitude_udeg=-122_419_000,
+        latitude_udeg=CENTRE[0],
+        longitude_udeg=CENTRE[1],
         height_m=6,
         gain_cdb=200,
         eirp_cdbm=2_000,

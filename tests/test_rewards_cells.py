@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from chain.cells import angle_udeg, cell_centre, cells_apart_m, is_same_or_neighbour
 
+from .chain_helpers import Town
+
 latitudes = st.floats(-90, 90)
 longitudes = st.floats(-180, 180)
 
@@ -67,3 +69,16 @@ def spacing_m(level: int) -> int:
 @pytest.mark.parametrize(("level", "metres"), [(8, 920), (9, 348), (10, 131)])
 def test_distances_between_neighbours_are_those_of_the_grid(level: int, metres: int) -> None:
     assert abs(spacing_m(level) - metres) < 0.2 * metres
+
+
+def test_a_position_that_is_not_its_cells_centre_is_refused_with_the_centre() -> None:
+    """Else a witness could stand in one place for physics and be paid in another."""
+    town = Town(2)
+    town.join()
+    cell, latitude, longitude = town.places[1]
+    for moved in (latitude + 40, latitude - 40_000):
+        (result,) = town.submit(town.sealed_registration(1, latitude_udeg=moved, height_m=11))
+        assert result.reason == "wrong_place"
+        assert all(str(value) in result.detail for value in cell_centre(cell))
+    near = {"latitude_udeg": latitude + 9, "longitude_udeg": longitude - 9, "height_m": 11}
+    assert town.submit(town.sealed_registration(1, **near))[0].accepted

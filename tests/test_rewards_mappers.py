@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import h3
 import pytest
 
 from chain import wire
@@ -82,7 +83,9 @@ def test_no_rssi_is_no_fault_and_far_hotspots_are_not_heard() -> None:
 def test_a_mapper_at_a_hotspots_own_door_maps_others_but_not_it() -> None:
     town, recorder = recorded_town()
     mapper = Mapper(town, near=1)
-    town.places[1] = (town.places[1][0], *cell_centre(mapper.cell))
+    # The middle one of a cell's seven parts has its centre.
+    middle = int(h3.cell_to_center_child(f"{mapper.cell:x}", 10), 16)
+    town.places[1] = (middle, *cell_centre(middle))
     moved = town.sealed_registration(1, height_m=11)
     assert town.submit(moved)[0].accepted
     town.run(2, 3)

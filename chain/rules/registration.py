@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from chain.cells import cell_centre
 from chain.draws import digest
+from chain.geo import distance_m
 from chain.params import Params
 from chain.records import Refusal, Registration, Signed
 from chain.rules.bonds import compute_bond_due, is_slashed, process_registration_bond
@@ -16,6 +18,8 @@ from chain.wire import body_of
 # Replaced assertions are told apart by this much of a hash: to reuse one, a hotspot would have to
 # make two of its own collide, and would then be refused its own registration.
 RETIRED_BYTES = 8
+# Centres of cells are rounded to micro-degrees, a tenth of a metre, perhaps by other libraries.
+CENTRE_TOLERANCE_M = 2
 
 
 def process_registration(
@@ -56,8 +60,23 @@ def get_registration_refusal(
             "bad_signature",
             "signatures: the hotspot, its owner, and the former owner if that changes, must sign",
         )
+    if not is_at_centre(registration):
+        latitude, longitude = cell_centre(registration.cell)
+        return Refusal(
+            "wrong_place",
+            f"latitude_udeg, longitude_udeg: must be {latitude}, {longitude}, the cell's centre",
+        )
     due = compute_bond_due(state, hotspot, registration)
     return get_balance_refusal(state, registration.owner, due, "owner: the bond")
+
+
+def is_at_centre(registration: Registration) -> bool:
+    """Whether the position is the centre of the cell, give or take `CENTRE_TOLERANCE_M`.
+
+    Physics is checked by the position, pay goes by the cell: they must be one place.
+    """
+    place = (registration.latitude_udeg, registration.longitude_udeg)
+    return distance_m(*cell_centre(registration.cell), *place) <= CENTRE_TOLERANCE_M
 
 
 def is_asserted(hotspot: Hotspot, registration: Registration) -> bool:

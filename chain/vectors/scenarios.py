@@ -58,6 +58,7 @@ def registrations(town: Town) -> None:
     town.submit(resign(first, first.signatures[0]))  # bad_signature: one missing
     town.submit(resign(first, *first.signatures[::-1]))  # bad_signature: swapped
     town.submit(resign(first, first.signatures[0], bytes(64)))  # bad_signature
+    town.submit(town.registration(0, latitude_udeg=0))  # wrong_place: not its cell's centre
     town.submit(first)
     town.submit(first)  # already
     town.submit(town.registration(1), town.registration(2, first_epoch=30))
