@@ -43,6 +43,7 @@ HOTSPOTS = 50
 FACTOR = 10
 CLIENTS = 8  # connections of the good ones, which they keep
 CELL = 0x8A1F9E282837FFF
+LATITUDE, LONGITUDE = cell_centre(CELL)
 
 
 @dataclass
@@ -157,8 +158,7 @@ def prepare(client: LedgerClient, network: bytes) -> None:
     for n in range(HOTSPOTS):
         seeds = [sha256(b"hotspot %d" % n).digest(), sha256(b"owner %d" % n).digest()]
         record = Registration(
-            *(public_key(seeds[0]), public_key(seeds[1]), CELL),
-            *cell_centre(CELL),
+            *(public_key(seeds[0]), public_key(seeds[1]), CELL, LATITUDE, LONGITUDE),
             *(10, 300, 2_000, 2_437, 1, client.head().epoch + 2, 1_000, links[1]),
         )
         wires.append(wire.seal(record, network, seeds).wire)
