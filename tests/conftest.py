@@ -19,6 +19,15 @@ def ground_truth() -> Path:
     return GROUND_TRUTH
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The soak runs belong to `make soak`: without WAVECOMB_SOAK deselected, not skipped."""
+    if os.environ.get("WAVECOMB_SOAK"):
+        return
+    soaks = [item for item in items if item.get_closest_marker("soak")]
+    config.hook.pytest_deselected(items=soaks)
+    items[:] = [item for item in items if not item.get_closest_marker("soak")]
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """With WAVECOMB_NO_SKIP set, a skipped test fails the run: CI installs all that tests need."""

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +42,6 @@ def test_nothing_is_lost_or_paid_twice_when_the_process_is_killed_fifty_times() 
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("WAVECOMB_SOAK"), reason="set WAVECOMB_SOAK=1")
+@pytest.mark.soak
 def test_nothing_is_lost_or_paid_twice_when_the_process_is_killed_a_thousand_times() -> None:
     judge(kill(1_000), 1_000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from chain.packed import PackedError, unpack_receipts
 from chain.rules.outcome import Accepted
 
 CASES, SOAK_CASES = 20_000, 1_000_000
-SOAK = pytest.mark.skipif(not os.environ.get("WAVECOMB_SOAK"), reason="set WAVECOMB_SOAK=1")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +85,7 @@ def test_an_endless_number_is_refused_where_it_leaves_64_bits() -> None:
 
 
 @pytest.mark.slow
-@SOAK
+@pytest.mark.soak
 def test_a_million_bent_records_break_no_promise() -> None:
     progress = Progress("fuzz", SOAK_CASES)
     assert fuzz_records.run(seed=2, cases=SOAK_CASES, progress=progress).cases == SOAK_CASES
