@@ -30,6 +30,7 @@ from chain.records import Refusal
 from hotspot.radiotap import HEADER_BYTES, RATE, TRUNCATED, parse_radiotap, present_bytes, walk
 from radio_sim import phy
 from radio_sim.draws import draw_below, draw_u64, draws_u64, normals, uniforms
+from radio_sim.fates import Fate, Hearing, Observer
 from radio_sim.links import Floats, Indexes, Links
 
 US = 1000
@@ -40,6 +41,7 @@ DIFS_US = 50
 CONTENTION_SLOTS = 31
 CCA_US = 15  # a transmission younger than this can't be sensed yet
 RUNGS_MAX = 8
+ABORTED_STEP_DB = 1000  # of a frame whose sender lost power: nothing arrives
 LATENCY_US = 500  # from the driver's queue to the air, drawn uniformly
 
 # What a driver tells per frame, over 6,485 captured frames: signal 79 %, TSFT 10 %, noise 0.4 %.
@@ -104,17 +106,17 @@ class Medium:
         self.config = config or MediumConfig()
         self.counts: Counter[str] = Counter()
         self.airtime_us = 0
+        self.observers: list[Observer] = []
         self._seed = draw_u64(seed, "medium")
         self._number = 0
         self._active: list[Transmission] = []
         self._rates: dict[bytes, int | Refusal] = {}
         self._rungs: dict[float, NDArray[np.intp]] = {}  # SNR of all links, by power step
         nodes = len(links.starts) - 1
+        self.set_noise_rise(np.zeros(nodes))
         self._down = np.zeros(nodes, bool)
         self._any_down = False
-        self._one_channel = len(set(links.frequency_mhz.tolist())) <= 1
-        self._starts: list[int] = links.starts.tolist()
-        self._receiver_words = links.neighbours.astype(np.uint64)
+        self.set_links(links)
         devices = draws_u64(draw_u64(self._seed, "device"), np.arange(nodes, dtype=np.uint64))
         self._offset_db = self.config.device_offset_db * normals(devices)
         # Device clocks: when they started, and up to 20 ppm of skew.
@@ -123,6 +125,23 @@ class Medium:
         self._clock_us: list[int] = (clocks * 1e12).astype(np.int64).tolist()
         self._skew_ppb: list[int] = ((skews * 40_001).astype(np.int64) - 20_000).tolist()
         self._fields = [self._drawn_fields(node) for node in range(nodes)]
+
+    def set_links(self, links: Links) -> None:
+        """Let the same radios hear each other differently from now on: they moved, or a wall did.
+
+        A frame on the air is heard over the links that hold when it ends.
+        """
+        self.links = links
+        self._rungs.clear()
+        self._one_channel = len(set(links.frequency_mhz.tolist())) <= 1
+        self._starts: list[int] = links.starts.tolist()
+        self._receiver_words = links.neighbours.astype(np.uint64)
+
+    def set_noise_rise(self, rise_db: Floats) -> None:
+        """Raise every receiver's noise floor above its own by so much [nodes], from now on."""
+        self._noise_dbm = self.config.noise_dbm + rise_db
+        self._noise_field: list[int] = np.rint(self._noise_dbm).astype(int).tolist()
+        self._rungs.clear()
 
     def queue(
         self, sender: int, frame: bytes, power_step_db: int, frequency_mhz: int, now_ns: int
@@ -170,29 +189,62 @@ class Medium:
 
     def _deliveries(self, sent: Transmission) -> list[Delivery]:
         low, high = self._starts[sent.sender], self._starts[sent.sender + 1]
-        if low == high or (self._any_down and self._down[sent.sender]):
+        cut = self._any_down and bool(self._down[sent.sender])
+        if low == high or (cut and not self.observers):
             return []
         receivers = self.links.neighbours[low:high]
         step_db = self._step_db(sent)
         signal = self.links.rssi_dbm[low:high] - step_db
         words = draws_u64(draw_u64(self._seed, sent.number), self._receiver_words[low:high])
         table = phy.success_table(len(sent.body) + phy.FCS_BYTES, sent.rate_kbps)
-        success = table[self._rungs_at(step_db)[low:high]]
+        alone = success = table[self._rungs_at(step_db)[low:high]]
         if sent.overlaps:
             success = self._interfered(sent, receivers, signal, success)
         if self._any_down:
-            success = np.where(self._down[receivers], 0.0, success)
+            success = np.where(self._down[receivers] | cut, 0.0, success)
         if not self._one_channel or sent.frequency_mhz != self.links.frequency_mhz[0]:
             tuned = self.links.frequency_mhz[receivers] == sent.frequency_mhz
             success = np.where(tuned, success, 0.0)
-        heard = np.flatnonzero(uniforms(words) < success)
+        draws = uniforms(words)
+        heard = np.flatnonzero(draws < success)
+        if self.observers:
+            hearing = self._hearing(sent, receivers, signal, (draws < alone, draws < success))
+            for observer in self.observers:
+                observer.on_air(sent, hearing)
         return self._deliver(sent, receivers[heard], signal[heard], words[heard])
+
+    def _hearing(
+        self,
+        sent: Transmission,
+        receivers: Indexes,
+        signal: Floats,
+        passed: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    ) -> Hearing:
+        """Why each receiver got the frame or not; `passed`: by the draw, alone and as it was."""
+        noise_mw, blocked = self._interference(sent, receivers, signal)
+        meanwhile = np.isin(receivers, [other.sender for other in sent.overlaps])
+        alone, heard = passed
+        fates = np.select(
+            [
+                heard,
+                np.full(len(receivers), sent.power_step_db >= ABORTED_STEP_DB),
+                self._down[receivers],
+                self.links.frequency_mhz[receivers] != sent.frequency_mhz,
+                meanwhile,
+                blocked,
+                alone,
+            ],
+            [Fate(code) for code in range(len(Fate) - 1)],
+            Fate.NOISE,
+        )
+        sinr_db = signal - 10.0 * np.log10(noise_mw)
+        return Hearing(receivers, signal, sinr_db, fates.astype(np.int8))
 
     def abort(self, sender: int) -> None:
         """Cut off what a node has on the air: nobody gets a frame whose sender lost power."""
         for sent in self._active:
             if sent.sender == sender:
-                sent.power_step_db = 1000
+                sent.power_step_db = ABORTED_STEP_DB
 
     def set_down(self, node: int, down: bool) -> None:
         """Switch a radio off or on."""
@@ -203,7 +255,7 @@ class Medium:
 
     def _busy_until(self, sender: int, frequency_mhz: int, now_ns: int) -> int:
         """End of the last transmission that the sender senses now (its own included), or 0."""
-        until = 0
+        until, sense_dbm = 0, self.config.sense_dbm
         own = np.array([sender], np.int64)
         for other in self._active:
             if other.end_ns <= max(now_ns, until):
@@ -215,7 +267,8 @@ class Medium:
             if apart >= CHANNEL_WIDTH_MHZ or now_ns - other.start_ns < CCA_US * US:
                 continue
             power = float(self.links.rssi_of(other.sender, own)[0]) - self._step_db(other)
-            if power - _separation_db(apart) >= self.config.sense_dbm:
+            # A preamble below the noise can't be sensed.
+            if power - _separation_db(apart) >= max(sense_dbm, float(self._noise_dbm[sender])):
                 until = other.end_ns
         return until
 
@@ -225,7 +278,7 @@ class Medium:
         if rungs is None:
             if len(self._rungs) >= RUNGS_MAX:  # agents may ask for steps without end
                 self._rungs.clear()
-            snr_db = self.links.rssi_dbm - step_db - self.config.noise_dbm
+            snr_db = self.links.rssi_dbm - step_db - self._noise_dbm[self.links.neighbours]
             rungs = self._rungs[step_db] = phy.table_index(snr_db)
         return rungs
 
@@ -240,7 +293,20 @@ class Medium:
         self, sent: Transmission, receivers: Indexes, signal: Floats, success: Floats
     ) -> Floats:
         """Success rates with what overlapped: half duplex, capture, SINR over the covered share."""
-        noise_mw = 10.0 ** (self.config.noise_dbm / 10.0)
+        noise_mw, blocked = self._interference(sent, receivers, signal)
+        sinr = signal - 10.0 * np.log10(noise_mw)
+        table = phy.success_table(len(sent.body) + phy.FCS_BYTES, sent.rate_kbps)
+        share = _covered_share(sent)
+        mixed = success ** (1.0 - share) * table[phy.table_index(sinr)] ** share
+        mixed = np.where(blocked, 0.0, mixed)
+        self.counts["collided"] += int(np.count_nonzero((success > 0.5) & (mixed < 0.5)))
+        return mixed
+
+    def _interference(
+        self, sent: Transmission, receivers: Indexes, signal: Floats
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        """Noise and all that overlapped, in mW; and who can't receive, whatever its SINR."""
+        noise_mw = 10.0 ** (self._noise_dbm[receivers] / 10.0)
         interference_mw = np.zeros(len(receivers))
         blocked = np.zeros(len(receivers), bool)
         for other in sent.overlaps:
@@ -250,15 +316,9 @@ class Medium:
             interference_mw += 10.0 ** (power / 10.0)
             blocked |= receivers == other.sender
             if other.start_ns < sent.start_ns and not apart:
-                locked = power >= self.config.noise_dbm
+                locked = power >= self._noise_dbm[receivers]
                 blocked |= locked & (signal < power + CAPTURE_DB)
-        sinr = signal - 10.0 * np.log10(noise_mw + interference_mw)
-        table = phy.success_table(len(sent.body) + phy.FCS_BYTES, sent.rate_kbps)
-        share = _covered_share(sent)
-        mixed = success ** (1.0 - share) * table[phy.table_index(sinr)] ** share
-        mixed = np.where(blocked, 0.0, mixed)
-        self.counts["collided"] += int(np.count_nonzero((success > 0.5) & (mixed < 0.5)))
-        return mixed
+        return noise_mw + interference_mw, blocked
 
     def _deliver(
         self, sent: Transmission, receivers: Indexes, signal: Floats, words: NDArray[np.uint64]
@@ -278,13 +338,12 @@ class Medium:
         """What each driver puts before the frame; each device has a clock of its own."""
         start_us, frequency_mhz = sent.start_ns // US, sent.frequency_mhz
         start_ms, flags = start_us // 1000, _CHANNEL_FLAGS[frequency_mhz < 3000]
-        noise_dbm = round(self.config.noise_dbm)
         headers = []
         for receiver, level in zip(receivers, levels, strict=True):
             skew_us = start_ms * self._skew_ppb[receiver] // 1_000_000
             tsft_us = start_us + self._clock_us[receiver] + skew_us
             head = (0, 0, _HEADER.size, _PRESENT_ALL, tsft_us, frequency_mhz, flags)
-            header = _HEADER.pack(*head, level, noise_dbm)
+            header = _HEADER.pack(*head, level, self._noise_field[receiver])
             headers.append(_trimmed(header, self._fields[receiver]))
         return headers
 
