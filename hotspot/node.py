@@ -214,6 +214,11 @@ class HotspotNode:
         """Ledger index, -1 before registration."""
         return self._index
 
+    @property
+    def memory(self) -> Memory:
+        """What a driver that carries out actions at once has stored of this node by now."""
+        return self._memory
+
     def kept(self, epoch: int) -> int:
         """How many receptions of an epoch are held."""
         return len(self._memory.receptions.get(epoch, ()))

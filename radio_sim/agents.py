@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import h3
 
@@ -95,6 +96,35 @@ def make_node(
     return HotspotNode(identity, chain, network.directory, network.verifier, memory)
 
 
+class Router(Protocol):
+    """A simulated router as the world and its driver see it; faults wrap one in another."""
+
+    @property
+    def node(self) -> HotspotNode:
+        """The shipping node inside."""
+
+    def receive_frame(self, data: bytes, now_ns: int) -> None:
+        """A frame came from the air."""
+
+    def receive_datagram(self, data: bytes, peer: int, now_ns: int) -> None:
+        """A datagram came from a neighbour."""
+
+    def receive_mix(self, epoch: int, mix: bytes, now_ns: int) -> None:
+        """The ledger answered with the public randomness of an epoch."""
+
+    def receive_registration(self, index: int, bound_epoch: int, now_ns: int) -> None:
+        """The ledger knows this hotspot by an index, and its secrets bind from an epoch on."""
+
+    def next_deadline(self) -> int | None:
+        """Soonest deadline, in the world's time."""
+
+    def handle_deadline(self, now_ns: int) -> None:
+        """Do what is due."""
+
+    def take_actions(self) -> list[Action]:
+        """Hand over the actions gathered since the last call."""
+
+
 class HotspotAgent:
     """One simulated router: a node for the air, and a relay for the overlay once it has one."""
 
@@ -105,6 +135,14 @@ class HotspotAgent:
     def receive_frame(self, data: bytes, now_ns: int) -> None:
         """A frame came from the air."""
         self.node.receive_frame(data, now_ns)
+
+    def receive_mix(self, epoch: int, mix: bytes, now_ns: int) -> None:
+        """The ledger answered with the public randomness of an epoch."""
+        self.node.receive_mix(epoch, mix, now_ns)
+
+    def receive_registration(self, index: int, bound_epoch: int, now_ns: int) -> None:
+        """The ledger knows this hotspot by an index, and its secrets bind from an epoch on."""
+        self.node.receive_registration(index, bound_epoch, now_ns)
 
     def receive_datagram(self, data: bytes, peer: int, now_ns: int) -> None:
         """A datagram came from a neighbour."""

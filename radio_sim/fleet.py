@@ -8,20 +8,28 @@ scenario, preset and seed: same trace digest and same ledger root.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from chain.draws import digest, u64
 from chain.keys import public_key
-from chain.ledger import Ledger
+from chain.ledger import Ledger, Sealed
 from chain.params import PRESETS
-from chain.records import Deposit, Genesis
+from chain.records import Deposit, Genesis, SubmitResult
 from chain.wire import seal
 from hotspot.actions import Action, FetchMix, SubmitRecord
 from hotspot.directory import Directory
-from hotspot.node import beacon_verifier
+from hotspot.node import Memory, beacon_verifier
 from hotspot.secrets import SecretChain
-from radio_sim.agents import HotspotAgent, Network, keys_of, make_node, registration_of
+from radio_sim.agents import (
+    HotspotAgent,
+    Network,
+    Router,
+    keys_of,
+    make_node,
+    registration_of,
+)
 from radio_sim.assemble import backhaul_of, links_of, medium_of
 from radio_sim.scenario import Scenario
 from radio_sim.tally import Tally
@@ -73,17 +81,37 @@ class Summary:
     ledger_root: str
 
 
-class Fleet:
-    """A running virtual network."""
+class Watcher(Protocol):
+    """Is told what the ledger answers and seals; it must not touch either."""
 
-    def __init__(self, scenario: Scenario, seed: int, preset: str) -> None:
+    def on_answers(self, wires: Sequence[bytes], results: Sequence[SubmitResult]) -> None:
+        """Take note of records and the ledger's answers to them."""
+
+    def on_block(self, sealed: Sealed) -> None:
+        """Take note of a block."""
+
+
+class Fleet:
+    """A running virtual network.
+
+    `offline` holds the hotspots whose way to the ledger is cut, `down` those without power: what
+    they signed waits in their durable queues, and what they asked for stays unanswered.
+    """
+
+    def __init__(
+        self, scenario: Scenario, seed: int, preset: str, watchers: Sequence[Watcher] = ()
+    ) -> None:
         self.scenario = scenario
+        self.seed = seed
         self.params = PRESETS[preset]
+        self.offline: set[int] = set()
+        self.down: set[int] = set()
+        self._watchers = tuple(watchers)
         self._master = digest("sim-master", u64(seed))
         operator = digest("sim-operator", self._master)
         genesis = genesis_of(scenario, self._master, preset, START_MS, operator)
         self.tally = Tally()
-        self.ledger = Ledger(seal(genesis, b"", []), on_block=self.tally.note)
+        self.ledger = Ledger(seal(genesis, b"", []), on_block=self._note_block)
         self.ledger.packs_rows = False
         self.directory = Directory()
         self.agents = self._make_agents()
@@ -96,25 +124,31 @@ class Fleet:
             effects=self._effect,
             start_ns=START_MS * MS,
         )
-        self._pending: list[bytes] = []
+        self._pending: list[tuple[int, bytes]] = []  # (agent, record), oldest first
         self._asked: list[tuple[int, int]] = []  # (agent, epoch)
         self.refused: Counter[str] = Counter()
+        self._former: Counter[str] = Counter()  # what machines that crashed had counted
         self._fund(operator)
         self._register()
 
-    def _make_agents(self) -> list[HotspotAgent]:
+    def _make_agents(self) -> list[Router]:
         network_id = self.ledger.network_id
-        network = Network(
+        self._network = Network(
             network_id, START_MS, self.params, self.directory, beacon_verifier(network_id)
         )
         length = 2 + self.params.late_epochs + 20_000_000 // self.params.epoch_ms
         agents = []
-        for spec in self.scenario.hotspots:
+        for number, spec in enumerate(self.scenario.hotspots):
             keys = keys_of(self._master, spec.name)
-            chain = SecretChain(keys.hotspot, 1, length)
-            node = make_node(spec, keys, chain, network, self.scenario.radio.frequency_mhz)
-            agents.append(HotspotAgent(node))
+            agents.append(self._make_agent(number, SecretChain(keys.hotspot, 1, length)))
         return agents
+
+    def _make_agent(
+        self, number: int, chain: SecretChain, memory: Memory | None = None
+    ) -> Router:
+        spec = self.scenario.hotspots[number]
+        keys, channel_mhz = keys_of(self._master, spec.name), self.scenario.radio.frequency_mhz
+        return HotspotAgent(make_node(spec, keys, chain, self._network, channel_mhz, memory))
 
     def _fund(self, operator: bytes) -> None:
         wires = []
@@ -126,6 +160,7 @@ class Fleet:
 
     def _register(self) -> None:
         wires = []
+        self._indexes: list[int] = []  # on the ledger, by agent
         for spec, agent in zip(self.scenario.hotspots, self.agents, strict=True):
             keys = keys_of(self._master, spec.name)
             record = registration_of(
@@ -137,15 +172,42 @@ class Fleet:
                 raise ValueError(
                     f"registration of {self.scenario.hotspots[number].name} was refused"
                 )
-            self.agents[number].node.receive_registration(
-                result, self.params.bind_epochs, START_MS * MS
-            )
+            self._indexes.append(result)
+            self._tell_registration(number)
             self.world.settle(number)
+
+    def _tell_registration(self, number: int) -> None:
+        index, now_ns = self._indexes[number], self.world.now_ns
+        self.agents[number].receive_registration(index, self.params.bind_epochs, now_ns)
 
     def _submit(self, wires: list[bytes], time_ms: int) -> list[int | None]:
         results = self.ledger.submit(wires, time_ms)
         self.refused.update(r.reason for r in results if not r.accepted)
+        for watcher in self._watchers:
+            watcher.on_answers(wires, results)
         return [r.index for r in results]
+
+    def _note_block(self, sealed: Sealed) -> None:
+        self.tally.note(sealed)
+        for watcher in self._watchers:
+            watcher.on_block(sealed)
+
+    # --- crashes ------------------------------------------------------------------------------
+
+    def crash(self, number: int) -> None:
+        """Cut a hotspot's power: its durable queue stays, all else of it is gone."""
+        self._asked = [(agent, epoch) for agent, epoch in self._asked if agent != number]
+        self.down.add(number)
+        self.world.crash(number)
+
+    def restart(self, number: int) -> None:
+        """Start a hotspot's daemon from its durable queue."""
+        self.down.discard(number)
+        node = self.agents[number].node
+        self._former.update(node.counts)
+        self.agents[number] = self._make_agent(number, node.secrets, node.memory)
+        self._tell_registration(number)
+        self.world.restart(number, self.agents[number])
 
     # --- running ------------------------------------------------------------------------------
 
@@ -164,30 +226,40 @@ class Fleet:
     def _effect(self, agent: int, action: Action, now_ns: int) -> None:
         del now_ns
         if isinstance(action, SubmitRecord):
-            self._pending.append(action.wire)
+            self._pending.append((agent, action.wire))
         elif isinstance(action, FetchMix):
             self._asked.append((agent, action.epoch))
 
     def _settle(self, now_ms: int) -> None:
         """Give the ledger what was signed, move its clock, answer who asked for mixes."""
         if self._pending:
-            wires, self._pending = self._pending, []
-            self._submit(wires, now_ms)
+            pending, apart = self._pending, self.offline | self.down
+            self._pending = [item for item in pending if item[0] in apart] if apart else []
+            self._submit([wire for agent, wire in pending if agent not in apart], now_ms)
         self.ledger.tick(now_ms)
         asked, self._asked = self._asked, []
         for agent, epoch in asked:
-            mix = self.ledger.mix(epoch)
+            mix = None if agent in self.offline else self.ledger.mix(epoch)
             if mix is None:
                 self._asked.append((agent, epoch))
             else:
-                self.agents[agent].node.receive_mix(epoch, mix, now_ms * MS)
+                self.agents[agent].receive_mix(epoch, mix, now_ms * MS)
                 self.world.settle(agent)
+
+    def ledger_index(self, number: int) -> int:
+        """The ledger's index of a hotspot of the scenario."""
+        return self._indexes[number]
+
+    def counts(self) -> Counter[str]:
+        """What all nodes counted, those that crashed included."""
+        counts = self._former.copy()
+        for agent in self.agents:
+            counts.update(agent.node.counts)
+        return counts
 
     def summary(self) -> Summary:
         """Figures of the run so far."""
-        counts: Counter[str] = Counter()
-        for agent in self.agents:
-            counts.update(agent.node.counts)
+        counts = self.counts()
         head = self.ledger.head
         return Summary(
             hotspots=len(self.agents),
