@@ -98,6 +98,16 @@ class Delivery(NamedTuple):
     rssi_dbm: int
 
 
+class Reach(NamedTuple):
+    """Who got a frame, ascending, and the level in dBm that each one measured."""
+
+    receivers: list[int]
+    levels_dbm: list[int]
+
+
+NOBODY = Reach([], [])
+
+
 class Medium:
     """All radios of a world. `links` are directed and sparse (`radio_sim.links`)."""
 
@@ -182,16 +192,33 @@ class Medium:
 
     def finish(self, sent: Transmission) -> list[Delivery]:
         """Take a frame off the air and say who got it, in ascending order of receivers."""
-        self._active.remove(sent)
-        deliveries = self._deliveries(sent)
-        sent.overlaps.clear()  # frames that hold each other would be a cycle
-        return deliveries
+        return self.deliver(sent, self.end(sent))
 
-    def _deliveries(self, sent: Transmission) -> list[Delivery]:
+    def end(self, sent: Transmission) -> Reach:
+        """Take a frame off the air and say who got it; `deliver` makes the bytes, where wanted."""
+        self._active.remove(sent)
+        reach = self._reach(sent)
+        sent.overlaps.clear()  # frames that hold each other would be a cycle
+        return reach
+
+    def deliver(self, sent: Transmission, reach: Reach) -> list[Delivery]:
+        """What the drivers of these receivers hand over: each its own header before the frame."""
+        receivers, levels = reach
+        headers = self._headers(sent, receivers, levels)
+        return [
+            Delivery(receiver, header + sent.body, level)
+            for receiver, header, level in zip(receivers, headers, levels, strict=True)
+        ]
+
+    def tells_signal(self, node: int) -> bool:
+        """Whether a node's driver gives the signal with each frame."""
+        return bool(self._fields[node] & FIELD_SIGNAL)
+
+    def _reach(self, sent: Transmission) -> Reach:
         low, high = self._starts[sent.sender], self._starts[sent.sender + 1]
         cut = self._any_down and bool(self._down[sent.sender])
         if low == high or (cut and not self.observers):
-            return []
+            return NOBODY
         receivers = self.links.neighbours[low:high]
         step_db = self._step_db(sent)
         signal = self.links.rssi_dbm[low:high] - step_db
@@ -211,7 +238,7 @@ class Medium:
             hearing = self._hearing(sent, receivers, signal, (draws < alone, draws < success))
             for observer in self.observers:
                 observer.on_air(sent, hearing)
-        return self._deliver(sent, receivers[heard], signal[heard], words[heard])
+        return self._measured(receivers[heard], signal[heard], words[heard])
 
     def _hearing(
         self,
@@ -320,19 +347,12 @@ class Medium:
                 blocked |= locked & (signal < power + CAPTURE_DB)
         return noise_mw + interference_mw, blocked
 
-    def _deliver(
-        self, sent: Transmission, receivers: Indexes, signal: Floats, words: NDArray[np.uint64]
-    ) -> list[Delivery]:
+    def _measured(self, receivers: Indexes, signal: Floats, words: NDArray[np.uint64]) -> Reach:
         measured = signal + self._offset_db[receivers] + self.config.rssi_noise_db * normals(words)
         # Clipped to what the field's signed byte and an ordinary receiver's scale hold.
         levels = np.minimum(np.maximum(np.rint(measured), -110.0), -10.0).astype(np.int8).tolist()
-        indexes, body = receivers.tolist(), sent.body
-        headers = self._headers(sent, indexes, levels)
-        self.counts["delivered"] += len(indexes)
-        return [
-            Delivery(receiver, header + body, level)
-            for receiver, header, level in zip(indexes, headers, levels, strict=True)
-        ]
+        self.counts["delivered"] += len(levels)
+        return Reach(receivers.tolist(), levels)
 
     def _headers(self, sent: Transmission, receivers: list[int], levels: list[int]) -> list[bytes]:
         """What each driver puts before the frame; each device has a clock of its own."""
