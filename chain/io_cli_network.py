@@ -16,7 +16,7 @@ from chain.admission import Role
 from chain.checkpoint import Trust, origin_of
 from chain.errors import EXIT_OK, UserError
 from chain.io_cli_common import add, add_archive, add_dir, parse_hex, show
-from chain.io_cometbft import add_run_options
+from chain.io_cometbft import add_run_options, check_threads
 from chain.io_cosign import Cosigner
 from chain.io_export import export
 from chain.io_http import bound_port, run_until, serve
@@ -25,12 +25,13 @@ from chain.io_keys import load_or_create_seed, load_seed
 from chain.io_ledger import DATABASE, DurableLedger
 from chain.io_light import TRUST_FILE
 from chain.io_publisher import Published
-from chain.io_service import SERVICE, build
+from chain.io_sequencer import Sequencer
+from chain.io_service import build
 from chain.io_site import Site
 from chain.io_store import Store
 from chain.io_terminal import write_json
 from chain.io_witness import parse_log_option
-from chain.keys import public_key, verify
+from chain.keys import public_key
 from chain.ledger import Ledger, Sealed
 from chain.note import COSIGNATURE, ED25519, Note, VerifierKey, parse_verifier_key
 from chain.params import PRESETS
@@ -268,6 +269,7 @@ def run_run(options: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C."""
     cosigners = [parse_witness(text) for text in options.witness]
     published = None if options.publish is None else partial(_export, options.dir, options.publish)
+    check_threads(options.threads)
     if options.engine == "cometbft":
         return io_cometbft.run(io_cometbft.get_run_options(options, cosigners, published))
     code = asyncio.run(_serve(options, cosigners, published))
@@ -300,11 +302,10 @@ async def _serve(
 ) -> int:
     durable = DurableLedger.open(options.dir)
     port = 8700 if options.port is None and options.unix is None else options.port
+    engine = Sequencer(durable, threads=options.threads)
     app = build(
-        durable, None, Keyring(options.dir), cosigners, published, archive=options.archive
+        durable, engine, Keyring(options.dir), cosigners, published, archive=options.archive
     )
-    metrics = app[SERVICE].metrics
-    durable.ledger.set_verify(metrics.timed(verify))
     runner = await serve(app, options.host, port, options.unix)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

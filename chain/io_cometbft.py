@@ -280,7 +280,7 @@ class Node:
         self.durable = DurableLedger.open(options.dir)
         self.books = DurableBooks(self.durable, self.home.genesis_record())
         self.pool = VerifyPool(options.threads)
-        self.durable.ledger.set_verify(self.pool.verify)
+        self.durable.set_verify(self.pool.verify)
         self._sockets = _socket_folder(self.home)
         self.rpc_address = options.rpc or f"unix://{self._sockets}/rpc.sock"
         self.engine = ConsensusEngine(self.books, NodeRpc(self.rpc_address), self.pool)
@@ -472,6 +472,12 @@ def _sync(servers: list[str], trust: str | None) -> Sync | None:
     return Sync(tuple(servers), int(height), block_hash.upper())
 
 
+def check_threads(threads: int | None) -> None:
+    """UserError for a number of cores that can't be."""
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise UserError("threads", f"{threads}", f"give 1 to {MAX_THREADS}")
+
+
 def get_run_options(
     options: argparse.Namespace,
     cosigners: Sequence[Cosigner] = (),
@@ -480,8 +486,7 @@ def get_run_options(
     """The options of a command line that `add_run_options` was added to; UserError for bad ones."""
     if not 0 <= options.commit_ms <= MAX_COMMIT_MS:
         raise UserError("commit-ms", f"{options.commit_ms}", f"give 0 to {MAX_COMMIT_MS}")
-    if options.threads is not None and not 1 <= options.threads <= MAX_THREADS:
-        raise UserError("threads", f"{options.threads}", f"give 1 to {MAX_THREADS}")
+    check_threads(options.threads)
     for peer in options.peer:
         if not PEER.fullmatch(peer):
             raise UserError("peer", f"{peer!r} is no peer", "give ID@HOST:PORT, ID of 40 digits")

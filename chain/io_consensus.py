@@ -97,6 +97,7 @@ class ConsensusEngine:
     ) -> None:
         self.durable: DurableLedger = books.durable
         self.metrics = metrics or Metrics()
+        self.metrics.signatures = pool.tally
         self.door = Door()
         self.fault = ""
         self.height = 0

@@ -13,7 +13,8 @@ from chain.io_log import StoreLog
 from chain.io_restore import load_ledger
 from chain.io_store import Store
 from chain.ledger import Found, Ledger, Sealed
-from chain.records import SubmitResult
+from chain.records import Signed, SubmitResult
+from chain.rules.outcome import Verify
 
 DATABASE = "ledger.db"
 
@@ -27,6 +28,7 @@ class DurableLedger:
 
     def __init__(self, ledger: Ledger, store: Store) -> None:
         self.store = store
+        self._verify: Verify | None = None
         self._unsaved: list[Sealed] = []
         self.adopt(ledger)
 
@@ -36,6 +38,13 @@ class DurableLedger:
         self.log: StoreLog = self.store.log
         ledger.on_block = self._unsaved.append
         ledger.find = self._find
+        if self._verify is not None:
+            ledger.set_verify(self._verify)
+
+    def set_verify(self, verify: Verify) -> None:
+        """Check signatures with another function from now on, in ledgers adopted later, too."""
+        self._verify = verify
+        self.ledger.set_verify(verify)
 
     @classmethod
     def open(cls, directory: Path) -> DurableLedger:
@@ -67,8 +76,8 @@ class DurableLedger:
         self.ledger.tick(time_ms)
         self.save()
 
-    def submit(self, wires: Sequence[bytes], time_ms: int) -> list[SubmitResult]:
-        """Process records and return their answers once they are durable."""
+    def submit(self, wires: Sequence[bytes | Signed], time_ms: int) -> list[SubmitResult]:
+        """Process records, as bytes or decoded, and return their answers once they are durable."""
         self.save()
         results = self.ledger.submit(wires, time_ms)
         self.save()

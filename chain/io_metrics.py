@@ -10,14 +10,14 @@ import os
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from chain.io_verify import Tally
 from chain.records import SubmitResult
 from chain.wire import LAYOUT
 
 Labels = Mapping[str, str]
-Verify = Callable[[bytes, str, bytes, bytes, bytes], bool]
 # From what a cached page costs to what a stalled disk does.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 CBOR_ARRAY_OF_4 = 0x84
@@ -95,7 +95,10 @@ class Histogram:
 
 @dataclass(slots=True)
 class Metrics:
-    """What happened since this process began; what stands is read from the state when asked."""
+    """What happened since this process began; what stands is read from the state when asked.
+
+    `signatures` is the tally of the pool that verifies for this process.
+    """
 
     started_s: float = field(default_factory=time.time)
     records: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -103,27 +106,12 @@ class Metrics:
     promises: Counter[str] = field(default_factory=Counter)
     commit: Histogram = field(default_factory=Histogram)
     checkpoint: Histogram = field(default_factory=Histogram)
-    verified: int = 0
-    verify_failed: int = 0
-    verify_ns: int = 0
+    signatures: Tally = field(default_factory=Tally)
 
     def count_results(self, wires: Sequence[bytes], results: Sequence[SubmitResult]) -> None:
         """Count answers by type of record and reason."""
         for raw, result in zip(wires, results, strict=True):
             self.records[type_name(raw), result.reason] += 1
-
-    def timed(self, verify: Verify) -> Verify:
-        """The same check of signatures, counted and timed."""
-
-        def check(key: bytes, name: str, network: bytes, body: bytes, signature: bytes) -> bool:
-            began = time.perf_counter_ns()
-            holds = verify(key, name, network, body, signature)
-            self.verify_ns += time.perf_counter_ns() - began
-            self.verified += 1
-            self.verify_failed += not holds
-            return holds
-
-        return check
 
     def families(self) -> list[Family]:
         """All that this object counted."""
@@ -131,6 +119,7 @@ class Metrics:
             ("", {"type": kind, "result": reason}, count)
             for (kind, reason), count in sorted(self.records.items())
         ]
+        tally = self.signatures
         return [
             gauge("wavecomb_start_time_seconds", "When this process began.", self.started_s),
             Family("wavecomb_records_total", "counter", "Records answered.", records),
@@ -147,13 +136,13 @@ class Metrics:
             Family(
                 *("wavecomb_signatures_checked_total", "counter", "Signatures checked."),
                 [
-                    ("", {"result": "good"}, self.verified - self.verify_failed),
-                    ("", {"result": "bad"}, self.verify_failed),
+                    ("", {"result": "good"}, tally.checked - tally.failed),
+                    ("", {"result": "bad"}, tally.failed),
                 ],
             ),
             Family(
-                *("wavecomb_verification_seconds_total", "counter", "Time spent on signatures."),
-                [("", {}, self.verify_ns / 1e9)],
+                *("wavecomb_verification_seconds_total", "counter", "CPU time for signatures."),
+                [("", {}, tally.cpu_ns / 1e9)],
             ),
             self.commit.family("wavecomb_commit_seconds", "Time to process and save a batch."),
             self.checkpoint.family(

@@ -124,7 +124,10 @@ class Slate:
 
     def __init__(self) -> None:
         self.turns: list[list[bytes]] = []
-        self.ledger = SimpleNamespace(state=SimpleNamespace(epoch=0))
+        self.ledger = SimpleNamespace(state=SimpleNamespace(epoch=0, network_id=bytes(32)))
+
+    def set_verify(self, verify: object) -> None:
+        """Nothing is verified here."""
 
     def submit(self, wires: list[bytes], time_ms: int) -> list[SubmitResult]:
         self.turns.append(list(wires))

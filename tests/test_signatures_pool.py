@@ -82,9 +82,8 @@ def test_what_was_verified_is_remembered_whether_it_held_or_not(
 
 
 def test_memory_is_bounded_by_entries_and_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(io_verify, "GENERATION_ITEMS", 10)
     monkeypatch.setattr(io_verify, "GENERATION_BYTES", 1_000)
-    pool, key, signature = VerifyPool(1), bytes(32), bytes(64)
+    pool, key, signature = VerifyPool(1, remembered=10), bytes(32), bytes(64)
     for number in range(200):
         pool.verify(key, "epoch", bytes(32), b"%d" % number, signature)
         assert len(pool._young) + len(pool._old) <= 20
