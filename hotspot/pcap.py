@@ -2,7 +2,8 @@
 
 Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng. Both byte orders, microseconds and
 nanoseconds, the `modified` pcap variant with longer record headers, and several interfaces and
-sections per file. Link types are 16 bits wide; writers store other things above them.
+sections per file. Link types are 16 bits wide; writers store other things above them. pcapng is
+written by `hotspot/pcapng.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ LINK_RADIOTAP = 127
 LINK_PPI = 192
 
 _SECTION, _INTERFACE, _PACKET, _SIMPLE_PACKET, _ENHANCED_PACKET = 0x0A0D0D0A, 1, 2, 3, 6
+_OPTION_END, _OPTION_COMMENT, _OPTION_NAME = 0, 1, 2
 _OPTION_RESOLUTION, _OPTION_OFFSET = 9, 14
 _PACKET_MAX_BYTES = 1 << 24
 
@@ -39,11 +41,16 @@ _PCAP_KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One captured packet: link type, time since 1970 in ns, and its bytes."""
+    """One captured packet: link type, time since 1970 in ns, and its bytes.
+
+    Of pcapng also the interface's name and the comment, which don't take part in comparisons.
+    """
 
     link_type: int
     time_ns: int
     data: bytes
+    interface: str = field(default="", compare=False)
+    comment: str = field(default="", compare=False)
 
 
 @dataclass(slots=True)
@@ -52,6 +59,7 @@ class _Interface:
     snap_bytes: int
     units_per_second: int = 1_000_000
     offset_s: int = 0
+    name: str = ""
 
 
 @dataclass(slots=True)
@@ -153,24 +161,32 @@ def _packet(
         return BAD_BLOCK
     time_ns = interface.offset_s * 1_000_000_000
     time_ns += ticks * 1_000_000_000 // interface.units_per_second
-    return Packet(interface.link_type, time_ns, rest[:captured])
+    options = dict(_options(section.order, rest, captured + -captured % 4))
+    comment = options.get(_OPTION_COMMENT, b"").decode(errors="replace")
+    return Packet(interface.link_type, time_ns, rest[:captured], interface.name, comment)
 
 
 def _read_interface(order: str, body: bytes) -> _Interface:
     link_type, _, snap_bytes = struct.unpack_from(order + "HHI", body)
     interface = _Interface(link_type, snap_bytes)
-    offset = 8
+    for option, value in _options(order, body, 8):
+        if option == _OPTION_RESOLUTION and len(value) == 1:
+            interface.units_per_second = _units_per_second(value[0])
+        elif option == _OPTION_OFFSET and len(value) == 8:
+            interface.offset_s = struct.unpack(order + "q", value)[0]
+        elif option == _OPTION_NAME:
+            interface.name = value.decode(errors="replace")
+    return interface
+
+
+def _options(order: str, body: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the (code, value) pairs from `offset` up to the end mark."""
     while offset + 4 <= len(body):
         option, length = struct.unpack_from(order + "HH", body, offset)
-        value = body[offset + 4 : offset + 4 + length]
-        if option == _OPTION_RESOLUTION and length == 1:
-            interface.units_per_second = _units_per_second(value[0])
-        elif option == _OPTION_OFFSET and length == 8:
-            interface.offset_s = struct.unpack(order + "q", value)[0]
-        elif option == 0:
-            break
+        if option == _OPTION_END:
+            return
+        yield option, body[offset + 4 : offset + 4 + length]
         offset += 4 + length + -length % 4
-    return interface
 
 
 def _units_per_second(resolution: int) -> int:
