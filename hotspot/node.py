@@ -26,6 +26,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from chain.draws import answer, commit, digest, part_ms, power_step_db, slot_ms, u32
 from chain.keys import public_key, sign, verify
@@ -69,6 +70,19 @@ class Identity:
     can_set_power: bool = True
 
 
+class Spoken(NamedTuple):
+    """What a payload says: the same for everybody who got these bytes, so it is read once.
+
+    `beacon` is (ledger index of its key, None for a stranger's; sequence).
+    """
+
+    payload: bytes
+    key: bytes
+    epoch: int
+    beacon: tuple[int | None, int]
+    tag: bytes
+
+
 @dataclass(slots=True)
 class Memory:
     """What must survive a crash: receptions by epoch, and the last epoch that was signed."""
@@ -99,6 +113,12 @@ def beacon_verifier(network_id: bytes) -> Verifier:
         return known
 
     return check
+
+
+def read_spoken(payload: bytes, directory: Directory) -> Spoken:
+    """Read a payload that `parse_frame` let through."""
+    key, epoch, sequence, tag = _SPOKEN.unpack_from(payload)
+    return Spoken(payload, key, epoch, (directory.index_of(key), sequence), tag)
 
 
 class HotspotNode:
@@ -161,23 +181,25 @@ class HotspotNode:
         if isinstance(heard, Refusal):
             self.counts[heard.reason] += 1
             return
-        payload = heard.payload
-        key, epoch, sequence, tag = _SPOKEN.unpack_from(payload)
-        if key == self.key:
-            self.counts["echo"] += 1
-            return
-        index = self.directory.index_of(key)
-        beacon = (index, sequence)
-        reason = self._reason_to_ignore(beacon, epoch, now_ns)
-        if reason is None and not self._verify(key, payload):
-            reason = "bad_signature"
+        spoken = read_spoken(heard.payload, self.directory)
+        self.receive_spoken(spoken, heard.rssi_dbm, heard.frequency_mhz, now_ns)
+
+    def receive_spoken(
+        self, spoken: Spoken, rssi_dbm: int | None, frequency_mhz: int | None, now_ns: int
+    ) -> bool:
+        """A frame that was read already came from the radio, at a level, on a channel.
+
+        True where there are new actions or another deadline.
+        """
+        index, sequence = spoken.beacon
+        reason = self._reason_to_ignore(spoken, now_ns)
         if reason is not None or index is None:
             self.counts[reason or "unknown_key"] += 1
-            return
+            return False
         self.counts["heard"] += 1
-        self.last_heard[index] = (now_ns, heard.rssi_dbm)
-        self._seen.add(beacon)
-        self._note(index, sequence, heard.rssi_dbm, heard.frequency_mhz, tag, now_ns)
+        self.last_heard[index] = (now_ns, rssi_dbm)
+        self._seen.add(spoken.beacon)
+        return self._note(index, sequence, rssi_dbm, frequency_mhz, spoken.tag, now_ns)
 
     # --- time ---------------------------------------------------------------------------------
 
@@ -241,9 +263,10 @@ class HotspotNode:
                 due_ns = timer_ns
         self._due_ns = due_ns
 
-    def _reason_to_ignore(
-        self, beacon: tuple[int | None, int], epoch: int, now_ns: int
-    ) -> str | None:
+    def _reason_to_ignore(self, spoken: Spoken, now_ns: int) -> str | None:
+        payload, key, epoch, beacon, _ = spoken
+        if key == self.key:
+            return "echo"
         if beacon[0] is None:
             return "unknown_key"
         if epoch != self.epoch or now_ns not in self._epoch_ns:
@@ -252,7 +275,9 @@ class HotspotNode:
             return "bad_sequence"
         if self._message_ns is None:
             return "too_late"
-        return "repeat" if beacon in self._seen else None
+        if beacon in self._seen:
+            return "repeat"
+        return None if self._verify(key, payload) else "bad_signature"
 
     def _note(
         self,
@@ -262,7 +287,8 @@ class HotspotNode:
         frequency_mhz: int | None,
         tag: bytes,
         now_ns: int,
-    ) -> None:
+    ) -> bool:
+        """Keep a reception; True if that filled a batch or started its timer."""
         flags = 0 if rssi_dbm is not None else 1
         channel_mhz = frequency_mhz or self.identity.frequency_mhz
         rssi_cdbm = 100 * (rssi_dbm or 0)
@@ -275,6 +301,9 @@ class HotspotNode:
         elif self._flush_ns is None:
             self._flush_ns = now_ns + self._flush_after_ns
             self._set_due()
+        else:
+            return False
+        return True
 
     def _flush(self) -> None:
         self._flush_ns = None
