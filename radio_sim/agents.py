@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,14 +11,17 @@ import h3
 from chain.draws import digest
 from chain.keys import public_key
 from chain.params import Params
-from chain.records import Registration
+from chain.records import Refusal, Registration
 from hotspot.actions import Action
 from hotspot.directory import Directory
-from hotspot.node import HotspotNode, Identity, Memory, Verifier
+from hotspot.frame import parse_frame
+from hotspot.node import HotspotNode, Identity, Memory, Spoken, Verifier, read_spoken
 from hotspot.relay import RelayNode
 from hotspot.secrets import SecretChain
 from radio_sim.scenario import HotspotSite
 
+# A receive header without any field: what a frame says doesn't depend on who got it.
+_BARE_HEADER = bytes((0, 0, 8, 0, 0, 0, 0, 0))
 RESOLUTION = 10  # honest owners of a simulated city publish 130 m hexagons
 
 
@@ -136,6 +140,12 @@ class HotspotAgent:
         """A frame came from the air."""
         self.node.receive_frame(data, now_ns)
 
+    def receive_shared(
+        self, spoken: Spoken, rssi_dbm: int | None, frequency_mhz: int, now_ns: int
+    ) -> bool:
+        """A frame that was read once for all who heard it; whether there is something to settle."""
+        return self.node.receive_spoken(spoken, rssi_dbm, frequency_mhz, now_ns)
+
     def receive_mix(self, epoch: int, mix: bytes, now_ns: int) -> None:
         """The ledger answered with the public randomness of an epoch."""
         self.node.receive_mix(epoch, mix, now_ns)
@@ -171,6 +181,16 @@ class HotspotAgent:
         if self.relay is not None:
             actions += self.relay.take_actions()
         return actions
+
+
+def make_reader(directory: Directory) -> Callable[[bytes], Spoken | None]:
+    """The `read` of a World of HotspotAgents that share a directory; None for strangers' frames."""
+
+    def read(body: bytes) -> Spoken | None:
+        heard = parse_frame(_BARE_HEADER + body)
+        return None if isinstance(heard, Refusal) else read_spoken(heard.payload, directory)
+
+    return read
 
 
 def world_seed(master: bytes) -> int:

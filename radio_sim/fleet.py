@@ -28,6 +28,7 @@ from radio_sim.agents import (
     Router,
     keys_of,
     make_node,
+    make_reader,
     registration_of,
 )
 from radio_sim.assemble import backhaul_of, links_of, medium_of
@@ -122,6 +123,7 @@ class Fleet:
             seed,
             backhaul=backhaul_of(scenario, links, seed),
             effects=self._effect,
+            read=make_reader(self.directory),
             start_ns=START_MS * MS,
         )
         self._pending: list[tuple[int, bytes]] = []  # (agent, record), oldest first

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from chain.records import Refusal
 from hotspot.actions import Action, Machine, SendDatagram, SendFrame
 from radio_sim.backhaul import Backhaul
-from radio_sim.medium import Medium, Transmission
+from radio_sim.medium import Medium, Reach, Transmission
 
 _TRACE = struct.Struct(">QBIi")
 _FLUSH_BYTES = 1 << 16
@@ -31,6 +31,7 @@ _SPINS_MAX = 10_000
 NO_BACKHAUL = Refusal("no_backhaul", "world: built without backhaul; give it one")
 
 Effects = Callable[[int, Action, int], None]
+Reader = Callable[[bytes], Any]
 ExternalInbox = Callable[[bytes, int, int], None]
 
 
@@ -58,12 +59,20 @@ class Kind(IntEnum):
     RESTART = 9
 
 
+_HEARD = int(Kind.HEARD)
+
+
 class World:
     """Drives agents in virtual time. Index i of `agents` is hotspot i; None lives elsewhere.
 
     `external[i]` takes the datagrams (data, peer, now_ns) of a hotspot that lives elsewhere, and
     `external_frames[i]` the frames (data, now_ns) that it hears;
     `effects(agent, action, now_ns)` takes the actions that the world itself doesn't carry out.
+
+    All who get a frame get the same body, so what reading it comes to is a function of bytes that
+    needs to be computed once: `read(body)` does. An agent with a method `receive_shared(what,
+    rssi_dbm, frequency_mhz, now_ns)` gets that, and says whether it has to be settled. All others,
+    and everybody where `read` gives None, get the bytes with the header of their own driver.
     """
 
     def __init__(
@@ -74,6 +83,7 @@ class World:
         *,
         backhaul: Backhaul | None = None,
         effects: Effects | None = None,
+        read: Reader | None = None,
         start_ns: int = 0,
     ) -> None:
         self.agents = list(agents)
@@ -85,6 +95,7 @@ class World:
         self.external_frames: dict[int, Callable[[bytes, int], None]] = {}
         self.counts: Counter[str] = Counter()
         self._effects = effects or _ignore
+        self._read = read or _read_nothing
         self._heap: list[tuple[int, int, Kind, int, Any]] = []
         self._sequence = 0
         self._spins = 0
@@ -196,17 +207,32 @@ class World:
             self._push(sent.next_ns, Kind.ATTEMPT, agent, load)
 
     def _finish(self, agent: int, sent: Transmission) -> None:
-        deliveries = self.medium.finish(sent)
-        self._note(Kind.FINISH, agent, len(deliveries))
-        now_ns, agents, trace = self.now_ns, self.agents, self._trace
-        for receiver, frame, rssi_dbm in deliveries:
+        medium, now_ns, agents, trace = self.medium, self.now_ns, self.agents, self._trace
+        reach = medium.end(sent)
+        self._note(Kind.FINISH, agent, len(reach.receivers))
+        what = self._read(sent.body) if reach.receivers else None
+        for receiver, level_dbm in zip(*reach, strict=True):
             machine = agents[receiver]
-            trace += _TRACE.pack(now_ns, Kind.HEARD, receiver, rssi_dbm)
-            if machine is not None:
-                machine.receive_frame(frame, now_ns)
+            trace += _TRACE.pack(now_ns, _HEARD, receiver, level_dbm)
+            share = None if what is None else getattr(machine, "receive_shared", None)
+            if share is None:
+                self._hand_over(sent, receiver, level_dbm)
+                continue
+            rssi_dbm = level_dbm if medium.tells_signal(receiver) else None
+            if share(what, rssi_dbm, sent.frequency_mhz, now_ns):
                 self.settle(receiver)
-            elif receiver in self.external_frames:
-                self.external_frames[receiver](frame, now_ns)
+
+    def _hand_over(self, sent: Transmission, receiver: int, level_dbm: int) -> None:
+        """Give a receiver the bytes as its driver does."""
+        machine, external = self.agents[receiver], self.external_frames.get(receiver)
+        if machine is None and external is None:
+            return
+        ((_, frame, _),) = self.medium.deliver(sent, Reach([receiver], [level_dbm]))
+        if machine is not None:
+            machine.receive_frame(frame, self.now_ns)
+            self.settle(receiver)
+        elif external is not None:
+            external(frame, self.now_ns)
 
     def _arrive(self, agent: int, data: bytes, peer: int, life: int) -> None:
         self._note(Kind.DATAGRAM, agent, peer, data)
@@ -267,3 +293,7 @@ class World:
 
 def _ignore(_agent: int, _action: Action, _now_ns: int) -> None:
     """Drop an action."""
+
+
+def _read_nothing(_body: bytes) -> None:
+    """Share nothing: everybody gets bytes."""
