@@ -7,6 +7,7 @@ where the operators of the ledger have no say.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import socket
 import sys
@@ -198,6 +199,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], node: WitnessNode) -> None:
         self.node = node
         self._free = threading.BoundedSemaphore(MAX_CLIENTS)
+        self._clients: set[socket.socket] = set()  # kept connections outlive the accepting loop
         super().__init__(address, _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -207,10 +209,18 @@ class _Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        self._clients.add(request)
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self._clients.discard(request)
             self._free.release()
+
+    def server_close(self) -> None:
+        super().server_close()
+        for client in tuple(self._clients):  # what was asked is read and answered, no more after it
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RD)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that go away are their own business."""
