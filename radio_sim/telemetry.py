@@ -84,7 +84,7 @@ class Telemetry:
         for first in range(0, steps, chunk):
             part = np.arange(first, min(first + chunk, steps))
             hours = start_hour + part * step_s / 3600.0
-            demand = self._base_kbps * _of_hour(hours)[:, None]
+            demand = self._base_kbps * demand_of_hour(hours)[:, None]
             demand = demand * np.exp(wander[part]) * self._surges(part * step_s)
             rates = self._faded(FADE_SIGMA_DB * fade[part])
             rows, backlog_s = self._step_rows(demand, rates, backlog_s, float(step_s))
@@ -211,7 +211,7 @@ def _walk(before: Integers, node: int, link_at: dict[tuple[int, ...], int]) -> l
     return path
 
 
-def _of_hour(hours: Floats) -> Floats:
+def demand_of_hour(hours: Floats) -> Floats:
     """Demand by the hour of the day, mean one: a fifth at its least, nearly twice at its most."""
     angle = 2.0 * np.pi * (hours - LEAST_HOUR) / 24.0
     return np.asarray(1.0 - 0.7 * np.cos(angle) - 0.15 * np.cos(2.0 * angle), np.float64)
