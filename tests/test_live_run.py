@@ -78,8 +78,8 @@ def test_fifty_daemons_send_and_hear_every_beacon_that_is_due() -> None:
 def test_an_interrupted_run_leaves_nothing(number: signal.Signals) -> None:
     run = start_live("--hotspots", "3", "--seconds", "600")
     assert wait_until(lambda: len(children_of(run.pid)) >= 4, 60)
+    assert wait_until(lambda: len(namespaces_of(run.pid)) == 3, 60)
     children = children_of(run.pid)
-    assert len(namespaces_of(run.pid)) == 3
     run.send_signal(number)
     run.communicate(timeout=60)
     assert run.returncode == 130
@@ -91,12 +91,11 @@ def test_an_interrupted_run_leaves_nothing(number: signal.Signals) -> None:
 def test_the_next_run_cleans_up_after_one_that_was_killed() -> None:
     run = start_live("--hotspots", "2", "--seconds", "600")
     assert wait_until(lambda: len(children_of(run.pid)) >= 3, 60)
+    assert wait_until(lambda: len(namespaces_of(run.pid)) == 2, 60)
     children = children_of(run.pid)
     run.kill()
     run.communicate(timeout=60)
-    left = namespaces_of(run.pid)
-    assert len(left) == 2
-    assert set(left) <= set(io_tap.cleanup())
+    io_tap.cleanup()  # another run that starts right now may have been first
     assert namespaces_of(run.pid) == []
     assert len(folders_of(run.pid)) == 1
     io_live.remove_stale_folders()
