@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from hashlib import sha256
+from typing import Any
 
 from nacl.bindings import crypto_sign_open
 
+from bench.signatures_service import measure_service
 from chain.io_terminal import Progress, print_json
 from chain.io_verify import Item, VerifyPool, count_cores
 from chain.keys import public_key, sign_message, verify_message
@@ -24,6 +26,8 @@ MESSAGE_BYTES = 200
 KEYS = 1_000
 ROUNDS = 5
 PROCESS_CHUNK = 256
+# Through the service: requests of each client, and records in each; 370 receipts a record.
+REQUESTS, RECORDS = 4, 3
 
 
 def make_items(count: int) -> list[Item]:
@@ -80,9 +84,12 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", type=int, default=20_000, help="messages (default: %(default)s)")
+    parser.add_argument(
+        "--service", action="store_true", help="also receipts over HTTP, on one core and on all"
+    )
     parser.add_argument("--json", action="store_true", help="no progress, only the last line")
     options = parser.parse_args()
-    progress = Progress("signatures", 5, quiet=options.json)
+    progress = Progress("signatures", 6, quiet=options.json)
     cores, load = count_cores(), round(os.getloadavg()[0], 2)
     items = make_items(options.count)
     signed = [(signature + message, key) for key, message, signature in items]
@@ -95,7 +102,7 @@ def main() -> int:
     progress.update(3)
     processes = measure_processes(items, cores)
     progress.update(4)
-    value = {
+    value: dict[str, Any] = {
         "verify_per_s_core": one,
         "verify_per_s_all_cores": every,
         "threads": cores,
@@ -104,6 +111,11 @@ def main() -> int:
         "processes_per_s_all_cores": processes,
         "load_1m": load,
     }
+    progress.update(5)
+    if options.service:
+        usable = sorted(os.sched_getaffinity(0))
+        value["service_one_core"] = measure_service(usable[:1], REQUESTS, RECORDS)
+        value["service_all_cores"] = measure_service(usable, REQUESTS, RECORDS)
     progress.close()
     print_json(value)
     return 0

@@ -159,14 +159,17 @@ class Sequencer:
         return queue
 
     async def _commit(self) -> None:
+        spent_s = 0.0
         while True:
             await self._arrived.wait()
-            await asyncio.sleep(GROUP_COMMIT_S)
+            # What came while a long block was processed has waited for company already.
+            await asyncio.sleep(max(0.0, GROUP_COMMIT_S - spent_s))
             self._arrived.clear()
-            known = tuple(self._known)
+            known, began = tuple(self._known), time.perf_counter()
             while known := _get_open(known):
                 await self._process(get_turn(known))
             self._known = [*_get_open(self._known)]
+            spent_s = time.perf_counter() - began
             await asyncio.sleep(0)  # the answers leave before anything unknown is looked at
             await self._process_unknown()
             if self._known or self._unknown:
