@@ -20,8 +20,12 @@ STEADY_S = 10.0
 MAX_QUICK_RESTARTS = 5
 
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+
+
 def die_with_parent() -> None:
     """Ask the kernel to end this process when its parent ends, however that happens."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
@@ -39,15 +43,20 @@ class Child:
 
     def start(self) -> None:
         """Start the program; its output goes to its log file."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=die_with_parent,
-                start_new_session=True,
-            )
+        # An interrupt between fork and assignment would leave a process that nobody stops.
+        former = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+        try:
+            with self.log.open("ab") as log:
+                self.process = subprocess.Popen(
+                    self.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    preexec_fn=die_with_parent,
+                    start_new_session=True,
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, former)
         self.started_s = time.monotonic()
 
     def alive(self) -> bool:
