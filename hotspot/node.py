@@ -97,22 +97,22 @@ def mac_of(key: bytes) -> bytes:
     return bytes([(head[0] & 0xFC) | 0x02]) + head[1:]
 
 
-def beacon_verifier(network_id: bytes) -> Verifier:
-    """Check a beacon payload's signature, remembering the answer by payload."""
+def beacon_verifier(network_id: bytes, *, remembers: bool = True) -> Verifier:
+    """Check a beacon payload's signature; unless told otherwise, remember the answer by payload."""
     seen: dict[bytes, bool] = {}
 
     def check(key: bytes, payload: bytes) -> bool:
+        return verify(key, "beacon", network_id, payload[:SIGNED_BYTES], payload[SIGNED_BYTES:])
+
+    def check_once(key: bytes, payload: bytes) -> bool:
         known = seen.get(payload)
         if known is None:
             if len(seen) >= VERIFIED_MAX:
                 seen.clear()
-            known = verify(
-                key, "beacon", network_id, payload[:SIGNED_BYTES], payload[SIGNED_BYTES:]
-            )
-            seen[payload] = known
+            known = seen[payload] = check(key, payload)
         return known
 
-    return check
+    return check_once if remembers else check
 
 
 def read_spoken(payload: bytes, directory: Directory) -> Spoken:

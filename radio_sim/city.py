@@ -19,6 +19,7 @@ from radio_sim.scenario import HotspotSite, PublishedLink, Scenario
 
 CENTRE_LAT, CENTRE_LON = 45.0, -30.0  # mid-Atlantic
 HOTSPOTS_PER_KM2 = 11.0
+PER_KM2_MAX = 60.0
 SPACING_M = 90.0  # two hotspots nearer than 50 m count as one site
 BLOCK_M = (130.0, 85.0)
 TURN_RAD = math.radians(23.0)
@@ -33,15 +34,22 @@ Point = tuple[float, float]
 QUARTERS = ("market", "harbour", "mill", "park", "hill", "station", "canal", "tower")
 
 
-def make_city(hotspots: int = 60, seed: int = 1) -> Scenario:
-    """Lay out a city with this many hotspots; the same arguments give the same city."""
+def make_city(
+    hotspots: int = 60, seed: int = 1, *, per_km2: float = HOTSPOTS_PER_KM2
+) -> Scenario:
+    """Lay out a city with this many hotspots; the same arguments give the same city.
+
+    ValueError above 60 hotspots per km2: so many don't find fronts `SPACING_M` apart.
+    """
+    if not 0.0 < per_km2 <= PER_KM2_MAX:
+        raise ValueError(f"per_km2: {per_km2:g} hotspots per km2; use up to {PER_KM2_MAX:g}")
     root = draw_u64(seed, "city")
-    radius_m = 1000.0 * math.sqrt(hotspots / HOTSPOTS_PER_KM2 / math.pi)
+    radius_m = 1000.0 * math.sqrt(hotspots / per_km2 / math.pi)
     points = _place(root, hotspots, radius_m)
     sites = tuple(_site(root, number, point) for number, point in enumerate(points))
     names = [site.name for site in sites]
     return Scenario(
-        name=f"city-{hotspots}-{seed}",
+        name=f"city-{hotspots}-{seed}" + (f"-{per_km2:g}" if per_km2 != HOTSPOTS_PER_KM2 else ""),
         hotspots=sites,
         links=tuple(
             _link(root, names, a, b, math.dist(points[a], points[b]))

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from chain.draws import digest, u64
 from chain.keys import public_key
 from chain.ledger import Ledger, Sealed
-from chain.params import PRESETS
+from chain.params import PRESETS, Params
 from chain.records import Deposit, Genesis, SubmitResult
 from chain.wire import seal
 from hotspot.actions import Action, FetchMix, SubmitRecord
@@ -65,6 +65,15 @@ def genesis_of(
     )
 
 
+def get_beacons(params: Params, wished: int | None) -> int:
+    """Beacons that a hotspot sends per epoch; ValueError for more than count, or for none."""
+    if wished is None:
+        return params.beacons_per_epoch
+    if not 1 <= wished <= params.beacons_per_epoch:
+        raise ValueError(f"beacons: {wished} per epoch; use 1 to {params.beacons_per_epoch}")
+    return wished
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """A virtual run in figures."""
@@ -97,14 +106,26 @@ class Fleet:
 
     `offline` holds the hotspots whose way to the ledger is cut, `down` those without power: what
     they signed waits in their durable queues, and what they asked for stays unanswered.
+    `beacons` is how many each hotspot sends per epoch (by default all that the preset counts).
+    `verify_every` makes each receiver check each signature by itself; otherwise those who hear the
+    same bytes share one check, since its outcome is a function of these bytes.
     """
 
     def __init__(
-        self, scenario: Scenario, seed: int, preset: str, watchers: Sequence[Watcher] = ()
+        self,
+        scenario: Scenario,
+        seed: int,
+        preset: str,
+        watchers: Sequence[Watcher] = (),
+        *,
+        beacons: int | None = None,
+        verify_every: bool = False,
     ) -> None:
         self.scenario = scenario
         self.seed = seed
         self.params = PRESETS[preset]
+        self._beacons = get_beacons(self.params, beacons)
+        self._verify_every = verify_every
         self.offline: set[int] = set()
         self.down: set[int] = set()
         self._watchers = tuple(watchers)
@@ -135,9 +156,9 @@ class Fleet:
 
     def _make_agents(self) -> list[Router]:
         network_id = self.ledger.network_id
-        self._network = Network(
-            network_id, START_MS, self.params, self.directory, beacon_verifier(network_id)
-        )
+        verifier = beacon_verifier(network_id, remembers=not self._verify_every)
+        params = replace(self.params, beacons_per_epoch=self._beacons)
+        self._network = Network(network_id, START_MS, params, self.directory, verifier)
         length = 2 + self.params.late_epochs + 20_000_000 // self.params.epoch_ms
         agents = []
         for number, spec in enumerate(self.scenario.hotspots):

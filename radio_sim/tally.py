@@ -7,7 +7,6 @@ from collections import Counter
 from chain.ledger import Sealed
 from chain.rules.verdicts import COUNTED, get_reason_counts
 from chain.state import State
-from chain.wire import iter_receptions
 
 
 class Tally:
@@ -17,7 +16,7 @@ class Tally:
         self.verdicts: Counter[str] = Counter()
         self.paid_ucr: Counter[str] = Counter()
         self.receptions = 0
-        self._counted: set[tuple[int, int]] = set()  # (witness, beaconer)
+        self._witnesses: set[int] = set()  # of at least one reception that counted
 
     def note(self, sealed: Sealed) -> None:
         """Add a block's verdicts and payments."""
@@ -27,16 +26,10 @@ class Tally:
             self.receptions += sum(counts.values())
             for witness, codes in judgement.codes.items():
                 if COUNTED in codes:
-                    entries = iter_receptions(judgement.reports[witness].report)
-                    self._counted.update(
-                        (witness, heard[0])
-                        for heard, code in zip(entries, codes, strict=True)
-                        if code == COUNTED
-                    )
+                    self._witnesses.add(witness)
         for payment in sealed.effects.payments:
             self.paid_ucr[payment.kind] += payment.amount_ucr
 
     def cells_covered(self, state: State) -> int:
         """Cells, at the precision that their owners publish, where a counted beacon was heard."""
-        witnesses = {witness for witness, _ in self._counted}
-        return len({state.hotspots[w].newest.registration.cell for w in witnesses})
+        return len({state.hotspots[w].newest.registration.cell for w in self._witnesses})
