@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from coverage_map.propagation.link_budget import noise_floor_dbm
@@ -48,17 +50,24 @@ def noise_dbm_of(scenario: Scenario) -> float:
 
 def links_of(scenario: Scenario, seed: int) -> Links:
     """Who can hear whom; published wireless links have aimed antennas and a clear line."""
+    return links_at(scenario, radios_of(scenario), seed)
+
+
+def links_at(
+    scenario: Scenario, radios: Radios, seed: int, movers: Collection[int] = ()
+) -> Links:
+    """The same with the radios elsewhere; no antenna is aimed at one that moves."""
     noise = noise_dbm_of(scenario)
     index = scenario.index_of()
+    wireless = [link for link in scenario.links if link.kind == "wireless"]
+    ends = [(index[link.a], index[link.b]) for link in wireless]
     return compute_links(
-        radios_of(scenario),
+        radios,
         seed=seed,
         environment=scenario.radio.environment,
         max_range_m=scenario.radio.max_range_m,
         floor_dbm=noise - FLOOR_BELOW_NOISE_DB,
-        aimed=[
-            (index[link.a], index[link.b]) for link in scenario.links if link.kind == "wireless"
-        ],
+        aimed=[(a, b) for a, b in ends if a not in movers and b not in movers],
     )
 
 

@@ -8,7 +8,7 @@ the time until which it is taken. Wired and tunnelled links have a queue each. A
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from chain.records import Refusal
@@ -99,6 +99,7 @@ class Backhaul:
         self._busy_ns = [0] * len(self._free_ns)
         self._reported: dict[int, tuple[int, list[int]]] = {}
         self._down: set[int] = set()
+        self._apart: tuple[frozenset[int], ...] = ()
 
     def peers(self, hotspot: int) -> tuple[int, ...]:
         """Neighbours over backhaul links, ascending."""
@@ -108,12 +109,18 @@ class Backhaul:
         """Switch a hotspot off or on; a datagram to it is lost."""
         (self._down.add if down else self._down.discard)(hotspot)
 
+    def set_partitions(self, groups: Iterable[Iterable[int]]) -> None:
+        """Cut each of these groups off from all others; a datagram across is lost."""
+        self._apart = tuple(frozenset(group) for group in groups)
+
     def send(self, source: int, target: int, size_bytes: int, now_ns: int) -> int | Refusal:
         """Send a datagram to a neighbour; its arrival time in ns, or why it will not arrive."""
         direction = self._directions.get((source, target))
         if direction is None:
             return NO_LINK
         if source in self._down or target in self._down:
+            return LOST
+        if any((source in group) != (target in group) for group in self._apart):
             return LOST
         start = max([now_ns, *(self._free_ns[taken] for taken in direction.resources)])
         if start - now_ns > QUEUE_LIMIT_NS:

@@ -137,6 +137,10 @@ class World:
         """Send a datagram from a hotspot to its neighbour."""
         self._send_datagram(source, SendDatagram(target, data), now_ns)
 
+    def inject_frame(self, source: int, action: SendFrame, now_ns: int) -> None:
+        """Send a frame from a hotspot's radio, as one of the devices of its access point would."""
+        self._send_frame(source, action, now_ns)
+
     def settle(self, agent: int) -> None:
         """Take an agent's actions and next deadline; call it after touching an agent directly."""
         machine = self.agents[agent]
