@@ -182,7 +182,8 @@ def test_evening_is_busier_than_night_and_full_radios_queue() -> None:
 def test_the_world_bench_ends_with_its_figures(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ["bench.world", "--hotspots", "12", "--minutes", "3", "--json"]
+    arguments = ["bench.world", "--hotspots", "12", "--preset", "testbed", "--minutes", "3"]
+    arguments.append("--json")
     monkeypatch.setattr(sys, "argv", arguments)
     assert world.main() == 0
     first = json.loads(capsys.readouterr().out.splitlines()[-1])
