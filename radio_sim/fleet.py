@@ -8,7 +8,7 @@ scenario, preset and seed: same trace digest and same ledger root.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -32,6 +32,9 @@ from radio_sim.agents import (
     registration_of,
 )
 from radio_sim.assemble import backhaul_of, links_of, medium_of
+from radio_sim.faults.behaviours import Behaviour
+from radio_sim.faults.casting import Dresser
+from radio_sim.faults.injector import Injector
 from radio_sim.scenario import Scenario
 from radio_sim.tally import Tally
 from radio_sim.world import World
@@ -108,7 +111,8 @@ class Fleet:
     they signed waits in their durable queues, and what they asked for stays unanswered.
     `beacons` is how many each hotspot sends per epoch (by default all that the preset counts).
     `verify_every` makes each receiver check each signature by itself; otherwise those who hear the
-    same bytes share one check, since its outcome is a function of these bytes.
+    same bytes share one check, since its outcome is a function of these bytes. `behaviours` makes
+    hotspots lie, beside those that the scenario's faults do.
     """
 
     def __init__(
@@ -120,6 +124,7 @@ class Fleet:
         *,
         beacons: int | None = None,
         verify_every: bool = False,
+        behaviours: Mapping[int, Behaviour] | None = None,
     ) -> None:
         self.scenario = scenario
         self.seed = seed
@@ -136,6 +141,8 @@ class Fleet:
         self.ledger = Ledger(seal(genesis, b"", []), on_block=self._note_block)
         self.ledger.packs_rows = False
         self.directory = Directory()
+        epoch_ns, start_ns = self.params.epoch_ms * MS, START_MS * MS
+        self.dresser = Dresser(scenario, seed, epoch_ns, start_ns, self._wake, behaviours)
         self.agents = self._make_agents()
         links = links_of(scenario, seed)
         self.world = World(
@@ -153,6 +160,12 @@ class Fleet:
         self._former: Counter[str] = Counter()  # what machines that crashed had counted
         self._fund(operator)
         self._register()
+        self.faults = Injector(self, self.dresser)
+        if scenario.faults or behaviours:
+            self.faults.start()
+
+    def _wake(self, number: int) -> None:
+        self.world.settle(number)
 
     def _make_agents(self) -> list[Router]:
         network_id = self.ledger.network_id
@@ -169,9 +182,13 @@ class Fleet:
     def _make_agent(
         self, number: int, chain: SecretChain, memory: Memory | None = None
     ) -> Router:
-        spec = self.scenario.hotspots[number]
-        keys, channel_mhz = keys_of(self._master, spec.name), self.scenario.radio.frequency_mhz
-        return HotspotAgent(make_node(spec, keys, chain, self._network, channel_mhz, memory))
+        claimed, dresser = self.dresser.site(number), self.dresser
+        keys, channel_mhz = keys_of(self._master, claimed.name), self.scenario.radio.frequency_mhz
+        network = replace(
+            self._network, verifier=dresser.verifier(number, self._network.verifier)
+        )
+        node = make_node(claimed, keys, chain, network, channel_mhz, memory)
+        return dresser.dress(number, HotspotAgent(node))
 
     def _fund(self, operator: bytes) -> None:
         wires = []
@@ -184,7 +201,8 @@ class Fleet:
     def _register(self) -> None:
         wires = []
         self._indexes: list[int] = []  # on the ledger, by agent
-        for spec, agent in zip(self.scenario.hotspots, self.agents, strict=True):
+        for number, agent in enumerate(self.agents):
+            spec = self.dresser.site(number)
             keys = keys_of(self._master, spec.name)
             record = registration_of(
                 spec, keys, agent.node.secrets, self.scenario.radio.frequency_mhz
