@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 WAVENUMBER_M_MHZ = 47.7  # a wavelength over 2 pi, metres times MHz
+MODES_OF_VARIABILITY = [mode + extra for extra in (0, 10, 20, 30) for mode in range(4)]
 POINTS_MIN = 3  # both ends and something between
 
 
@@ -276,7 +277,7 @@ def check_settings(settings: Settings) -> tuple[ItmWarning, int]:
         return flags, ItmCode.PERMITTIVITY
     if not settings.conductivity_s_m > 0.0:
         return flags, ItmCode.CONDUCTIVITY
-    if settings.mode_of_variability not in (*range(4), *range(10, 14), *range(20, 24), *range(30, 34)):
+    if settings.mode_of_variability not in MODES_OF_VARIABILITY:
         return flags, ItmCode.MODE_OF_VARIABILITY
     return flags, _check_percentages(settings.percentages)
 
@@ -303,6 +304,8 @@ def prepare(settings: Settings) -> Radio:
         settings.frequency_mhz,
         wavenumber,
         settings.frequency_mhz ** (1.0 / 3.0),
+        32.45 + 20.0 * math.log10(settings.frequency_mhz) - 60.0,
+        (575.7e12 / wavenumber) ** (1.0 / 3.0),
         impedance.real,
         impedance.imag,
         abs(impedance),
@@ -355,7 +358,7 @@ def point_to_point(
     Terminal heights are above ground. Raises InvalidInputError with ITM's code.
     """
     from coverage_map.propagation import itm_kernels
-    from coverage_map.propagation.itm_terrain import SCRATCH
+    from coverage_map.propagation.itm_terrain import new_scratch
 
     profile = np.ascontiguousarray(heights_m, np.float64)
     _check_profiles(profile, np.array([0, profile.size]), np.array([spacing_m]))
@@ -368,7 +371,7 @@ def point_to_point(
         float(spacing_m),
         float(tx_height_m),
         float(rx_height_m),
-        np.empty(SCRATCH),
+        new_scratch(profile.size),
     )
     return prediction(link, ItmWarning(flags) | shared_flags)
 
@@ -385,6 +388,7 @@ def many_point_to_point(
     Spacing and heights are scalars or arrays [links]. Impossible inputs give a code and NaN.
     """
     from coverage_map.propagation import itm_kernels
+    from coverage_map.propagation.itm_terrain import new_scratch
 
     flat, starts = flatten(heights_m)
     count = starts.size - 1
@@ -395,9 +399,9 @@ def many_point_to_point(
     radio = prepare(settings if code == 0 else Settings(frequency_mhz=1000.0))
     done = Predictions(np.empty(count), np.empty(count, np.int64), np.empty(count, np.int64))
     shared = (int(flags), int(code))
-    itm_kernels.many_links(
-        radio, flat, starts, spacing, tx_m, rx_m, shared, done.loss_db, done.warnings, done.codes
-    )
+    scratch = new_scratch(int(np.diff(starts).max(initial=POINTS_MIN)))
+    results = (done.loss_db, done.warnings, done.codes)
+    itm_kernels.many_links(radio, flat, starts, spacing, tx_m, rx_m, shared, scratch, *results)
     return done
 
 

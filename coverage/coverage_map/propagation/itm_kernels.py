@@ -23,7 +23,7 @@ from coverage_map.propagation.itm_regions import (
     line_of_sight_db,
     roughness_at_m,
 )
-from coverage_map.propagation.itm_terrain import SCRATCH, Terrain, mean_height_m, read_profile
+from coverage_map.propagation.itm_terrain import Scratch, Terrain, mean_height_m, read_profile
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -78,12 +78,6 @@ def curvature_1_m(refractivity: float) -> float:
 def surface_refractivity(refractivity: float, height_m: float) -> float:
     """Refractivity N_s at a height above the sea, [TN101, eq. 4.3]."""
     return refractivity * math.exp(-height_m / 9460.0)
-
-
-@compiled
-def free_space_db(path_m: float, frequency_mhz: float) -> float:
-    """Free-space basic transmission loss with ITM's constant."""
-    return 32.45 + 20.0 * math.log10(frequency_mhz) + 20.0 * math.log10(path_m / 1000.0)
 
 
 @compiled
@@ -150,7 +144,7 @@ def reference_attenuation_db(
         return math.nan, 0, warnings, code
     sum_m = terrain.horizon_tx_m + terrain.horizon_rx_m
     angle = -max(terrain.angle_tx_rad + terrain.angle_rx_rad, -sum_m / radius_m)
-    step_m = (radius_m * radius_m / radio.frequency_mhz) ** THIRD
+    step_m = math.pow(radius_m * radius_m / radio.frequency_mhz, THIRD)
     geometry = Geometry(radius_m, path_m, smooth_tx + smooth_rx, sum_m, angle, step_m)
     slope, intercept = diffraction_line(radio, terrain, geometry, tx_m, rx_m, is_area)
     warnings |= distance_warnings(terrain, path_m)
@@ -180,7 +174,7 @@ def effective_distance_m(radio: Radio, terrain: Terrain, path_m: float) -> float
     """Effective distance of variability, [Alg, eq. 5.3]."""
     smooth_m = math.sqrt(18000e3 * terrain.effective_tx_m)
     smooth_m += math.sqrt(18000e3 * terrain.effective_rx_m)
-    smooth_m += (575.7e12 / radio.wavenumber) ** THIRD
+    smooth_m += radio.variability_m
     if path_m < smooth_m:
         return 130e3 * path_m / smooth_m
     return 130e3 + path_m - smooth_m
@@ -260,7 +254,7 @@ def loss_over_terrain(
     )
     if code:
         return Link(math.nan, math.nan, math.nan, code, warnings, 0, refractivity, terrain)
-    free = free_space_db(ends[2], radio.frequency_mhz)
+    free = radio.free_space_db + 20.0 * math.log10(ends[2])
     loss = free + variability_db(radio, terrain, ends[2], reference)
     extreme = max(max(abs(radio.z_time), abs(radio.z_location)), abs(radio.z_situation))
     if extreme > 3.10:
@@ -275,12 +269,12 @@ def link_over_profile(
     spacing_m: float,
     tx_m: float,
     rx_m: float,
-    samples: Floats,
+    scratch: Scratch,
 ) -> Link:
-    """Point-to-point loss of one link; heights in range, `samples` scratch of `SCRATCH`."""
+    """Point-to-point loss of one link whose terminals' heights are in range."""
     refractivity = surface_refractivity(radio.refractivity, mean_height_m(heights_m))
     curvature = curvature_1_m(refractivity)
-    terrain = read_profile(heights_m, spacing_m, curvature, tx_m, rx_m, samples)
+    terrain = read_profile(heights_m, spacing_m, curvature, tx_m, rx_m, scratch)
     ends = (tx_m, rx_m, (heights_m.size - 1) * spacing_m)
     return loss_over_terrain(radio, terrain, refractivity, curvature, ends, False)
 
@@ -294,6 +288,7 @@ def many_links(
     tx_m: Floats,
     rx_m: Floats,
     shared: tuple[int, int],
+    scratch: Scratch,
     loss_db: Floats,
     warnings: Integers,
     codes: Integers,
@@ -302,7 +297,6 @@ def many_links(
 
     `shared` are the warnings and the code of the inputs that all links share.
     """
-    samples = np.empty(SCRATCH)
     for k in range(spacing_m.size):
         flags, code = height_check(tx_m[k], rx_m[k])
         if code == 0:
@@ -311,7 +305,7 @@ def many_links(
         loss = math.nan
         if code == 0:
             profile = heights_m[starts[k] : starts[k + 1]]
-            link = link_over_profile(radio, profile, spacing_m[k], tx_m[k], rx_m[k], samples)
+            link = link_over_profile(radio, profile, spacing_m[k], tx_m[k], rx_m[k], scratch)
             loss = link.loss_db
             flags |= link.warnings
             code = link.code

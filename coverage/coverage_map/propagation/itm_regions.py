@@ -33,6 +33,8 @@ class Radio(NamedTuple):
     frequency_mhz: float
     wavenumber: float  # 1/m
     cube_root_mhz: float
+    free_space_db: float  # over one metre
+    variability_m: float  # the frequency's part of [Alg, eq. 5.3]
     impedance_re: float  # of the ground
     impedance_im: float
     impedance_abs: float
@@ -114,7 +116,7 @@ def height_gain_db(x_km: float, ground: float) -> float:
 @compiled
 def vogler_x_km(radio: Radio, radius_m: float, arc_m: float) -> tuple[float, float]:
     """Normalised distance x and ground parameter K over a radius, [Vogler, eqs. 2, 6a, 7a]."""
-    ratio = (VOGLER_RADIUS_M / radius_m) ** THIRD
+    ratio = math.pow(VOGLER_RADIUS_M / radius_m, THIRD)
     ground = 0.017778 * ratio / (radio.cube_root_mhz * radio.impedance_abs)
     x_km = (1.607 - ground) * ratio * ratio * radio.cube_root_mhz * arc_m / 1000.0
     return x_km, ground

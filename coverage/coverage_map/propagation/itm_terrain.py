@@ -5,9 +5,11 @@
 Technical Note 101. A profile is an array of heights in metres above sea level at equal spacing,
 both ends included; all other lengths are metres too.
 
-Here ITM spends its time, so every loop is a single pass: horizons are compared by
-cross-multiplication (a division only where the horizon moves), and the two deciles of terrain
-come from counting passes rather than from sorting, which the compiler turns into vector code.
+Here ITM spends its time, so loops are shaped for vector instructions without changing what they
+compute: a horizon is the largest of angles that were all computed first, the two deciles of
+terrain come from counting passes rather than from sorting, and the largest of many floats is found
+among their bits read as integers (IEEE 754 numbers of one sign are ordered like their bits), since
+only integer reductions may be reordered.
 """
 
 from __future__ import annotations
@@ -22,8 +24,25 @@ from coverage_map.propagation.compiled import compiled
 
 Floats = NDArray[np.float64]
 
-SCRATCH = 247  # the most samples that the roughness of a profile takes, and two to spare
-FEW = 12  # so few candidates are cheaper sorted than counted again
+Integers = NDArray[np.int64]
+
+LANES = 32  # samples are padded to a multiple, so that no loop over them has a rest
+SAMPLES_MAX = 256  # 245 samples of a profile at most, padded
+COUNTING_PASSES = 8
+MAGNITUDE = 0x7FFFFFFFFFFFFFFF  # all bits of a float but its sign
+
+
+class Scratch(NamedTuple):
+    """Room to work in, made once for many links by `new_scratch`; keys are floats' bits."""
+
+    samples: Floats
+    sample_keys: Integers
+    below: Integers
+    angles: Floats
+    angle_keys: Integers
+    from_tx_m: Floats
+    from_rx_m: Floats
+    filled: Floats  # points and spacing for which the two distances hold
 
 
 class Terrain(NamedTuple):
@@ -56,40 +75,100 @@ def mean_height_m(heights_m: Floats) -> float:
     return (even + odd) / (last - 2 * tenth + 1)
 
 
-@compiled
-def horizons(
-    heights_m: Floats, spacing_m: float, curvature: float, tx_m: float, rx_m: float
-) -> tuple[float, float, float, float]:
-    """Horizon angles in radians and distances of both ends: [TN101, eq. 6.15].
+def new_scratch(points: int) -> Scratch:
+    """Scratch for profiles of at most so many points."""
+    samples = np.empty(SAMPLES_MAX)
+    angles = np.empty(points)
+    return Scratch(
+        samples,
+        samples.view(np.int64),
+        np.empty(SAMPLES_MAX, np.int64),
+        angles,
+        angles.view(np.int64),
+        np.empty(points),
+        np.empty(points),
+        np.zeros(2),
+    )
 
-    `tx_m` and `rx_m` are the terminals' heights above ground, `curvature` the effective earth's.
-    Without an obstacle a terminal's horizon is the other terminal.
+
+@compiled
+def order_key(bits: int) -> int:
+    """An integer in the order of the float with these bits, and the way back."""
+    return bits ^ ((bits >> 63) & MAGNITUDE)
+
+
+@compiled
+def fill_distances(scratch: Scratch, points: int, spacing_m: float) -> None:
+    """Distances of all points from both ends.
+
+    Summed up, not multiplied: a tenth of a horizon's distance is cut to whole points later, and
+    the reference's rounding decides on which side of a point it falls.
     """
-    last = heights_m.size - 1
-    path_m = last * spacing_m
-    half = 0.5 * curvature
-    top_tx = heights_m[0] + tx_m
-    top_rx = heights_m[last] + rx_m
-    angle_tx = (top_rx - top_tx) / path_m - path_m * half
-    angle_rx = (top_tx - top_rx) / path_m - path_m * half
-    horizon_tx = path_m
-    horizon_rx = path_m
+    if scratch.filled[0] == points and scratch.filled[1] == spacing_m:
+        return
     from_tx = 0.0
-    from_rx = path_m
-    for k in range(1, last):
-        # Summed up, not multiplied: a tenth of a horizon is cut to whole points below, and the
-        # reference's rounding decides on which side of one it falls.
+    from_rx = (points - 1) * spacing_m
+    for k in range(points):
+        scratch.from_tx_m[k] = from_tx
+        scratch.from_rx_m[k] = from_rx
         from_tx += spacing_m
         from_rx -= spacing_m
-        if heights_m[k] - top_tx - from_tx * from_tx * half > angle_tx * from_tx:
-            angle_tx = (heights_m[k] - top_tx) / from_tx - from_tx * half
-            horizon_tx = from_tx
-        if heights_m[k] - top_rx - from_rx * from_rx * half > angle_rx * from_rx:
-            angle = (heights_m[k] - top_rx) / from_rx - from_rx * half
-            if angle > angle_rx:
-                angle_rx = angle
-                horizon_rx = from_rx
-    return angle_tx, angle_rx, horizon_tx, horizon_rx
+    scratch.filled[0] = points
+    scratch.filled[1] = spacing_m
+
+
+@compiled
+def horizon(
+    heights_m: Floats,
+    distances_m: Floats,
+    top_m: float,
+    curvature: float,
+    straight: tuple[float, float],
+    scratch: Scratch,
+) -> tuple[float, float]:
+    """Horizon angle in radians and distance of one end: [TN101, eq. 6.15].
+
+    `top_m` is the terminal's height above the sea, `straight` the angle and distance of the other
+    terminal, which is the horizon where no point of the terrain stands above it.
+    """
+    last = heights_m.size - 1
+    half = 0.5 * curvature
+    angles = scratch.angles
+    for k in range(1, last):
+        angles[k] = (heights_m[k] - top_m) / distances_m[k] - distances_m[k] * half
+    top_key = -MAGNITUDE
+    for k in range(1, last):
+        top_key = max(top_key, order_key(scratch.angle_keys[k]))
+    bits = order_key(top_key)
+    k = 1
+    while k < last and scratch.angle_keys[k] != bits:
+        k += 1
+    if k < last and angles[k] > straight[0]:
+        return angles[k], distances_m[k]
+    return straight
+
+
+@compiled
+def horizons(
+    heights_m: Floats,
+    spacing_m: float,
+    curvature: float,
+    tops_m: tuple[float, float],
+    scratch: Scratch,
+) -> tuple[float, float, float, float]:
+    """Horizon angles and distances of both ends, whose heights above the sea are `tops_m`."""
+    last = heights_m.size - 1
+    path_m = last * spacing_m
+    fill_distances(scratch, heights_m.size, spacing_m)
+    rise = (tops_m[1] - tops_m[0]) / path_m
+    drop = path_m * 0.5 * curvature
+    angle_tx, far_tx = horizon(
+        heights_m, scratch.from_tx_m, tops_m[0], curvature, (rise - drop, path_m), scratch
+    )
+    angle_rx, far_rx = horizon(
+        heights_m, scratch.from_rx_m, tops_m[1], curvature, (-rise - drop, path_m), scratch
+    )
+    return angle_tx, angle_rx, far_tx, far_rx
 
 
 @compiled
@@ -128,74 +207,114 @@ def fit_line_m(
 
 
 @compiled
-def count_above(values: Floats, size: int, limit: float) -> int:
-    """How many of the first `size` values exceed a limit."""
+def count_from(values: Floats, size: int, limit: float) -> int:
+    """How many of the first `size` values are at least `limit`."""
     count = 0
     for k in range(size):
-        count += values[k] > limit
+        count += values[k] >= limit
     return count
 
 
 @compiled
-def largest(values: Floats, size: int, rank: int, low: float, high: float) -> float:
-    """The `rank`-th largest (from 1) of the first `size` values, all in [`low`, `high`].
-
-    `above_high` < rank <= `above_low` holds throughout; the answer lies in (low, high].
-    """
-    low -= 1.0 + abs(low) * 1e-9
-    above_low = size
-    above_high = 0
-    while above_low - above_high > FEW:
-        share = (above_low - rank + 0.5) / (above_low - above_high)
-        pivot = low + (high - low) * min(max(share, 0.1), 0.9)
-        if not low < pivot < high:
-            return high
-        above = count_above(values, size, pivot)
-        if above >= rank:
-            low = pivot
-            above_low = above
-        else:
-            high = pivot
-            above_high = above
-    return _pick(values, size, rank - above_high, low, high)
+def _largest_key(keys: Integers, size: int, limit: int) -> int:
+    """The largest order key below `limit`."""
+    top = -MAGNITUDE
+    for k in range(size):
+        key = order_key(keys[k])
+        top = max(top, key if key < limit else -MAGNITUDE)
+    return top
 
 
 @compiled
-def _pick(values: Floats, size: int, rank: int, low: float, high: float) -> float:
-    """The `rank`-th largest of the few values in (low, high], by insertion."""
-    sorted_few = np.empty(FEW)
-    held = 0
-    for k in range(size):
-        value = values[k]
-        if low < value <= high:
-            slot = held
-            while slot > 0 and sorted_few[slot - 1] < value:
-                sorted_few[slot] = sorted_few[slot - 1]
-                slot -= 1
-            sorted_few[slot] = value
-            held += 1
-    return sorted_few[rank - 1]
+def _as_float(key: int, scratch: Scratch) -> float:
+    """The float with an order key, by way of the scratch's last sample."""
+    scratch.sample_keys[SAMPLES_MAX - 1] = order_key(key)
+    return scratch.samples[SAMPLES_MAX - 1]
+
+
+@compiled
+def _as_key(value: float, scratch: Scratch) -> int:
+    scratch.samples[SAMPLES_MAX - 1] = value
+    return order_key(scratch.sample_keys[SAMPLES_MAX - 1])
+
+
+@compiled
+def largest(
+    scratch: Scratch, size: int, count: int, rank: int, bounds: tuple[float, float]
+) -> float:
+    """The `rank`-th largest (from 1) of `count` samples padded to `size` by minus infinity.
+
+    All samples are at least the first bound and below the second. Counting passes narrow the
+    bounds until `rank` - 1 samples, or a few less, lie above; from there it walks down.
+    """
+    low, high = bounds
+    from_low = count
+    from_high = 0
+    for k in range(COUNTING_PASSES):
+        if from_high == rank - 1:
+            break
+        share = (rank - 0.5 - from_high) / (from_low - from_high)
+        if k == 0:
+            share = 0.5 + 0.7 * (share - 0.5)  # samples are rarer at both ends
+        pivot = high - (high - low) * min(max(share, 0.1), 0.9)
+        from_pivot = count_from(scratch.samples, size, pivot)
+        if from_pivot < rank:
+            high = pivot
+            from_high = from_pivot
+        else:
+            low = pivot
+            from_low = from_pivot
+    key = _as_key(high, scratch)
+    while True:
+        key = _largest_key(scratch.sample_keys, size, key)
+        value = _as_float(key, scratch)
+        if count_from(scratch.samples, size, value) >= rank:
+            return value
 
 
 @compiled
 def _resample(
-    heights_m: Floats, first: float, step: float, size: int, samples: Floats
+    heights_m: Floats, first: float, step: float, size: int, scratch: Scratch
 ) -> tuple[float, float]:
-    """Heights at `size` equal steps into `samples`; the least-squares line's start and slope."""
+    """Heights at `size` equal steps into samples; the least-squares line's start and slope."""
     last = heights_m.size - 1
+    samples = scratch.samples
+    below = scratch.below
     for k in range(size):
         position = first + k * step
-        below = min(int(position), last - 1)
-        low = heights_m[below]
-        samples[k] = low + (heights_m[below + 1] - low) * (position - below)
+        below[k] = min(int(position), last - 1)
+        samples[k] = position - below[k]
+    for k in range(size):
+        low = heights_m[below[k]]
+        samples[k] = low + (heights_m[below[k] + 1] - low) * samples[k]
     length = size - 1.0
     start, end = fit_line_m(samples[:size], 1.0, 0.0, length)
     return start, (end - start) / length
 
 
 @compiled
+def _deciles_m(scratch: Scratch, count: int, tenth: int) -> tuple[float, float]:
+    """The tenth-largest and tenth-smallest of the samples, where a tenth is `tenth` of them."""
+    high_key = -MAGNITUDE
+    low_key = MAGNITUDE
+    for k in range(count):
+        key = order_key(scratch.sample_keys[k])
+        high_key = max(high_key, key)
+        low_key = min(low_key, key)
+    size = (count + LANES - 1) // LANES * LANES
+    low = _as_float(low_key, scratch)
+    high = _as_float(high_key + 1, scratch)
+    for k in range(count, size):
+        scratch.samples[k] = -np.inf
+    padded = min(size, SAMPLES_MAX - 1)
+    upper = largest(scratch, padded, count, tenth, (low, high))
+    lower = largest(scratch, padded, count, count - tenth + 1, (low, high))
+    return upper, lower
+
+
+@compiled
 def roughness_m(
-    heights_m: Floats, spacing_m: float, start_m: float, end_m: float, samples: Floats
+    heights_m: Floats, spacing_m: float, start_m: float, end_m: float, scratch: Scratch
 ) -> float:
     """Terrain irregularity delta h: between the deciles of what a straight line leaves.
 
@@ -206,16 +325,11 @@ def roughness_m(
     if span < 2.0:
         return 0.0
     tenth = min(max(4, int(0.1 * (span + 8.0))), 25)
-    size = 10 * tenth - 5
-    start, slope = _resample(heights_m, first, span / (size - 1.0), size, samples)
-    low = np.inf
-    high = -np.inf
-    for k in range(size):
-        samples[k] -= start + k * slope
-        low = min(low, samples[k])
-        high = max(high, samples[k])
-    upper = largest(samples, size, tenth, low, high)
-    lower = largest(samples, size, size - tenth + 1, low, high)
+    count = 10 * tenth - 5
+    start, slope = _resample(heights_m, first, span / (count - 1.0), count, scratch)
+    for k in range(count):
+        scratch.samples[k] -= start + k * slope
+    upper, lower = _deciles_m(scratch, count, tenth)
     return (upper - lower) / (1.0 - 0.8 * math.exp(-(end_m - start_m) / 50e3))
 
 
@@ -270,19 +384,22 @@ def read_profile(
     curvature: float,
     tx_m: float,
     rx_m: float,
-    samples: Floats,
+    scratch: Scratch,
 ) -> Terrain:
-    """All that ITM takes from a profile; `samples` is scratch of at least `SCRATCH` numbers.
+    """All that ITM takes from a profile.
 
     Terrain within 15 times a terminal's height, or a tenth of its horizon, is left out
     (Hufford, Longley and Kissick, NTIA Report 82-100, p. 25).
     """
     last = heights_m.size - 1
     path_m = last * spacing_m
-    angle_tx, angle_rx, far_tx, far_rx = horizons(heights_m, spacing_m, curvature, tx_m, rx_m)
+    tops_m = (heights_m[0] + tx_m, heights_m[last] + rx_m)
+    angle_tx, angle_rx, far_tx, far_rx = horizons(
+        heights_m, spacing_m, curvature, tops_m, scratch
+    )
     start_m = min(15.0 * tx_m, 0.1 * far_tx)
     end_m = path_m - min(15.0 * rx_m, 0.1 * far_rx)
-    rough_m = roughness_m(heights_m, spacing_m, start_m, end_m, samples)
+    rough_m = roughness_m(heights_m, spacing_m, start_m, end_m, scratch)
     if far_tx + far_rx > 1.5 * path_m:
         ends = (tx_m, rx_m, start_m, end_m)
         return _clear_path(heights_m, spacing_m, curvature, ends, rough_m)
