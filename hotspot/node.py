@@ -154,6 +154,7 @@ class HotspotNode:
         self._mac_sequence = 0
         self._index = -1
         self._bound_epoch = 0
+        self._beacons = identity.params.beacons_per_epoch
         self._epoch_ns = range(0)  # the times that belong to `epoch`
         self._due_ns: int | None = None  # what next_deadline says, kept by _set_due
 
@@ -191,15 +192,27 @@ class HotspotNode:
 
         True where there are new actions or another deadline.
         """
-        index, sequence = spoken.beacon
-        reason = self._reason_to_ignore(spoken, now_ns)
-        if reason is not None or index is None:
-            self.counts[reason or "unknown_key"] += 1
+        payload, key, epoch, beacon, tag = spoken
+        index, sequence = beacon
+        if (  # all that is wanted, in one look; why something isn't, is looked up where it isn't
+            index is None
+            or key == self.key
+            or epoch != self.epoch
+            or now_ns not in self._epoch_ns
+            or sequence >= self._beacons
+            or self._message_ns is None
+            or beacon in self._seen
+            or not self._verify(key, payload)
+        ):
+            self.counts[self._reason_to_ignore(spoken, now_ns)] += 1
             return False
         self.counts["heard"] += 1
         self.last_heard[index] = (now_ns, rssi_dbm)
-        self._seen.add(spoken.beacon)
-        return self._note(index, sequence, rssi_dbm, frequency_mhz, spoken.tag, now_ns)
+        self._seen.add(beacon)
+        flags, rssi_cdbm = (1, 0) if rssi_dbm is None else (0, 100 * rssi_dbm)
+        channel_mhz = frequency_mhz or self.identity.frequency_mhz
+        row = pack_reception_fields(index, sequence, flags, rssi_cdbm, channel_mhz, tag)
+        return self._note(row, now_ns)
 
     # --- time ---------------------------------------------------------------------------------
 
@@ -226,6 +239,8 @@ class HotspotNode:
 
     def take_actions(self) -> list[Action]:
         """Hand over the actions gathered since the last call."""
+        if not self._actions:
+            return []
         actions, self._actions = self._actions, []
         return actions
 
@@ -256,51 +271,41 @@ class HotspotNode:
     def _set_due(self) -> None:
         """Work out the next deadline; whoever moves a timer must see to it that this is called."""
         due_ns = self._epoch_ns.stop
-        if self._planned:
-            due_ns = min(due_ns, self._planned[-1][0])
-        for timer_ns in (self._plan_by_ns, self._message_ns, self._flush_ns):
-            if timer_ns is not None and timer_ns < due_ns:
-                due_ns = timer_ns
+        if self._planned and self._planned[-1][0] < due_ns:
+            due_ns = self._planned[-1][0]
+        if self._message_ns is not None and self._message_ns < due_ns:
+            due_ns = self._message_ns
+        if self._flush_ns is not None and self._flush_ns < due_ns:
+            due_ns = self._flush_ns
+        if self._plan_by_ns is not None and self._plan_by_ns < due_ns:
+            due_ns = self._plan_by_ns
         self._due_ns = due_ns
 
-    def _reason_to_ignore(self, spoken: Spoken, now_ns: int) -> str | None:
-        payload, key, epoch, beacon, _ = spoken
+    def _reason_to_ignore(self, spoken: Spoken, now_ns: int) -> str:
+        """The first reason for which a frame is none of our receptions."""
+        _, key, epoch, beacon, _ = spoken
         if key == self.key:
             return "echo"
         if beacon[0] is None:
             return "unknown_key"
         if epoch != self.epoch or now_ns not in self._epoch_ns:
             return "other_epoch"
-        if beacon[1] >= self.identity.params.beacons_per_epoch:
+        if beacon[1] >= self._beacons:
             return "bad_sequence"
         if self._message_ns is None:
             return "too_late"
-        if beacon in self._seen:
-            return "repeat"
-        return None if self._verify(key, payload) else "bad_signature"
+        return "repeat" if beacon in self._seen else "bad_signature"
 
-    def _note(
-        self,
-        index: int,
-        sequence: int,
-        rssi_dbm: int | None,
-        frequency_mhz: int | None,
-        tag: bytes,
-        now_ns: int,
-    ) -> bool:
+    def _note(self, row: bytes, now_ns: int) -> bool:
         """Keep a reception; True if that filled a batch or started its timer."""
-        flags = 0 if rssi_dbm is not None else 1
-        channel_mhz = frequency_mhz or self.identity.frequency_mhz
-        rssi_cdbm = 100 * (rssi_dbm or 0)
-        self._unkept.append(
-            pack_reception_fields(index, sequence, flags, rssi_cdbm, channel_mhz, tag)
-        )
+        self._unkept.append(row)
         if len(self._unkept) >= FLUSH_ROWS:
             self._flush()
             self._set_due()
         elif self._flush_ns is None:
-            self._flush_ns = now_ns + self._flush_after_ns
-            self._set_due()
+            self._flush_ns = flush_ns = now_ns + self._flush_after_ns
+            if self._due_ns is None or flush_ns < self._due_ns:
+                self._due_ns = flush_ns
         else:
             return False
         return True
@@ -309,7 +314,9 @@ class HotspotNode:
         self._flush_ns = None
         if self._unkept:
             rows, self._unkept = tuple(self._unkept), []
-            self._memory.receptions.setdefault(self.epoch, set()).update(rows)
+            if self.epoch not in self._memory.receptions:
+                self._memory.receptions[self.epoch] = set()
+            self._memory.receptions[self.epoch].update(rows)
             self._actions.append(KeepReceptions(self.epoch, rows))
 
     def _enter_epoch(self, now_ns: int) -> None:
