@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = ("3.11", "3.12", "3.13")
-WORLD = ["-m", "bench.world", "--hotspots", "200", "--preset", "testbed", "--minutes", "5", "--json"]
+WORLD = "-m bench.world --hotspots 200 --preset testbed --minutes 5 --json".split()  # noqa: SIM905
 
 
 def find_python(version: str) -> str | None:
