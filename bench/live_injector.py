@@ -22,7 +22,7 @@ from hotspot.io_radio import BATCH_FRAMES, FRAME_MAX_BYTES, MonitorRadio
 
 SENT = struct.Struct("<IQ")  # sequence, ns since 1970 before `send`
 HEARD = struct.Struct("<HIQQ")  # sender, sequence, ns at the kernel, ns at this process
-LISTEN_ON_S = 1.0  # after the last frame is due
+LISTEN_ON_S = 2.0  # after the end, for what a busy machine sends late
 _SO_TIMESTAMPNS = 35
 _GOLDEN = 0x9E3779B97F4A7C15
 
@@ -68,13 +68,15 @@ def send_times_ns(node: int, hz: float, seconds: float, start_ns: int) -> list[i
     return times
 
 
-def run(radio: StampedRadio, node: int, times: list[int]) -> tuple[list[bytes], list[bytes], int]:
+def run(
+    radio: StampedRadio, node: int, times: list[int], stop_ns: int
+) -> tuple[list[bytes], list[bytes], int]:
     """Send and listen; rows of what was sent and heard, and by how much a send was late at most."""
     frames = [build_frame(payload_of(node, n), source_of(node), n) for n in range(len(times))]
     sent: list[bytes] = []
     heard: list[bytes] = []
     late_ns = 0
-    end_ns = times[-1] + round(LISTEN_ON_S * 1e9)
+    end_ns = stop_ns + round(LISTEN_ON_S * 1e9)
     with selectors.DefaultSelector() as selector:
         selector.register(radio, selectors.EVENT_READ)
         while (now_ns := time.time_ns()) < end_ns:
@@ -110,8 +112,11 @@ def main() -> None:
     node = int(number)
     radio = StampedRadio(interface)
     print("ready", flush=True)
-    times = send_times_ns(node, float(hz), float(seconds), int(sys.stdin.readline()))
-    sent, heard, late_ns = run(radio, node, times)
+    start_ns = int(sys.stdin.readline())
+    times = send_times_ns(node, float(hz), float(seconds), start_ns)
+    # Others send until then: who stops after its own last frame would miss theirs.
+    stop_ns = start_ns + round(float(seconds) * 1e9)
+    sent, heard, late_ns = run(radio, node, times, stop_ns)
     Path(path).write_bytes(b"".join(sent) + b"".join(heard))
     failed, dropped = radio.counts["send_failed"], radio.dropped()
     print(json.dumps({"sent": len(sent), "heard": len(heard), "send_failed": failed,

@@ -21,12 +21,16 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import BinaryIO
 
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_terminal import Parser, Progress, print_json
 from chain.params import PRESETS
+from radio_sim.io_air import prompt_scheduling
+from radio_sim.io_memory import without_collector
 from radio_sim.io_scenario import load_scenario
-from radio_sim.io_testbed import Testbed
+from radio_sim.io_testbed import Options, Testbed
+from radio_sim.live.drivers import driver_names
 from radio_sim.live_watch import judge
 
 SOCKET_PATH_MAX_BYTES = 90  # of a Unix socket's 107, leaving room for its name
@@ -35,6 +39,7 @@ EXAMPLES = """
   wavecomb sim live --hotspots 6 --seconds 40
   wavecomb sim live builtin:city:50 --seconds 300 --json
   wavecomb sim live my-town.toml --dir /var/tmp/run
+  wavecomb sim live --drivers mix --pcapng run.pcapng
 """
 
 
@@ -45,13 +50,13 @@ def run_live(testbed: Testbed, seconds: float, *, quiet: bool) -> dict[str, obje
     testbed.start_daemons(starting)
     starting.close()
     running = Progress("running", int(seconds), quiet=quiet)
-    testbed.run(seconds / 3, running)
-    memory_before = testbed.memory_mib()
-    testbed.run(seconds, running)
+    with without_collector(), prompt_scheduling() as prompt:
+        testbed.run(seconds / 3, running)
+        memory_before = testbed.memory_mib()
+        testbed.run(seconds, running)
     memory_after = testbed.memory_mib()
     running.close()
-    for node in range(count):
-        testbed.look_at(node)
+    testbed.look()
     bound = {node: first for node, (_, first) in testbed.sightings.items()}
     epoch = testbed.params.epoch_at(testbed.start_ms, time.time_ns() // 1_000_000)
     outcome = judge(testbed.watch, bound, epoch - 1, testbed.params.beacons_per_epoch)
@@ -64,17 +69,22 @@ def run_live(testbed: Testbed, seconds: float, *, quiet: bool) -> dict[str, obje
         "rss_end_mib": round(sum(memory_after) / max(1, len(memory_after)), 2),
         "frames_undelivered": testbed.air.undelivered,
         "receipts_on_ledger": testbed.receptions_on_ledger(),
+        "prompt_scheduling": prompt,
+        "account": testbed.air.account.as_json(),
+        "imbalances": testbed.air.imbalances(),
+        "medium_delay": testbed.air.delays.as_json(),
         **asdict(outcome),
     }
 
 
 def is_good(result: dict[str, object]) -> bool:
-    """Tell whether every hotspot came up, nothing restarted, and all that was due happened."""
+    """Tell whether all came up and stayed, all that was due happened, and no frame is missing."""
     return (
         result["registered"] == result["hotspots"]
         and result["restarts"] == 0
         and result["beacons_due"] == result["beacons_sent"] != 0
         and result["heard"] == result["heard_expected"]
+        and not result["imbalances"]
     )
 
 
@@ -115,6 +125,16 @@ def run_folder(chosen: Path | None) -> Iterator[Path]:
     yield chosen.resolve()
 
 
+@contextlib.contextmanager
+def open_capture(path: Path | None) -> Iterator[BinaryIO | None]:
+    """Open the capture file that was asked for; what is written is kept on Ctrl-C too."""
+    if path is None:
+        yield None
+        return
+    with path.open("wb") as file:
+        yield file
+
+
 def _parser() -> Parser:
     parser = Parser(
         prog="wavecomb sim live",
@@ -143,6 +163,14 @@ def _parser() -> Parser:
     parser.add_argument(
         "--dir", type=Path, metavar="DIR", help="new folder to keep databases and logs in"
     )
+    parser.add_argument(
+        "--drivers",
+        choices=driver_names(),
+        help="what the radios' drivers give (default: lab; mix where the scenario has real_fields)",
+    )
+    parser.add_argument(
+        "--pcapng", type=Path, metavar="FILE", help="write all that the radios hear, for Wireshark"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document at the end")
     return parser
 
@@ -160,8 +188,11 @@ def main(argv: Sequence[str]) -> int:
     scenario = load_scenario(options.scenario or f"builtin:city:{count}:1")
     with (
         interruptible(),
+        open_capture(options.pcapng) as capture,
         run_folder(options.dir) as folder,
-        Testbed(scenario, options.seed, options.preset, folder) as testbed,
+        Testbed(
+            scenario, options.seed, options.preset, folder, Options(options.drivers, None, capture)
+        ) as testbed,
     ):
         result = run_live(testbed, options.seconds, quiet=options.json)
     if result["beacons_due"] == 0:

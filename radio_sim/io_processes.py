@@ -79,12 +79,13 @@ class Family:
     folder: Path
     say: Callable[[str], None]
     keeps_logs: bool = True
+    program: tuple[str, ...] = (sys.executable, "-m", "wavecomb")
     children: dict[str, Child] = field(default_factory=dict)
     past: list[Child] = field(default_factory=list)
 
     def start(self, name: str, arguments: Sequence[str]) -> Child:
         """Start `wavecomb ARGUMENTS` as a child under this name."""
-        command = (sys.executable, "-m", "wavecomb", *arguments)
+        command = (*self.program, *arguments)
         child = Child(name, command, self.folder / f"{name}.log")
         self.children[name] = child
         child.start()

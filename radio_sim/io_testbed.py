@@ -1,18 +1,17 @@
 """The parts of a live run: namespaces, devices, a ledger and the shipping daemons.
 
 Nothing in a daemon knows that its radio is simulated. What it heard is read from its own durable
-queue, read-only; what came of it, from the ledger's log.
+queue, read-only and by a process of its own (`io_looker`); what came of it, from the ledger's log.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
-import sqlite3
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
@@ -26,15 +25,29 @@ from radio_sim import io_tap
 from radio_sim.agents import published_place
 from radio_sim.assemble import links_of, medium_of
 from radio_sim.io_air import LiveAir
+from radio_sim.io_looker import Looker
 from radio_sim.io_processes import MAX_QUICK_RESTARTS, Child, Family
+from radio_sim.links import Links
+from radio_sim.live.drivers import MIX_NAME, drivers_of
+from radio_sim.live.recorder import Recorder
 from radio_sim.live_watch import Watch
 from radio_sim.scenario import HotspotSite, Scenario
 
 START_TIMEOUT_S = 120.0
-ROUND_S = 6.0  # to look at every daemon's stored receptions, which are kept for three epochs
+CHECK_S = 0.5  # between looks whether a program has died
 LONGEST_WAIT_S = 0.05
 PAGE = 500  # of the ledger's log
 CHAIN_LENGTH = 8640  # a day of ten-second epochs
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What may differ between runs of a scenario. None: as the scenario says."""
+
+    drivers: str | None = None  # a name that `drivers_of` knows
+    links: Links | None = None
+    capture: BinaryIO | None = None  # gets a pcapng of the run
+    program: tuple[str, ...] | None = None  # instead of `wavecomb`
 
 
 class Testbed:
@@ -42,20 +55,34 @@ class Testbed:
 
     __test__ = False  # not a pytest class
 
-    def __init__(self, scenario: Scenario, seed: int, preset: str, folder: Path) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        seed: int,
+        preset: str,
+        folder: Path,
+        options: Options | None = None,
+    ) -> None:
         self.scenario = scenario
         self.params = PRESETS[preset]
         self.watch = Watch()
         self.restarts = 0
         self._started_s = time.monotonic()
         self.sightings: dict[int, tuple[int, int]] = {}  # node > (ledger index, bound epoch)
+        self._seed = seed
+        self._options = options or Options()
         self._folder = folder
         self._socket = folder / "ledger.sock"
         self._family = Family(folder, lambda _: None)
+        if self._options.program is not None:
+            self._family.program = self._options.program
         self._daemons: list[Child] = []
         self._taps: list[io_tap.Tap] = []
         self._stack = contextlib.ExitStack()
-        self._medium = medium_of(scenario, links_of(scenario, seed), seed)
+        # The medium gives every field; what real drivers leave out is the drivers' part here.
+        radio = replace(scenario.radio, real_fields=False)
+        links = self._options.links or links_of(scenario, seed)
+        self._medium = medium_of(replace(scenario, radio=radio), links, seed)
         self.client = LedgerClient(f"unix:{self._socket}")
 
     def __enter__(self) -> Testbed:
@@ -64,8 +91,7 @@ class Testbed:
         try:
             self._start_ledger()
             self._make_radios()
-            self.air = LiveAir(self._taps, self._medium, self.watch)
-            self._stack.callback(self.air.close)
+            self._open_air()
         except BaseException:
             self._stack.close()
             raise
@@ -109,6 +135,24 @@ class Testbed:
             self._stack.callback(tap.close)
             self._taps.append(tap)
 
+    def _open_air(self) -> None:
+        usual = MIX_NAME if self.scenario.radio.real_fields else "lab"
+        drivers = drivers_of(self._options.drivers or usual, len(self._taps), self._seed)
+        recorder = None
+        if self._options.capture is not None:
+            names = [site.name for site in self.scenario.hotspots]
+            comment = f"live run of {self.scenario.name}, seed {self._seed}"
+            recorder = Recorder(names, self._options.capture.write, comment)
+        self.air = LiveAir(
+            self._taps,
+            self._medium,
+            self.watch,
+            drivers=drivers,
+            recorder=recorder,
+            seed=self._seed,
+        )
+        self._stack.callback(self.air.close)
+
     def start_daemons(self, progress: Progress) -> None:
         """Start one shipping daemon per namespace, carrying frames meanwhile."""
         for node, site in enumerate(self.scenario.hotspots):
@@ -121,6 +165,9 @@ class Testbed:
                 self._daemons.append(self._family.start(f"hotspot-{node}", arguments))
             self.air.step(0.0)
             progress.update(node + 1)
+        homes = [self._home(node) for node in range(len(self._daemons))]
+        self._looker = Looker(homes, f"unix:{self._socket}")
+        self._stack.callback(self._looker.close)
         self._started_s = time.monotonic()
 
     def _home(self, node: int) -> Path:
@@ -148,24 +195,22 @@ url = "unix:{self._socket}"
     # --- watching
 
     def run(self, until_s: float, progress: Progress) -> None:
-        """Carry frames until so long after the start, looking at one daemon after the other."""
-        looks = self._looks()
-        next_look, look_s = 0.0, ROUND_S / len(self._daemons)
+        """Carry frames until so long after the start, seeing to it that all programs live."""
+        next_check = 0.0
         while (elapsed := time.monotonic() - self._started_s) < until_s:
             self.air.step(LONGEST_WAIT_S)
-            if time.monotonic() >= next_look:
-                next_look = time.monotonic() + look_s
-                next(looks)
+            if time.monotonic() >= next_check:
+                next_check = time.monotonic() + CHECK_S
+                self._restart_dead()
                 progress.update(int(elapsed), f"{len(self.watch.sent)} beacons on the air")
 
-    def _looks(self) -> Iterator[None]:
-        while True:
-            if len(self.sightings) < len(self._daemons):
-                self._learn_indexes()
-            for node in range(len(self._daemons)):
-                self._restart_dead()
-                self.look_at(node)
-                yield
+    def look(self) -> None:
+        """Take in what the daemons have stored and who the ledger knows."""
+        seen = self._looker.ask()
+        self.sightings = seen.sightings
+        node_of = {index: known for known, (index, _) in self.sightings.items()}
+        for (node, epoch), entries in seen.receptions.items():
+            self.watch.note_receptions(node, epoch, sorted(entries), node_of)
 
     def _restart_dead(self) -> None:
         """Restart what died: a device is only visible inside its namespace."""
@@ -189,15 +234,6 @@ url = "unix:{self._socket}"
             exit_code=EXIT_FAILED,
         )
 
-    def look_at(self, node: int) -> None:
-        """Take in the receptions that a daemon has stored."""
-        path = self._home(node) / "queue.db"
-        node_of = {index: known for known, (index, _) in self.sightings.items()}
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(_read_only(path)) as queue:
-            rows = queue.execute("SELECT epoch, entry FROM receptions").fetchall()
-            for epoch, entry in rows:
-                self.watch.note_receptions(node, epoch, [bytes(entry)], node_of)
-
     def receptions_on_ledger(self) -> int:
         """Count the receptions in the reports that the ledger holds, over its whole log."""
         total, start = 0, 0
@@ -205,23 +241,6 @@ url = "unix:{self._socket}"
             total += sum(_receptions_in(entry.wire) for entry in entries)
             start += len(entries)
         return total
-
-    def _learn_indexes(self) -> None:
-        """Ask the ledger who is registered, and from which epoch on."""
-        node_of = self._keys()
-        with contextlib.suppress(OSError):
-            for row in self.client.hotspots():
-                node = node_of.get(row.key.hex())
-                if node is not None:
-                    self.sightings[node] = (row.index, row.bind_epoch)
-
-    def _keys(self) -> dict[str, int]:
-        """Public keys by node, from the daemons' status files."""
-        keys = {}
-        for node in range(len(self._daemons)):
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                keys[json.loads((self._home(node) / "status.json").read_text())["key"]] = node
-        return keys
 
     def memory_mib(self) -> list[float]:
         """Resident memory of each daemon, in MiB."""
@@ -231,10 +250,6 @@ url = "unix:{self._socket}"
                 if child.process is not None:
                     sizes.append(psutil.Process(child.process.pid).memory_info().rss / 2**20)
         return sizes
-
-
-def _read_only(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1.0)
 
 
 def _receptions_in(wire: bytes) -> int:
