@@ -166,7 +166,8 @@ def climate_curve_db(constants: Floats, path_m: float) -> float:
     """A climate's curve of variability over effective distance, [TN101, eqs. III.69, III.70]."""
     rise = (path_m / constants[2]) ** 2
     bump = ((path_m - constants[3]) / constants[4]) ** 2
-    return (constants[0] + constants[1] / (1.0 + bump)) * rise / (1.0 + rise)
+    curve: float = (constants[0] + constants[1] / (1.0 + bump)) * rise / (1.0 + rise)
+    return curve
 
 
 @compiled

@@ -229,7 +229,8 @@ def _largest_key(keys: Integers, size: int, limit: int) -> int:
 def _as_float(key: int, scratch: Scratch) -> float:
     """The float with an order key, by way of the scratch's last sample."""
     scratch.sample_keys[SAMPLES_MAX - 1] = order_key(key)
-    return scratch.samples[SAMPLES_MAX - 1]
+    value: float = scratch.samples[SAMPLES_MAX - 1]
+    return value
 
 
 @compiled
