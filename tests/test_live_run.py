@@ -97,7 +97,7 @@ def test_the_next_run_cleans_up_after_one_that_was_killed() -> None:
     run.communicate(timeout=60)
     io_tap.cleanup()  # another run that starts right now may have been first
     assert namespaces_of(run.pid) == []
+    assert wait_until(lambda: not any(child.is_running() for child in children), 15)
     assert len(folders_of(run.pid)) == 1
     io_live.remove_stale_folders()
     assert folders_of(run.pid) == []
-    assert wait_until(lambda: not any(child.is_running() for child in children), 15)
