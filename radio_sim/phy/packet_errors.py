@@ -4,9 +4,10 @@ Two kinds of receiver. `SOFT` is today's: curves of link simulations (`error_tab
 OFDM of every generation. `HARD` is the theory of independent bit errors after hard decisions
 (`error_models`), 2 to 4 dB worse; DSSS and CCK have this one only, as has 9 Mb/s.
 
-The soft curves are interpolated as ln(-ln(1 - PER)), in which a length is a shift and a curve
-nearly a line; beyond their ends they go on with the slope of the last step. Between 32 and 1,458
-bytes the logarithm of the length weighs the two convolutional curves.
+The soft curves run straight between their points, as where they were published. Beyond the ends
+they go on as ln(-ln(1 - PER)), with the slope of the last step: in it a length is a shift, and an
+error rate nearly a line. Between 32 and 1,458 bytes the logarithm of the length weighs the two
+convolutional curves, in that scale too.
 """
 
 from __future__ import annotations
@@ -51,11 +52,15 @@ def log_hazard(rate: Rate, snr_db: Floats, psdu_bytes: float, receiver: str = SO
             return np.asarray(np.log(-_hard_log_success(rate, levels, psdu_bytes)), np.float64)
     if rate.coding == "ldpc":
         return _curve("ldpc", mcs, levels) + math.log(psdu_bytes / LONG_BYTES)
-    span = math.log(LONG_BYTES / SHORT_BYTES)
-    weight = min(max(math.log(psdu_bytes / SHORT_BYTES) / span, 0.0), 1.0)
-    short = _curve("bcc_short", mcs, levels) + math.log(psdu_bytes / SHORT_BYTES)
-    long = _curve("bcc_long", mcs, levels) + math.log(psdu_bytes / LONG_BYTES)
-    return np.asarray((1.0 - weight) * short + weight * long, np.float64)
+    short = _curve("bcc_short", mcs, levels)
+    if psdu_bytes <= SHORT_BYTES:
+        return short + math.log(psdu_bytes / SHORT_BYTES)
+    # Past their ends the two could cross, and a longer frame fare better than a short one.
+    long = np.maximum(_curve("bcc_long", mcs, levels), short)
+    if psdu_bytes >= LONG_BYTES:
+        return np.asarray(long + math.log(psdu_bytes / LONG_BYTES), np.float64)
+    weight = math.log(psdu_bytes / SHORT_BYTES) / math.log(LONG_BYTES / SHORT_BYTES)
+    return np.asarray(short + weight * (long - short), np.float64)
 
 
 def packet_error_rate(
@@ -133,8 +138,9 @@ def _hard_log_success(rate: Rate, snr_db: Floats, psdu_bytes: float) -> Floats:
 
 
 def _curve(kind: str, mcs: int, snr_db: Floats) -> Floats:
-    levels, values = _points(kind, mcs)
-    inside = np.interp(snr_db, levels, values)
+    levels, lost = _points(kind, mcs)
+    inside = _log_hazard_of(np.asarray(np.interp(snr_db, levels, lost), np.float64))
+    values = _log_hazard_of(lost)
     below = np.minimum(snr_db - levels[0], 0.0) * _slope(levels, values, 0)
     above = np.maximum(snr_db - levels[-1], 0.0) * _slope(levels, values, -2)
     return np.asarray(inside + below + above, np.float64)
@@ -154,4 +160,8 @@ def _points(kind: str, mcs: int) -> tuple[Floats, Floats]:
     start_db, rates = table[mcs]
     lost = np.clip(np.array(rates) * error_tables.PER_SCALE, _LEAST, 1.0 - _LEAST)
     levels = np.asarray(start_db + step_db * np.arange(len(rates)), np.float64)
-    return levels, np.asarray(np.log(-np.log1p(-lost)), np.float64)
+    return levels, np.asarray(lost, np.float64)
+
+
+def _log_hazard_of(lost: Floats) -> Floats:
+    return np.asarray(np.log(-np.log1p(-lost)), np.float64)
