@@ -18,7 +18,7 @@ from chain.ledger import Ledger, Sealed
 from chain.params import PRESETS, Params
 from chain.records import Deposit, Genesis, SubmitResult
 from chain.wire import seal
-from hotspot.actions import Action, FetchMix, SubmitRecord
+from hotspot.actions import Action, FetchMix, KeepReceptions, SubmitRecord
 from hotspot.directory import Directory
 from hotspot.node import Memory, beacon_verifier
 from hotspot.secrets import SecretChain
@@ -102,6 +102,9 @@ class Watcher(Protocol):
 
     def on_block(self, sealed: Sealed) -> None:
         """Take note of a block."""
+
+    def on_kept(self, agent: int, epoch: int, rows: Sequence[bytes]) -> None:
+        """Take note of receptions that a hotspot stored."""
 
 
 class Fleet:
@@ -270,6 +273,9 @@ class Fleet:
             self._pending.append((agent, action.wire))
         elif isinstance(action, FetchMix):
             self._asked.append((agent, action.epoch))
+        elif isinstance(action, KeepReceptions):
+            for watcher in self._watchers:
+                watcher.on_kept(agent, action.epoch, action.receptions)
 
     def _settle(self, now_ms: int) -> None:
         """Give the ledger what was signed, move its clock, answer who asked for mixes."""
@@ -290,6 +296,15 @@ class Fleet:
     def ledger_index(self, number: int) -> int:
         """The ledger's index of a hotspot of the scenario."""
         return self._indexes[number]
+
+    def agent_of(self, index: int) -> int:
+        """The number of the hotspot with an index on the ledger."""
+        return self._indexes.index(index) if self._indexes[index] != index else index
+
+    @property
+    def waiting(self) -> int:
+        """Records that the ledger has not seen yet."""
+        return len(self._pending)
 
     def counts(self) -> Counter[str]:
         """What all nodes counted, those that crashed included."""

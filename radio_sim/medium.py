@@ -267,6 +267,11 @@ class Medium:
         sinr_db = signal - 10.0 * np.log10(noise_mw)
         return Hearing(receivers, signal, sinr_db, fates.astype(np.int8))
 
+    @property
+    def active(self) -> int:
+        """Frames on the air now."""
+        return len(self._active)
+
     def abort(self, sender: int) -> None:
         """Cut off what a node has on the air: nobody gets a frame whose sender lost power."""
         for sent in self._active:

@@ -124,6 +124,11 @@ class World:
                 self._carry_out(kind, agent, load)
         self.now_ns = max(self.now_ns, time_ns)
 
+    @property
+    def waiting(self) -> int:
+        """Events that have not happened yet."""
+        return len(self._heap)
+
     def digest(self) -> str:
         """Hex digest of everything that has happened so far."""
         self._digest.update(self._trace)

@@ -41,6 +41,9 @@ class Messages:
     def on_answers(self, wires: Sequence[bytes], results: Sequence[SubmitResult]) -> None:
         del wires, results
 
+    def on_kept(self, agent: int, epoch: int, rows: Sequence[bytes]) -> None:
+        del agent, epoch, rows
+
     def on_block(self, sealed: Sealed) -> None:
         for wire in sealed.block.wires:
             record = decode(wire)

@@ -77,6 +77,9 @@ class Blocks:
     def on_answers(self, wires: Sequence[bytes], results: Sequence[SubmitResult]) -> None:
         del wires, results
 
+    def on_kept(self, agent: int, epoch: int, rows: Sequence[bytes]) -> None:
+        del agent, epoch, rows
+
     def on_block(self, sealed: Sealed) -> None:
         for judgement in sealed.effects.verdicts:
             self.all.update(get_reason_counts(judgement))
