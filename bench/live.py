@@ -252,13 +252,13 @@ def run_daemons(options: argparse.Namespace) -> dict[str, Any]:
         with Testbed(city, options.seed, NAME, folder, chosen) as testbed:
             result: dict[str, Any] = run_live(testbed, options.seconds, quiet=options.json)
         ignored = ignored_by(folder)
-        missing = missing_at_the_end_of_an_epoch(testbed, beacons - 1)
     # A beacon of an epoch's last slot may reach a receiver that has closed its report already: the
     # daemon counts it as too late. Whatever else is missing has no excuse.
-    late = min(missing, ignored["too_late"])
+    late = min(result["missing_last"], ignored["too_late"])
     lost = result["beacons_due"] - result["beacons_sent"] + result["frames_undelivered"]
     lost += result["heard_expected"] - result["heard"] - late
-    return result | {"too_late": late, "ignored": dict(sorted(ignored.items())), "unaccounted": lost}
+    result |= {"too_late": late, "ignored": dict(sorted(ignored.items()))}
+    return result | {"unaccounted": lost}
 
 
 def ignored_by(folder: Path) -> Counter[str]:
@@ -267,16 +267,6 @@ def ignored_by(folder: Path) -> Counter[str]:
     for path in sorted(folder.glob("hotspot-*/status.json")):
         counts.update(json.loads(path.read_text())["counts"])
     return Counter({name: counts[name] for name in IGNORED if counts[name]})
-
-
-def missing_at_the_end_of_an_epoch(testbed: Testbed, last_sequence: int) -> int:
-    """How many deliveries of a last beacon no store holds, of those that were due."""
-    bound = {node: first for node, (_, first) in testbed.sightings.items()}
-    missing = testbed.watch.delivered - testbed.watch.received
-    return sum(
-        beacon[2] == last_sequence and beacon[1] >= max(bound[node], bound[beacon[0]])
-        for node, beacon in missing
-    )
 
 
 def report_of(air: LiveAir) -> dict[str, Any]:

@@ -47,12 +47,17 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Counts over the whole epochs of a run, and the first few beacons that are missing."""
+    """Counts over the whole epochs of a run, and the first few beacons that are missing.
+
+    `missing_last` counts, of what was not heard, beacons of an epoch's last slot: one may reach a
+    receiver that has closed its report already, which then counts it as too late.
+    """
 
     beacons_due: int
     beacons_sent: int
     heard_expected: int
     heard: int
+    missing_last: int
     missing_sent: list[Beacon]
     missing_heard: list[Hearing]
 
@@ -75,11 +80,13 @@ def judge(watch: Watch, bound: Mapping[int, int], last_epoch: int, per_epoch: in
         for receiver, beacon in watch.delivered
         if beacon in due and bound.get(receiver, last_epoch + 1) <= beacon[1]
     }
+    missing = expected - watch.received
     return Outcome(
         beacons_due=len(due),
         beacons_sent=len(due & watch.sent),
         heard_expected=len(expected),
         heard=len(expected & watch.received),
+        missing_last=sum(beacon[2] == per_epoch - 1 for _, beacon in missing),
         missing_sent=sorted(due - watch.sent)[:5],
-        missing_heard=sorted(expected - watch.received)[:5],
+        missing_heard=sorted(missing)[:5],
     )
