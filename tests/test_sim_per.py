@@ -241,7 +241,7 @@ def test_without_interference_a_frame_is_one_piece_and_succeeds_as_its_curve_say
     assert alone == pytest.approx(1.0 - float(packet_error_rate(rate, np.array(1.0), 200)))
 
 
-@given(st.floats(0.0, 1.0), st.floats(-100.0, -80.0))
+@given(st.floats(0.0, 1.0), st.floats(-100.0, -84.0))
 def test_interference_counts_for_the_bits_it_meets(share: float, level_dbm: float) -> None:
     rate, milliwatts = ofdm_rate(12000), 10.0 ** (level_dbm / 10.0)
     cut = round(share * 1_000_000)
