@@ -16,6 +16,7 @@ from radio_sim.assemble import backhaul_of, links_of
 from radio_sim.importers.convert import Box, ImportReport, convert
 from radio_sim.importers.io_files import FORMATS, read_network
 from radio_sim.importers.meshnet_lab import AXES
+from radio_sim.io_capture import open_capture, record_air
 from radio_sim.io_memory import without_collector
 from radio_sim.io_scenario import load_scenario
 from radio_sim.scenario import Scenario, format_scenario, parse_scenario
@@ -31,6 +32,7 @@ DELEGATED = {
 EXAMPLES = """
   wavecomb sim run builtin:city --minutes 10
   wavecomb sim run builtin:city:1000:7 --hours 1 --json
+  wavecomb sim run builtin:city --minutes 4 --pcapng city.pcapng
   wavecomb sim import meshviewer.json -o town.toml
   wavecomb sim import nodes.json links.json --bbox 40.68,-74.02,40.74,-73.96 -o nyc.toml
   wavecomb sim telemetry builtin:city --seconds 7200 -o links.csv
@@ -71,6 +73,9 @@ def _add_run(run: Parser) -> None:
     duration.add_argument("--minutes", type=float, help="the same in minutes (default: 10)")
     duration.add_argument("--seconds", type=float, help="the same in seconds")
     run.add_argument("--preset", default="testbed", help="mainnet, testbed (default) or minimal")
+    run.add_argument(
+        "--pcapng", type=Path, metavar="FILE", help="write all that is heard, for Wireshark"
+    )
     run.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -123,9 +128,12 @@ def _run(options: argparse.Namespace) -> int:
     fleet = importlib.import_module("radio_sim.fleet").build_fleet(
         scenario, options.seed, options.preset
     )
+    names = [site.name for site in scenario.hotspots]
+    comment = f"virtual run of {scenario.name}, seed {options.seed}"
     started = time.perf_counter()
     progress = Progress(scenario.name[:24], round(seconds), quiet=options.json)
-    with without_collector():
+    with open_capture(options.pcapng) as capture, without_collector():
+        record_air(fleet.world.medium, names, capture, comment)
         fleet.run(seconds, progress.update)
     progress.close()
     result = {"scenario": scenario.name, "seed": options.seed, "preset": options.preset}

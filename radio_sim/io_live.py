@@ -21,12 +21,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
 
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_terminal import Parser, Progress, print_json
 from chain.params import PRESETS
 from radio_sim.io_air import prompt_scheduling
+from radio_sim.io_capture import open_capture
 from radio_sim.io_memory import without_collector
 from radio_sim.io_scenario import load_scenario
 from radio_sim.io_testbed import Options, Testbed
@@ -123,16 +123,6 @@ def run_folder(chosen: Path | None) -> Iterator[Path]:
     except FileExistsError:
         raise UserError("--dir", f"{chosen} exists", "name a new folder") from None
     yield chosen.resolve()
-
-
-@contextlib.contextmanager
-def open_capture(path: Path | None) -> Iterator[BinaryIO | None]:
-    """Open the capture file that was asked for; what is written is kept on Ctrl-C too."""
-    if path is None:
-        yield None
-        return
-    with path.open("wb") as file:
-        yield file
 
 
 def _parser() -> Parser:
