@@ -217,7 +217,7 @@ class Medium:
     def _reach(self, sent: Transmission) -> Reach:
         low, high = self._starts[sent.sender], self._starts[sent.sender + 1]
         cut = self._any_down and bool(self._down[sent.sender])
-        if low == high or (cut and not self.observers):
+        if (low == high or cut) and not self.observers:
             return NOBODY
         receivers = self.links.neighbours[low:high]
         step_db = self._step_db(sent)
