@@ -7,7 +7,7 @@ docs/rewards.md, "Why these numbers", holds the tables.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -22,7 +22,8 @@ from chain.drawn import (
     process_drawn_traffic,
 )
 from chain.params import CREDIT_UCR, PRESETS
-from chain.rules.outcome import Effects, Payment
+from chain.rules.outcome import Effects
+from chain.rules.payments import Payment
 from chain.rules.rewards import compute_bootstrap_share_ucr, process_settlement
 
 Tell = Callable[[str], None]
@@ -33,7 +34,7 @@ DAYS: Final = 6
 NETWORK_CELLS: Final = (10_000, 100_000, 700_000)
 
 
-def get_pays(drawn: Drawn, days: int = DAYS) -> list[Payment]:
+def get_pays(drawn: Drawn, days: int = DAYS) -> Sequence[Payment]:
     """The payments of the last of so many days: by default of one like those that follow."""
     effects = Effects()
     for _ in range(days):

@@ -8,6 +8,7 @@ be far.
 from __future__ import annotations
 
 from math import isqrt
+from typing import Any
 
 _SCALE_BITS = 40
 _PI = 3_454_217_652_358  # pi * 2^40
@@ -81,3 +82,10 @@ def cell_parent(cell: int, resolution: int) -> int:
         return cell
     unused = (1 << 3 * (_MAX_RESOLUTION - resolution)) - 1
     return cell & ~(0xF << _RESOLUTION_SHIFT) | resolution << _RESOLUTION_SHIFT | unused
+
+
+def cell_parents(np: Any, cells: Any, resolution: int) -> Any:
+    """`cell_parent` of an int64 array of cells."""
+    added = resolution << _RESOLUTION_SHIFT | (1 << 3 * (_MAX_RESOLUTION - resolution)) - 1
+    coarser = cells & ~(0xF << _RESOLUTION_SHIFT) | added
+    return np.where(cells >> _RESOLUTION_SHIFT & 0xF > resolution, coarser, cells)

@@ -30,7 +30,8 @@ from chain.ledger import Sealed
 from chain.log import CompactRange
 from chain.records import RECEPTION_BYTES
 from chain.rules.blocks import Block
-from chain.rules.outcome import LateReport, Payment
+from chain.rules.outcome import LateReport
+from chain.rules.payments import Payment
 from chain.rules.verdicts import CODES, Judgement, get_beacon_verdicts
 from chain.tables import NUMBER, TABLES
 

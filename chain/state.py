@@ -8,7 +8,7 @@ each is packed, kept on the disk and hashed. A rule that changes, adds or delete
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -319,6 +319,10 @@ class State:
             keys = self.touched[table] = set()
         keys.add(key)
 
+    def touch_all(self, table: str, keys: Iterable[Any]) -> None:
+        """Note that these rows were added, changed or deleted."""
+        self.touched.setdefault(table, set()).update(keys)
+
     def add(self, table: str, key: Any, amount: int) -> None:
         """Add to the number in a row of a table of numbers; a new row starts at 0."""
         rows = getattr(self, table)
@@ -329,7 +333,7 @@ class State:
         """Delete every row of a table."""
         rows = getattr(self, table)
         if rows:
-            self.touched.setdefault(table, set()).update(rows)
+            self.touch_all(table, rows)
             rows.clear()
 
     def take_touched(self) -> Touched:

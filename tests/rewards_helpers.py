@@ -13,7 +13,8 @@ from chain.cells import cell_centre
 from chain.geo import cell_parent, distance_m
 from chain.ledger import Sealed
 from chain.records import Bounty, MapperCommit, MapperReport, Reception, Signed
-from chain.rules.outcome import Mapped, Payment
+from chain.rules.outcome import Mapped
+from chain.rules.payments import Payment
 
 from .chain_helpers import EIRP_CDBM, FREQUENCY_MHZ, Town
 

@@ -13,7 +13,7 @@ from chain.ledger import Sealed
 from chain.params import PRESETS
 from chain.records import Registration, Signed
 from chain.rules.bonds import SLASH
-from chain.rules.outcome import Payment
+from chain.rules.payments import Payment
 from chain.state import compute_holdings, is_conserved
 from chain.state_root import compute_state_root
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.drawn import cell_of, get_drawn_state, key_of, process_drawn_hotspot
+from chain.geo import cell_parent, cell_parents
 from chain.params import PRESETS
 from chain.rules import rewards
 from chain.rules.outcome import Effects
@@ -18,7 +19,7 @@ from chain.rules.payday_arrays import (
     ArrayPayday,
     compute_shares,
     fits_arrays,
-    sort_by_rank,
+    sort_within,
 )
 from chain.rules.rewards import process_settlement
 from chain.rules.split import compute_split
@@ -34,8 +35,11 @@ qualities = st.one_of(st.integers(0, 3), st.integers(1, 368_640))
 
 
 @st.composite
-def states(draw: st.DrawFn) -> State:
-    """A small network before a settlement: seeds, links, work, pools, bounties, mappings."""
+def states(draw: st.DrawFn, last_lapse: int = 0) -> State:
+    """A small network before a settlement: seeds, links, work, pools, bounties, mappings.
+
+    Some of these wait for somebody who agrees, until settlement `last_lapse` at most.
+    """
     seeds = draw(st.sets(hotspots, min_size=1, max_size=3))
     state = get_drawn_state(PRESETS["mainnet"], seeds)
     for index in range(HOTSPOTS):
@@ -53,9 +57,12 @@ def states(draw: st.DrawFn) -> State:
         draw(st.lists(st.tuples(cells.map(cell_of), sources, amounts), max_size=3))
     ):
         state.bounties[cell, number] = BountyCell(source, amount, amount // 2 + 1, 10_000)
-    for number, (cell, heard) in enumerate(draw(st.lists(st.tuples(cells, hotspots), max_size=3))):
+    mappings = st.tuples(cells, hotspots, st.integers(0, last_lapse), amounts)
+    for number, (cell, heard, lapse, held) in enumerate(draw(st.lists(mappings, max_size=3))):
         part = cell_of(7 * cell + number, 9)
-        state.mappings[part, 9, key_of("mapper", number)] = Mapping(heard.to_bytes(4, "big"))
+        mapping = Mapping(heard.to_bytes(4, "big"), held if lapse else 0, lapse)
+        state.mappings[part, 9, key_of("mapper", number)] = mapping
+        state.supply.deposited += mapping.held_ucr
     state.supply.deposited += sum(state.pools.values())
     state.supply.deposited += sum(bounty.left_ucr for bounty in state.bounties.values())
     return state
@@ -69,7 +76,7 @@ def settle(state: State, arrays_from: int) -> tuple[State, Effects]:
     return state, effects
 
 
-@given(states())
+@given(states(last_lapse=2))
 @settings(max_examples=250, deadline=None)
 def test_both_ways_lead_to_the_same_state_and_the_same_payments(state: State) -> None:
     assert fits_arrays(state)
@@ -123,14 +130,21 @@ def test_numbers_that_could_overflow_take_the_long_way(changes: dict[str, Any]) 
     assert not fits_arrays(state)
 
 
-@pytest.mark.parametrize("top", [5, 1 << 40])
-def test_one_sort_ranks_as_three(top: int) -> None:
+@pytest.mark.parametrize("top", [5, 1 << 40, 1 << 60])
+def test_one_sort_and_a_mend_rank_as_three(top: int) -> None:
     random = np.random.default_rng(1)
-    number, score, hotspot = (random.integers(0, high, 999) for high in (9, top, 7))
-    number, hotspot = number * (top // 5), hotspot * (top // 5)
-    order = sort_by_rank(np, number, score, hotspot)
-    rows = list(zip(number.tolist(), (-score).tolist(), hotspot.tolist(), strict=True))
+    group, value, tie = (random.integers(0, high, 999) for high in (9, top, 7))
+    group, value[::3] = group * (top // 5), value[0] ^ (np.arange(333) & 1)
+    order = sort_within(np, group, value, tie)
+    rows = list(zip(group.tolist(), value.tolist(), tie.tolist(), strict=True))
     assert [rows[k] for k in order.tolist()] == sorted(rows)
+
+
+@given(st.lists(st.tuples(st.integers(0, 15), st.integers(0, (1 << 52) - 1))), st.integers(0, 15))
+def test_parents_of_many_cells_are_those_of_each(drawn: list[tuple[int, int]], to: int) -> None:
+    given_cells = [1 << 59 | resolution << 52 | digits for resolution, digits in drawn]
+    parents = cell_parents(np, np.array(given_cells, np.int64), to)
+    assert parents.tolist() == [cell_parent(cell, to) for cell in given_cells]
 
 
 def test_a_network_without_any_work_pays_nothing() -> None:

@@ -13,8 +13,8 @@ from chain.cells import cell_centre
 from chain.params import PRESETS
 from chain.records import Reception
 from chain.rules.mappings import compute_units
-from chain.rules.outcome import NO_HOTSPOT
 from chain.rules.payday import compute_full_mapper_units
+from chain.rules.payments import NO_HOTSPOT
 from chain.rules.verdicts import REASONS
 from chain.state import is_conserved
 

@@ -13,7 +13,8 @@ from chain.ledger import Sealed
 from chain.params import PRESETS
 from chain.records import Receipt, Reception
 from chain.rules.cell_work import compute_coverage
-from chain.rules.outcome import Effects, Payment
+from chain.rules.outcome import Effects
+from chain.rules.payments import Payment
 from chain.rules.rewards import (
     compute_bootstrap_share_ucr,
     compute_trusted_share_ucr,

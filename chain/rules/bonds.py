@@ -8,7 +8,8 @@ whoever relies on one (docs/rewards.md, Relay claims) can.
 from __future__ import annotations
 
 from chain.records import Bond, Refusal, Registration, Retirement, Signed
-from chain.rules.outcome import Accepted, Effects, Payment, Verdict, Verify
+from chain.rules.outcome import Accepted, Effects, Verdict, Verify
+from chain.rules.payments import Payment
 from chain.rules.treasury import (
     get_account_refusal,
     get_balance_refusal,

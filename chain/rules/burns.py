@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from chain.geo import cell_parent
 from chain.params import MIB
-from chain.rules.outcome import Effects, Payment
+from chain.rules.outcome import Effects
+from chain.rules.payments import Payment
 from chain.state import Session, State
 
 BASIS_POINTS = 10_000

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from chain.balances import BalanceTree
 from chain.records import Refusal, Signed, SubmitResult
+from chain.rules.payments import Payments
 from chain.rules.verdicts import EpochVerdicts
 
 # (key, domain name, network id, body, signature) -> whether it holds; see chain.keys.verify.
@@ -26,26 +26,6 @@ class Accepted:
 Verdict = Accepted | Refusal
 ALREADY = "already"
 LATE = "late"
-
-
-NO_HOTSPOT = -1
-
-
-class Payment(NamedTuple):
-    """Credits that moved at a claim or a settlement: to whom, for what, and whose burn paid for it.
-
-    `source` is the account whose burn or bounty it is (empty for the bootstrap); `cell` 0 where
-    none is concerned, `hotspot` NO_HOTSPOT where no hotspot earned it. A plain tuple: a settlement
-    makes millions of them.
-    """
-
-    epoch: int
-    kind: str
-    account: bytes
-    hotspot: int
-    cell: int
-    amount_ucr: int
-    source: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +57,7 @@ class Effects:
     """What a block brings forth beside the state: for explanations, tables and the map."""
 
     verdicts: list[EpochVerdicts] = field(default_factory=list)
-    payments: list[Payment] = field(default_factory=list)
+    payments: Payments = field(default_factory=Payments)
     late: list[LateReport] = field(default_factory=list)
     mapped: list[Mapped] = field(default_factory=list)
     balance_trees: list[BalanceTree] = field(default_factory=list)  # one per settlement

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from chain.rules.burns import BASIS_POINTS
 from chain.rules.cell_work import CellWork, MappingPlace, get_cell_work
-from chain.rules.outcome import NO_HOTSPOT, Effects, Payment
+from chain.rules.outcome import Effects
+from chain.rules.payments import NO_HOTSPOT, Payment, Payments
 from chain.rules.split import compute_split
 from chain.state import State
 
@@ -25,7 +28,7 @@ class Payday:
     def __init__(self, state: State) -> None:
         self.state = state
         self.owners = [hotspot.owner for hotspot in state.hotspots]
-        self.payments: list[Payment] = []
+        self.payments = Payments()
         self.earned: dict[int, int] = {}
         self.credits: dict[bytes, int] = {}
         self.kinds: dict[str, int] = {}
@@ -51,6 +54,14 @@ class Payday:
         Who pays gets nothing of it; call `find_strangers` first.
         """
         raise NotImplementedError
+
+    def share_everywhere(self, amounts: Sequence[int], kind: str) -> int:
+        """Pay every covered cell, ascending, an amount of nobody's; what was paid in all."""
+        return sum(
+            process_cell_pay(self, cell, amount, kind, NO_PAYER)
+            for cell, amount in zip(self.get_covered(), amounts, strict=True)
+            if amount
+        )
 
     def finish(self) -> None:
         """Work out what was put off."""
@@ -153,10 +164,11 @@ def process_payday(day: Payday, effects: Effects) -> None:
     """Book it all."""
     state = day.state
     day.finish()
+    hotspots, owners = state.hotspots, day.owners
     for index, ucr in sorted(day.earned.items()):
-        state.hotspots[index].earned_ucr += ucr
-        state.touch("hotspots", index)
-        state.credit(day.owners[index], ucr)
+        hotspots[index].earned_ucr += ucr
+        state.credit(owners[index], ucr)
+    state.touch_all("hotspots", day.earned)
     for key, ucr in day.credits.items():
         state.credit(key, ucr)
     for kind, ucr in sorted(day.kinds.items()):

@@ -5,18 +5,26 @@ compares both. Everything is int64. Products of amounts and weights don't fit, s
 out digit by digit, as one divides on paper: with weights that add up to less than 2^T, digits of
 62 - T bits keep every intermediate below 2^63. A hotspot's quality is 576 beacons a day * 5
 witnesses * 128 units at most; times 10^6 ppm of trust and 1,993 permille of ranks that is below
-2^50, and T = 54 leaves room.
+2^50, and T = 54 leaves room; smaller totals take larger digits, so fewer of them.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from itertools import chain, repeat
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
-from chain.rules.burns import get_reward_cell
-from chain.rules.outcome import Payment
-from chain.rules.payday import WITNESS, Payday
+from chain.geo import cell_parents
+from chain.rules.burns import BASIS_POINTS
+from chain.rules.payday import (
+    NO_PAYER,
+    WITNESS,
+    Payday,
+    compute_mapper_fee_ucr,
+    process_mapper_shares,
+)
+from chain.rules.payment_columns import Jobs, SharedPayments
+from chain.rules.payments import Payments
 from chain.rules.trust import FULL_PPM, compute_trust_ppm
 from chain.rules.trust_arrays import get_numpy
 from chain.state import State
@@ -38,7 +46,8 @@ def fits_arrays(state: State) -> bool:
     pays = sum(state.pools.values()) + state.params.bootstrap_ucr
     pays += sum(bounty.left_ucr for bounty in state.bounties.values())
     # A last rank above 0 would mean that any number of hotspots may share a cell.
-    return permille[-1] == 0 and total < 1 << MAX_TOTAL_BITS and pays < 1 << 62
+    fits = permille[-1] == 0 and total < 1 << MAX_TOTAL_BITS and pays < 1 << 62
+    return fits and state.params.bootstrap_ucr * BASIS_POINTS < 1 << 62
 
 
 class ArrayPayday(Payday):
@@ -62,10 +71,10 @@ class ArrayPayday(Payday):
         self.bounds = np.concatenate(([0], np.cumsum(np.concatenate(sizes))))
         slots = np.array([state.accounts[owner].slot for owner in self.owners], np.int64)
         self.entry_slots = slots[self.hotspots]
-        self._slots: list[int] = self.entry_slots.tolist()
-        self._bounds: list[int] = self.bounds.tolist()
         self.trust_ppm = self._get_cell_trust(trust, cells)
-        self.jobs: list[tuple[int, int, int, str, bytes]] = []  # bounds, amount, slot, kind, source
+        self._first, self._last = self._get_slot_spans()
+        self.jobs = Jobs(np)
+        self._shared_at = -1  # payments before the first of those that `finish` works out
 
     def _get_coverage(self, trust: Any) -> tuple[Any, Any, Any, Any]:
         """Covered cells; and by cell and rank: number of the cell, hotspot, weight."""
@@ -74,7 +83,7 @@ class ArrayPayday(Payday):
         score = quality * trust[hotspot]
         cell, hotspot, score = (values[score > 0] for values in (cell, hotspot, score))
         cells, number = np.unique(cell, return_inverse=True)
-        order = sort_by_rank(np, number, score, hotspot)
+        order = sort_within(np, number, score.max(initial=0) - score, hotspot)
         number, hotspot, score = number[order], hotspot[order], score[order]
         size = np.bincount(number, minlength=len(cells))
         rank = np.arange(len(number)) - (np.cumsum(size) - size)[number]
@@ -97,14 +106,24 @@ class ArrayPayday(Payday):
     def _get_cell_trust(self, trust: Any, cells: Any) -> list[int]:
         """Per covered cell, the trust of who stands in it."""
         np, state = self.np, self.state
-        standing = (get_reward_cell(state, hotspot) for hotspot in range(len(trust)))
-        cell = np.fromiter(standing, np.int64, len(trust))
+        standing = [hotspot.assertions[-1].registration.cell for hotspot in state.hotspots]
+        cell = cell_parents(np, np.array(standing, np.int64), state.params.reward_resolution)
         number = np.minimum(np.searchsorted(cells, cell), max(0, len(cells) - 1))
         sums = np.zeros(len(cells), np.int64)
         inside = cells[number] == cell if len(cells) else np.zeros(len(trust), bool)
         np.add.at(sums, number[inside], trust[inside])
         result: list[int] = sums.tolist()
         return result
+
+    def _get_slot_spans(self) -> tuple[list[int], list[int]]:
+        """The lowest and the highest slot of an account among each cell's entries, if any."""
+        np, starts = self.np, self.bounds[:-1]
+        low, high = (np.full(len(starts), NOBODY, np.int64) for _ in range(2))
+        some = np.flatnonzero(self.bounds[1:] > starts)
+        if len(some):
+            low[some] = np.minimum.reduceat(self.entry_slots, starts[some])
+            high[some] = np.maximum.reduceat(self.entry_slots, starts[some])
+        return low.tolist(), high.tolist()
 
     def get_covered(self) -> dict[int, int]:
         """See Payday."""
@@ -123,26 +142,67 @@ class ArrayPayday(Payday):
         return self._has_other(number, slot), self._has_other(len(self.cells) + number, slot)
 
     def _has_other(self, number: int, slot: int) -> bool:
-        start, end, slots = self._bounds[number], self._bounds[number + 1], self._slots
-        if slot == NOBODY:
-            return start < end
-        return any(slots[entry] != slot for entry in range(start, end))
+        """Whether there are entries, and not of this slot alone."""
+        low = self._first[number]
+        return low != NOBODY and (low != slot or self._last[number] != slot)
 
     def share(self, cell: int, ucr: int, kind: str, source: bytes) -> None:
         """See Payday; the splitting waits for `finish`."""
+        self._note_place()
         number = self.number[cell] + (len(self.cells) if kind == WITNESS else 0)
-        self.jobs.append((number, ucr, self._get_slot(source), kind, source))
+        self.jobs.add(number, ucr, kind, source)
         self.note(kind, ucr)
+
+    def _note_place(self) -> None:
+        """What is shared is paid after the payments so far, and before those to come."""
+        if self._shared_at < 0:
+            self._shared_at = len(self.payments)
+
+    def share_everywhere(self, amounts: Sequence[int], kind: str) -> int:
+        """See Payday: as `process_cell_pay` for every cell, whose strangers are all there are."""
+        np, count = self.np, len(self.cells)
+        if not count:
+            return 0
+        self._note_place()
+        ucr = np.array(amounts, np.int64)
+        ucr[np.array(self._first[:count]) == NOBODY] = 0
+        measures = np.array(self._first[count:]) != NOBODY
+        measuring = ucr * self.state.params.witness_fee_bp // BASIS_POINTS * measures
+        mapping = self._share_mapping(ucr.tolist() if self.mapper_units else [])
+        numbers = np.arange(count)
+        kinds = np.array([self.jobs.number_kind(kind), self.jobs.number_kind(WITNESS)])
+        rows = (
+            np.stack((numbers, numbers + count), axis=1),
+            np.stack((ucr - measuring - mapping, measuring), axis=1),
+            np.broadcast_to(kinds, (count, 2)),
+        )
+        kept = np.stack((ucr > 0, measuring > 0), axis=1)
+        among, parts, names = (row[kept] for row in rows)
+        self.jobs.add_all(among, parts, names, NO_PAYER)
+        for column, name in enumerate((kind, WITNESS)):
+            if kept[:, column].any():
+                self.note(name, int(rows[1][kept[:, column], column].sum()))
+        return int(ucr.sum())
+
+    def _share_mapping(self, amounts: list[int]) -> Any:
+        """Put mappers' part of every cell's amount aside; the parts, by number of the cell."""
+        parts = self.np.zeros(len(self.cells), self.np.int64)
+        for cell, units in self.mapper_units.items() if amounts else ():
+            number = self.number.get(cell)
+            if number is not None and amounts[number]:
+                parts[number] = fee = compute_mapper_fee_ucr(self.state, amounts[number], units)
+                if fee:
+                    process_mapper_shares(self, fee, self.mappers[cell])
+        return parts
 
     def finish(self) -> None:
         """Split every amount, in the order in which they were shared."""
-        if not self.jobs:
+        np, state = self.np, self.state
+        numbers, amounts, _, sources = self.jobs.columns()
+        if not len(numbers):
             return
-        np = self.np
-        numbers, amounts, slots = (
-            np.fromiter((job[k] for job in self.jobs), np.int64, len(self.jobs)) for k in range(3)
-        )
-        job, entry = self._expand(numbers, slots)
+        slots = np.array([self._get_slot(source) for source in self.jobs.sources], np.int64)
+        job, entry = self._expand(numbers, slots[sources])
         shares, dust_ucr = compute_shares(np, job, amounts, self.weights[entry])
         self.dust_ucr += dust_ucr
         paid = shares > 0
@@ -151,7 +211,13 @@ class ArrayPayday(Payday):
         np.add.at(earned, hotspots, shares)
         who = np.flatnonzero(earned)
         self.earned = dict(zip(who.tolist(), earned[who].tolist(), strict=True))
-        self.payments[:0] = self._get_payments(job.tolist(), hotspots.tolist(), shares.tolist())
+        places = np.array(self.cells, np.int64)[numbers % len(self.cells)]
+        shared = SharedPayments(
+            *(state.epoch, self.jobs, places, self.owners, job, hotspots, shares)
+        )
+        single, self.payments = self.payments[:], Payments()
+        for part in (single[: self._shared_at], shared, single[self._shared_at :]):
+            self.payments.extend(part)
 
     def _expand(self, numbers: Any, slots: Any) -> tuple[Any, Any]:
         """(job, entry) of every entry that shares in a job, by job."""
@@ -163,36 +229,24 @@ class ArrayPayday(Payday):
         strangers = self.entry_slots[entry] != slots[job]
         return job[strangers], entry[strangers]
 
-    def _get_payments(
-        self, job: list[int], hotspots: list[int], shares: list[int]
-    ) -> list[Payment]:
-        cells = len(self.cells)
-        kinds = [one[3] for one in self.jobs]
-        sources = [one[4] for one in self.jobs]
-        places = [self.cells[one[0] % cells] for one in self.jobs]
-        return list(
-            map(
-                partial(tuple.__new__, Payment),  # as Payment._make, without a call in Python
-                zip(
-                    *(repeat(self.state.epoch), map(kinds.__getitem__, job)),
-                    *(map(self.owners.__getitem__, hotspots), hotspots),
-                    *(map(places.__getitem__, job), shares, map(sources.__getitem__, job)),
-                    strict=False,
-                ),
-            )
-        )
 
+def sort_within(np: Any, group: Any, value: Any, tie: Any) -> Any:
+    """The order by group, then value, then tie; none negative, groups and values below 2^62.
 
-def sort_by_rank(np: Any, number: Any, score: Any, hotspot: Any) -> Any:
-    """The order by cell, then falling score, then hotspot.
-
-    In one sort where the three fit 63 bits, since scores take few values: several times faster.
+    One sort where group and value fit 63 bits together; where they don't, or several are alike, a
+    second one of those that the first can't tell apart.
     """
-    values, level = np.unique(-score, return_inverse=True)
-    bits = [int(top).bit_length() for top in (len(values), hotspot.max(initial=0))]
-    if int(number.max(initial=0)).bit_length() + sum(bits) > 63:
-        return np.lexsort((hotspot, -score, number))
-    return np.argsort((number << sum(bits)) | (level << bits[1]) | hotspot)
+    bits = int(value.max(initial=0)).bit_length()
+    cut = max(0, bits + int(group.max(initial=0)).bit_length() - 63)
+    key = (group << bits - cut) | (value >> cut)
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    alike = np.zeros(len(key) + 1, bool)
+    alike[1:-1] = key[1:] == key[:-1]
+    at = np.flatnonzero(alike[1:] | alike[:-1])
+    part = order[at]
+    order[at] = part[np.lexsort((tie[part], value[part], group[part]))]
+    return order
 
 
 def compute_shares(np: Any, job: Any, amounts: Any, weights: Any) -> tuple[Any, int]:
@@ -201,8 +255,8 @@ def compute_shares(np: Any, job: Any, amounts: Any, weights: Any) -> tuple[Any, 
     As `compute_split`, for jobs 0, 1, ... that all have a weight; totals below 2^MAX_TOTAL_BITS.
     """
     starts = np.searchsorted(job, np.arange(len(amounts)))
-    total = np.add.reduceat(weights, starts)[job]
-    bits = 62 - MAX_TOTAL_BITS
+    totals = np.add.reduceat(weights, starts)
+    total, bits = totals[job], 62 - int(totals.max()).bit_length()
     shares, rest = np.zeros(len(job), np.int64), np.zeros(len(job), np.int64)
     for shift in range(int(amounts.max()).bit_length() // bits * bits, -1, -bits):
         digit = (amounts >> shift & (1 << bits) - 1)[job]
@@ -210,8 +264,7 @@ def compute_shares(np: Any, job: Any, amounts: Any, weights: Any) -> tuple[Any, 
         shares = (shares << bits) + rest // total
         rest %= total
     dust = amounts - np.add.reduceat(shares, starts)
-    order = np.argsort(-rest, kind="stable")
-    order = order[np.argsort(job[order], kind="stable")]
+    order = sort_within(np, job, total - rest, np.arange(len(job)))
     rank = np.arange(len(job)) - starts[job]
     shares[order[rank < dust[job]]] += 1
     return shares, int(dust.sum())

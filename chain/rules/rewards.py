@@ -115,9 +115,8 @@ def process_bootstrap(day: Payday) -> None:
     if not covered:
         return
     share = compute_bootstrap_share_ucr(state, len(covered))
-    for cell, trust_ppm in covered.items():
-        if amount := compute_trusted_share_ucr(state, share, trust_ppm):
-            state.supply.minted += process_cell_pay(day, cell, amount, BOOTSTRAP, NO_PAYER)
+    amounts = [compute_trusted_share_ucr(state, share, ppm) for ppm in covered.values()]
+    state.supply.minted += day.share_everywhere(amounts, BOOTSTRAP)
 
 
 def process_settlement(state: State, effects: Effects) -> None:
