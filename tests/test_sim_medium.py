@@ -214,18 +214,20 @@ def test_any_schedule_delivers_each_frame_at_most_once_and_never_to_a_sender(
         assert isinstance(queued, Transmission)
         pending.append(queued)
     live: list[Transmission] = []
+    flown: list[Transmission] = []
     while pending or live:
         soonest = min([t.next_ns for t in pending] + [t.end_ns for t in live])
         for sent in [t for t in live if t.end_ns == soonest]:
             live.remove(sent)
             got = receivers(medium.finish(sent))
             assert len(set(got)) == len(got)
-            busy = {t.sender for t in sent.overlaps} | {sent.sender}
-            assert not busy & set(got)
+            met = [t for t in flown if t.start_ns < sent.end_ns and t.end_ns > sent.start_ns]
+            assert not {t.sender for t in met} & set(got)
         for sent in [t for t in pending if t.next_ns == soonest]:
             if medium.begin(sent, soonest):
                 pending.remove(sent)
                 live.append(sent)
+                flown.append(sent)
 
 
 def test_a_link_is_as_strong_both_ways_and_a_published_one_loses_what_free_space_does() -> None:
