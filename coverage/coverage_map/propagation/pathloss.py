@@ -97,7 +97,7 @@ def umi_los_db(
 ) -> Floats:
     """Urban micro street canyon, line of sight: PL1 and PL2 of UMi in table 7.4.1-1."""
     slant = slant_distance_m(distance_m, base_height_m, terminal_height_m)
-    breakpoint_m = _effective_breakpoint_m(frequency_hz, base_height_m, terminal_height_m)
+    breakpoint_m = effective_breakpoint_m(frequency_hz, base_height_m, terminal_height_m)
     near = 32.4 + 21.0 * np.log10(slant) + 20.0 * _log_ghz(frequency_hz)
     far = 32.4 + 40.0 * np.log10(slant) + 20.0 * _log_ghz(frequency_hz)
     far = far - 9.5 * _log_corner(breakpoint_m, base_height_m, terminal_height_m)
@@ -126,7 +126,7 @@ def uma_los_db(
 ) -> Floats:
     """Urban macro, line of sight: PL1 and PL2 of UMa in table 7.4.1-1 (h_E = 1 m)."""
     slant = slant_distance_m(distance_m, base_height_m, terminal_height_m)
-    breakpoint_m = _effective_breakpoint_m(frequency_hz, base_height_m, terminal_height_m)
+    breakpoint_m = effective_breakpoint_m(frequency_hz, base_height_m, terminal_height_m)
     near = 28.0 + 22.0 * np.log10(slant) + 20.0 * _log_ghz(frequency_hz)
     far = 28.0 + 40.0 * np.log10(slant) + 20.0 * _log_ghz(frequency_hz)
     far = far - 9.0 * _log_corner(breakpoint_m, base_height_m, terminal_height_m)
@@ -266,7 +266,7 @@ def _log_ghz(frequency_hz: ArrayLike) -> Floats:
     return np.asarray(np.log10(np.asarray(frequency_hz, np.float64) / 1e9), np.float64)
 
 
-def _effective_breakpoint_m(
+def effective_breakpoint_m(
     frequency_hz: ArrayLike, base_height_m: ArrayLike, terminal_height_m: ArrayLike
 ) -> Floats:
     """d'_BP of note 1: heights are those above the street's own clutter, h_E."""
