@@ -47,9 +47,9 @@ from hotspot.secrets import SecretChain
 
 MS = 1_000_000
 FLUSH_ROWS = 64
-# What a crash may cost: a twelfth of an epoch's receptions, five seconds' at most. Each flush is a
-# transaction on the router's flash.
-FLUSH_SHARE, FLUSH_MAX_NS = 12, 5_000 * MS
+# What a crash may cost: a twelfth of an epoch's receptions, a minute's at most. Each flush is a
+# transaction on the router's flash: after five seconds, mainnet's would be one per reception.
+FLUSH_SHARE, FLUSH_MAX_NS = 12, 60_000 * MS
 NO_MIX = bytes(32)
 VERIFIED_MAX = 2_048  # a beacon is met again within milliseconds, and the cache keeps these at hand
 _SPOKEN = struct.Struct(">2x32sII4s")  # of a payload: key, epoch, sequence, head of the answer
