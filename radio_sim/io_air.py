@@ -20,9 +20,11 @@ import os
 import select
 import struct
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 from chain.records import Refusal
+from hotspot.frame import PAYLOAD_BYTES, build_frame
 from radio_sim.io_tap import Tap
 from radio_sim.live.account import Account, Delays
 from radio_sim.live.drivers import PROFILES, DriverProfile
@@ -99,12 +101,14 @@ class LiveAir:
         self._frequency = [int(value) for value in medium.links.frequency_mhz]
         self._due: list[tuple[int, int, bool, Transmission]] = []  # time, number, on air?
         self._beacons: dict[int, Beacon] = {}
-        self._waiting = [0] * len(self._taps)  # frames in each driver's queue
-        self._on_air = 0
+        # Each driver's queue, first come first served: its head contends for the air or is on it.
+        self._queues: list[deque[Transmission]] = [deque() for _ in self._taps]
+        self._on_air: set[int] = set()  # nodes
         self._paused: set[int] = set()
         self.account = Account()
         self.delays = Delays()  # from a frame's end to the write into a receiver's device
         self.lateness = Delays()  # of the loop behind the events' times
+        warm_up(medium)
         medium.observers.append(self.account)
         self._alarm = Alarm()
         self._poll = select.epoll(len(self._taps) + 1)
@@ -136,7 +140,8 @@ class LiveAir:
 
     def imbalances(self) -> list[str]:
         """List what does not add up in the account so far; empty when every frame is accounted."""
-        return self.account.imbalances(sum(self._waiting), self._on_air)
+        waiting = sum(map(len, self._queues)) - len(self._on_air)
+        return self.account.imbalances(waiting, len(self._on_air))
 
     def close(self) -> None:
         """Stop watching the devices."""
@@ -149,7 +154,7 @@ class LiveAir:
     def _read(self, node: int) -> None:
         driver = self._handover.drivers[node]
         for _ in range(BURST_FRAMES):
-            if self._waiting[node] >= driver.queue_frames:
+            if len(self._queues[node]) >= driver.queue_frames:
                 self._poll.unregister(self._taps[node])
                 self._paused.add(node)
                 return
@@ -169,13 +174,14 @@ class LiveAir:
             self.account.refused[sent.reason] += 1
             return
         self.account.frames["queued"] += 1
-        self._waiting[node] += 1
         beacon = None if self._watch is None else beacon_of(node, frame)
         if self._watch is not None and beacon is not None:
             self._beacons[sent.number] = beacon
             self._watch.sent.add(beacon)
         self.on_queued(sent, now_ns)
-        self._push(sent, sent.next_ns, False)
+        self._queues[node].append(sent)
+        if len(self._queues[node]) == 1:
+            self._push(sent, sent.next_ns, False)
 
     def on_queued(self, sent: Transmission, now_ns: int) -> None:
         """Take note of a frame that was read from a device just now: for who measures."""
@@ -193,24 +199,28 @@ class LiveAir:
             if on_air:
                 self._deliver(sent)
             elif self._medium.begin(sent, at_ns):
-                self._waiting[sent.sender] -= 1
-                self._on_air += 1
-                self._resume(sent.sender)
+                self._on_air.add(sent.sender)
                 self._push(sent, sent.end_ns, True)
             else:
                 self._push(sent, sent.next_ns, False)
 
-    def _resume(self, node: int) -> None:
-        """Read a device again whose driver has room again."""
+    def _next(self, node: int, now_ns: int) -> None:
+        """Take a frame that has left the air off its driver's queue, and let the next contend."""
+        self._on_air.remove(node)
+        queue = self._queues[node]
+        queue.popleft()
+        if queue:
+            queue[0].next_ns = max(queue[0].next_ns, now_ns)
+            self._push(queue[0], queue[0].next_ns, False)
         if node in self._paused:
             self._paused.remove(node)
             self._poll.register(self._taps[node], select.EPOLLIN)
 
     def _deliver(self, sent: Transmission) -> None:
-        self._on_air -= 1
         self.account.hearing = None
         deliveries = self._medium.finish(sent)
         self.account.frames["finished"] += 1
+        self._next(sent.sender, sent.end_ns)
         beacon = self._beacons.pop(sent.number, None)
         for handed in self._handover.frames(sent, deliveries, self.account.hearing):
             self._hand(sent, handed, beacon)
@@ -230,6 +240,19 @@ class LiveAir:
             self.account.device_full += 1
         if taken and self._recorder is not None:
             self._recorder.note(sent, handed, sent.end_ns + self._wall_minus_ns)
+
+
+def warm_up(medium: Medium) -> None:
+    """Send a frame over another medium like this one: what compiles at first use has done so then.
+
+    Compiling takes seconds the first time, which would be added to somebody's first frame.
+    """
+    twin = Medium(medium.links, 0, medium.config)
+    frame = build_frame(bytes(PAYLOAD_BYTES), bytes(6), 0)
+    for at_ns in (0, 1_000_000_000):
+        sent = twin.queue(0, frame, 0, int(medium.links.frequency_mhz[0]), at_ns)
+        if not isinstance(sent, Refusal) and twin.begin(sent, sent.next_ns):
+            twin.finish(sent)
 
 
 @contextlib.contextmanager
