@@ -42,7 +42,8 @@ def make_worked_state() -> State:
 def settle_worked() -> tuple[State, PlainPayday]:
     """Pay it, trust being what it is."""
     state = make_worked_state()
-    day, agreed = PlainPayday(state), compute_agreed(state)
+    day = PlainPayday(state)
+    agreed = compute_agreed(day)
     places = process_mapping_work(day, agreed)
     process_pools(day)
     process_bounties(day)

@@ -1,6 +1,9 @@
-"""Payments behave like a list, whatever parts they are made of."""
+"""Columns of a large settlement: payments behave like a list, sums of the tree like numbers."""
 
 from __future__ import annotations
+
+import struct
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
@@ -8,6 +11,7 @@ from hypothesis import strategies as st
 
 from chain.rules.payment_columns import STEP, Jobs, SharedPayments
 from chain.rules.payments import Payment, Payments
+from chain.sum_tree import hash_pairs, hash_pairs_by_arrays, parent_node
 
 np = pytest.importorskip("numpy")
 
@@ -23,7 +27,8 @@ def shared(count: int) -> SharedPayments:
     """Payments of two jobs among three hotspots."""
     jobs = Jobs(np)
     jobs.add(0, 10, "coverage", b"payer")
-    jobs.add_all(*(np.array([values]) for values in (1, 20, jobs.number_kind("witness"))), b"")
+    numbers = (1, 20, jobs.number_kind("witness"), jobs.number_source(b""))
+    jobs.add_all(*(np.array([number]) for number in numbers))
     numbers = np.arange(count)
     places = np.array([70, 80])
     return SharedPayments(9, jobs, places, OWNERS, numbers % 2, numbers % 3, numbers + 1)
@@ -70,3 +75,28 @@ def test_columns_become_the_payments_that_they_say_in_whole_python_numbers(count
     assert {type(value) for payment in columns for value in payment} <= {int, str, bytes}
     with pytest.raises(IndexError):
         columns[count]
+
+
+halves = st.one_of(st.integers(0, 1 << 20), st.integers((1 << 63) - 2, (1 << 64) - 1))
+
+
+@given(st.lists(st.tuples(halves, halves, halves, halves), max_size=9))
+def test_levels_of_the_sum_tree_by_arrays_are_those_node_by_node(
+    sums: list[tuple[int, int, int, int]],
+) -> None:
+    leaves = [
+        sha256(b"%d" % n).digest() + struct.pack(">QQQQ", *each) for n, each in enumerate(sums)
+    ]
+    pairs = memoryview(bytearray().join(leaves[: len(leaves) // 2 * 2]))
+    try:
+        plain: bytes | None = bytes(hash_pairs(pairs))
+    except struct.error:
+        plain = None
+    try:
+        arrays: bytes | None = bytes(hash_pairs_by_arrays(np, pairs))
+    except struct.error:
+        arrays = None
+    assert arrays == plain
+    if plain is not None:
+        joined = zip(leaves[::2], leaves[1::2], strict=False)
+        assert plain == b"".join(parent_node(*pair) for pair in joined)

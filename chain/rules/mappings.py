@@ -47,14 +47,13 @@ def get_age(state: State, cell: int) -> int:
     return longest if before is None else state.settlement - before
 
 
-def get_counted_cells(state: State) -> dict[int, list[int]]:
+def get_counted_cells(day: Payday) -> dict[int, list[int]]:
     """Per hotspot that a mapping heard, the reward cells where a witness that counts heard it."""
-    wanted = {index for mapping in state.mappings.values() for index in get_heard(mapping)}
+    mappings = day.state.mappings.values()
+    wanted = {index for mapping in mappings for index in get_heard(mapping)}
     cells: dict[int, list[int]] = {}
-    if wanted:
-        for cell, hotspot in state.quality:
-            if hotspot in wanted:
-                cells.setdefault(hotspot, []).append(cell)
+    for cell, hotspot in day.find_heard(wanted) if wanted else ():
+        cells.setdefault(hotspot, []).append(cell)
     return cells
 
 
@@ -69,9 +68,9 @@ def count_agreed(
     return agreed if 2 * agreed >= len(heard) else 0
 
 
-def compute_agreed(state: State) -> dict[MappingPlace, int]:
+def compute_agreed(day: Payday) -> dict[MappingPlace, int]:
     """Per mapping, how many of the hotspots that it heard others heard nearby."""
-    cells = get_counted_cells(state)
+    state, cells = day.state, get_counted_cells(day)
     return {
         place: count_agreed(state, cells, place, mapping)
         for place, mapping in state.mappings.items()

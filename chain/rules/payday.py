@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from chain.rules.burns import BASIS_POINTS
 from chain.rules.cell_work import CellWork, MappingPlace, get_cell_work
@@ -44,9 +44,17 @@ class Payday:
         """Cells that somebody covers, ascending, with the trust (ppm) of who stands in them."""
         raise NotImplementedError
 
+    def find_heard(self, hotspots: set[int]) -> Iterable[tuple[int, int]]:
+        """(cell, hotspot) wherever a witness that counts heard one of these hotspots."""
+        return (place for place in self.state.quality if place[1] in hotspots)
+
     def find_strangers(self, cell: int, source: bytes) -> tuple[bool, bool]:
         """Whether others than the one who pays cover a cell, and whether others measured it."""
         raise NotImplementedError
+
+    def find_payable(self, bills: Sequence[tuple[int, bytes]]) -> Sequence[bool]:
+        """Of each (cell, who pays), whether others than that one cover the cell."""
+        return [self.find_strangers(cell, source)[0] for cell, source in bills]
 
     def share(self, cell: int, ucr: int, kind: str, source: bytes) -> None:
         """Split an amount over a cell's witnesses (kind WITNESS) or hotspots that cover it.
@@ -55,11 +63,13 @@ class Payday:
         """
         raise NotImplementedError
 
-    def share_everywhere(self, amounts: Sequence[int], kind: str) -> int:
-        """Pay every covered cell, ascending, an amount of nobody's; what was paid in all."""
+    def pay_all(
+        self, bills: Sequence[tuple[int, bytes]], amounts: Sequence[int], kind: str
+    ) -> int:
+        """`process_cell_pay` for each (cell, who pays) with its amount; what was paid in all."""
         return sum(
-            process_cell_pay(self, cell, amount, kind, NO_PAYER)
-            for cell, amount in zip(self.get_covered(), amounts, strict=True)
+            process_cell_pay(self, cell, amount, kind, source)
+            for (cell, source), amount in zip(bills, amounts, strict=True)
             if amount
         )
 

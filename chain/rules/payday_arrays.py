@@ -10,14 +10,14 @@ witnesses * 128 units at most; times 10^6 ppm of trust and 1,993 permille of ran
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
 from chain.geo import cell_parents
+from chain.optional import get_numpy
 from chain.rules.burns import BASIS_POINTS
 from chain.rules.payday import (
-    NO_PAYER,
     WITNESS,
     Payday,
     compute_mapper_fee_ucr,
@@ -26,7 +26,6 @@ from chain.rules.payday import (
 from chain.rules.payment_columns import Jobs, SharedPayments
 from chain.rules.payments import Payments
 from chain.rules.trust import FULL_PPM, compute_trust_ppm
-from chain.rules.trust_arrays import get_numpy
 from chain.state import State
 
 MAX_TOTAL_BITS = 54
@@ -47,7 +46,8 @@ def fits_arrays(state: State) -> bool:
     pays += sum(bounty.left_ucr for bounty in state.bounties.values())
     # A last rank above 0 would mean that any number of hotspots may share a cell.
     fits = permille[-1] == 0 and total < 1 << MAX_TOTAL_BITS and pays < 1 << 62
-    return fits and state.params.bootstrap_ucr * BASIS_POINTS < 1 << 62
+    largest = max(state.params.bootstrap_ucr, state.params.value_cap_ucr)
+    return fits and largest * BASIS_POINTS < 1 << 62
 
 
 class ArrayPayday(Payday):
@@ -72,7 +72,7 @@ class ArrayPayday(Payday):
         slots = np.array([state.accounts[owner].slot for owner in self.owners], np.int64)
         self.entry_slots = slots[self.hotspots]
         self.trust_ppm = self._get_cell_trust(trust, cells)
-        self._first, self._last = self._get_slot_spans()
+        self._low, self._high = self._get_slot_spans()
         self.jobs = Jobs(np)
         self._shared_at = -1  # payments before the first of those that `finish` works out
 
@@ -80,6 +80,7 @@ class ArrayPayday(Payday):
         """Covered cells; and by cell and rank: number of the cell, hotspot, weight."""
         np, state = self.np, self.state
         cell, hotspot, quality = get_table(np, state.quality)
+        self._heard = cell, hotspot
         score = quality * trust[hotspot]
         cell, hotspot, score = (values[score > 0] for values in (cell, hotspot, score))
         cells, number = np.unique(cell, return_inverse=True)
@@ -115,15 +116,21 @@ class ArrayPayday(Payday):
         result: list[int] = sums.tolist()
         return result
 
-    def _get_slot_spans(self) -> tuple[list[int], list[int]]:
-        """The lowest and the highest slot of an account among each cell's entries, if any."""
+    def _get_slot_spans(self) -> tuple[Any, Any]:
+        """The lowest and the highest slot of an account among who covers, and who measured, a cell.
+
+        Two rows, by number of the cell; NOBODY where there is none, and behind the last cell.
+        """
         np, starts = self.np, self.bounds[:-1]
-        low, high = (np.full(len(starts), NOBODY, np.int64) for _ in range(2))
         some = np.flatnonzero(self.bounds[1:] > starts)
-        if len(some):
-            low[some] = np.minimum.reduceat(self.entry_slots, starts[some])
-            high[some] = np.maximum.reduceat(self.entry_slots, starts[some])
-        return low.tolist(), high.tolist()
+        spans = []
+        for extreme in (np.minimum, np.maximum):
+            found = np.full(len(starts), NOBODY, np.int64)
+            if len(some):
+                found[some] = extreme.reduceat(self.entry_slots, starts[some])
+            rows = found.reshape(2, -1)
+            spans.append(np.concatenate((rows, np.full((2, 1), NOBODY)), axis=1))
+        return spans[0], spans[1]
 
     def get_covered(self) -> dict[int, int]:
         """See Payday."""
@@ -138,13 +145,13 @@ class ArrayPayday(Payday):
         number = self.number.get(cell)
         if number is None:
             return False, False
-        slot = self._get_slot(source)
-        return self._has_other(number, slot), self._has_other(len(self.cells) + number, slot)
+        covers, measures = self._has_others(number, self._get_slot(source)).tolist()
+        return covers, measures
 
-    def _has_other(self, number: int, slot: int) -> bool:
-        """Whether there are entries, and not of this slot alone."""
-        low = self._first[number]
-        return low != NOBODY and (low != slot or self._last[number] != slot)
+    def _has_others(self, number: Any, slot: Any) -> Any:
+        """Whether others than the account of a slot cover, and measured, the cell of a number."""
+        low, high = self._low[:, number], self._high[:, number]
+        return (low != NOBODY) & ((low != slot) | (high != slot))
 
     def share(self, cell: int, ucr: int, kind: str, source: bytes) -> None:
         """See Payday; the splitting waits for `finish`."""
@@ -158,41 +165,67 @@ class ArrayPayday(Payday):
         if self._shared_at < 0:
             self._shared_at = len(self.payments)
 
-    def share_everywhere(self, amounts: Sequence[int], kind: str) -> int:
-        """See Payday: as `process_cell_pay` for every cell, whose strangers are all there are."""
-        np, count = self.np, len(self.cells)
-        if not count:
+    def find_heard(self, hotspots: set[int]) -> Iterable[tuple[int, int]]:
+        """See Payday."""
+        np = self.np
+        cell, hotspot = self._heard
+        is_wanted = np.zeros(len(self.owners) + 1, bool)
+        is_wanted[[index for index in hotspots if index < len(self.owners)]] = True
+        at = np.flatnonzero(is_wanted[hotspot])
+        return zip(cell[at].tolist(), hotspot[at].tolist(), strict=True)
+
+    def find_payable(self, bills: Sequence[tuple[int, bytes]]) -> Sequence[bool]:
+        """See Payday."""
+        covers: list[bool] = self._find_others(bills)[1].tolist()
+        return covers
+
+    def _find_others(self, bills: Sequence[tuple[int, bytes]]) -> tuple[Any, Any, Any, Any]:
+        """Per bill the number of its cell, whether others cover it and measured it, and of whose.
+
+        Cells that nobody covers share a number behind the last, under which there is nobody.
+        """
+        np, jobs = self.np, self.jobs
+        none = len(self.cells)
+        number = np.array([self.number.get(cell, none) for cell, _ in bills], np.int64)
+        source = np.array([jobs.number_source(payer) for _, payer in bills], np.int64)
+        slot = np.array([self._get_slot(payer) for payer in jobs.sources], np.int64)[source]
+        covers, measures = self._has_others(number, slot)
+        return number, covers, measures, source
+
+    def pay_all(
+        self, bills: Sequence[tuple[int, bytes]], amounts: Sequence[int], kind: str
+    ) -> int:
+        """See Payday; the splitting waits for `finish`."""
+        if not bills:
             return 0
+        np, count, jobs = self.np, len(self.cells), self.jobs
         self._note_place()
-        ucr = np.array(amounts, np.int64)
-        ucr[np.array(self._first[:count]) == NOBODY] = 0
-        measures = np.array(self._first[count:]) != NOBODY
+        number, covers, measures, source = self._find_others(bills)
+        ucr = np.array(amounts, np.int64) * covers
         measuring = ucr * self.state.params.witness_fee_bp // BASIS_POINTS * measures
-        mapping = self._share_mapping(ucr.tolist() if self.mapper_units else [])
-        numbers = np.arange(count)
-        kinds = np.array([self.jobs.number_kind(kind), self.jobs.number_kind(WITNESS)])
-        rows = (
-            np.stack((numbers, numbers + count), axis=1),
-            np.stack((ucr - measuring - mapping, measuring), axis=1),
-            np.broadcast_to(kinds, (count, 2)),
+        mapping = self._share_mapping(bills, ucr) if self.mapper_units else 0
+        kinds = np.array([jobs.number_kind(kind), jobs.number_kind(WITNESS)])
+        pairs = (
+            (number, number + count),
+            (ucr - measuring - mapping, measuring),
+            np.broadcast_to(kinds[:, None], (2, len(bills))),
+            (source, source),
         )
         kept = np.stack((ucr > 0, measuring > 0), axis=1)
-        among, parts, names = (row[kept] for row in rows)
-        self.jobs.add_all(among, parts, names, NO_PAYER)
-        for column, name in enumerate((kind, WITNESS)):
-            if kept[:, column].any():
-                self.note(name, int(rows[1][kept[:, column], column].sum()))
+        jobs.add_all(*(np.stack(pair, axis=1)[kept] for pair in pairs))
+        for name, part, is_kept in zip((kind, WITNESS), pairs[1], kept.T, strict=True):
+            if is_kept.any():
+                self.note(name, int(part[is_kept].sum()))
         return int(ucr.sum())
 
-    def _share_mapping(self, amounts: list[int]) -> Any:
-        """Put mappers' part of every cell's amount aside; the parts, by number of the cell."""
-        parts = self.np.zeros(len(self.cells), self.np.int64)
-        for cell, units in self.mapper_units.items() if amounts else ():
-            number = self.number.get(cell)
-            if number is not None and amounts[number]:
-                parts[number] = fee = compute_mapper_fee_ucr(self.state, amounts[number], units)
-                if fee:
-                    process_mapper_shares(self, fee, self.mappers[cell])
+    def _share_mapping(self, bills: Sequence[tuple[int, bytes]], ucr: Any) -> Any:
+        """Put mappers' part of every bill aside; the parts."""
+        parts = self.np.zeros(len(bills), self.np.int64)
+        for at, ((cell, _), amount) in enumerate(zip(bills, ucr.tolist(), strict=True)):
+            units = self.mapper_units.get(cell, 0)
+            if amount and units and (fee := compute_mapper_fee_ucr(self.state, amount, units)):
+                process_mapper_shares(self, fee, self.mappers[cell])
+                parts[at] = fee
         return parts
 
     def finish(self) -> None:

@@ -46,10 +46,9 @@ class Jobs:
         """Add one."""
         self._rows.append((among, ucr, self.number_kind(kind), self.number_source(source)))
 
-    def add_all(self, among: Any, ucr: Any, kinds: Any, source: bytes) -> None:
-        """Add many of one source; `kinds` holds numbers of kinds."""
+    def add_all(self, among: Any, ucr: Any, kinds: Any, sources: Any) -> None:
+        """Add many; `kinds` and `sources` hold numbers."""
         self._flush()
-        sources = self.np.full(len(among), self.number_source(source), self.np.int64)
         self._blocks.append(self.np.stack((among, ucr, kinds, sources)))
 
     def _flush(self) -> None:

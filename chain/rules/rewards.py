@@ -6,6 +6,7 @@ is split the same way (chain/rules/payday.py) by the same weights (chain/rules/c
 
 from __future__ import annotations
 
+from chain.optional import get_numpy
 from chain.rules.bounties import process_bounty_paid, process_expired_bounties
 from chain.rules.burns import BASIS_POINTS, get_reward_cell
 from chain.rules.mappings import (
@@ -30,7 +31,6 @@ from chain.rules.payday import (
 from chain.rules.payday_arrays import ArrayPayday, fits_arrays
 from chain.rules.sessions import process_expired_sessions
 from chain.rules.trust import process_trust
-from chain.rules.trust_arrays import get_numpy
 from chain.rules.verdicts import Judgement, get_counted
 from chain.state import State
 
@@ -77,18 +77,24 @@ def compute_bootstrap_share_ucr(state: State, covered: int) -> int:
 
 def process_pools(day: Payday) -> None:
     """Pay what payers burned in each cell to whoever covers it, up to the value cap of the cell."""
-    state = day.state
-    left = dict.fromkeys(day.get_covered(), state.params.value_cap_ucr)
-    for (cell, account), pool in sorted(state.pools.items()):
-        amount = min(pool, left.get(cell, 0))
-        source = NO_PAYER if account == NOBODY else account
-        if not amount or not process_cell_pay(day, cell, amount, COVERAGE, source):
-            continue
-        left[cell] -= amount
-        state.pools[cell, account] -= amount
-        if not state.pools[cell, account]:
-            del state.pools[cell, account]
-        state.touch("pools", (cell, account))
+    state, amounts, paid = day.state, [], []
+    places = sorted(state.pools)
+    bills = [(cell, NO_PAYER if account == NOBODY else account) for cell, account in places]
+    here, left = -1, 0
+    for place, is_payable in zip(places, day.find_payable(bills), strict=True):
+        if place[0] != here:
+            here, left = place[0], state.params.value_cap_ucr
+        amount = min(state.pools[place], left) if is_payable else 0
+        amounts.append(amount)
+        if amount:
+            left -= amount
+            paid.append((place, amount))
+    day.pay_all(bills, amounts, COVERAGE)
+    for place, amount in paid:
+        state.pools[place] -= amount
+        if not state.pools[place]:
+            del state.pools[place]
+    state.touch_all("pools", (place for place, _ in paid))
 
 
 def process_bounties(day: Payday) -> None:
@@ -116,13 +122,15 @@ def process_bootstrap(day: Payday) -> None:
         return
     share = compute_bootstrap_share_ucr(state, len(covered))
     amounts = [compute_trusted_share_ucr(state, share, ppm) for ppm in covered.values()]
-    state.supply.minted += day.share_everywhere(amounts, BOOTSTRAP)
+    bills = [(cell, NO_PAYER) for cell in covered]
+    state.supply.minted += day.pay_all(bills, amounts, BOOTSTRAP)
 
 
 def process_settlement(state: State, effects: Effects) -> None:
     """Trust, then pay by it, then return what expired and start counting anew."""
     process_trust(state)
-    day, agreed = get_payday(state), compute_agreed(state)
+    day = get_payday(state)
+    agreed = compute_agreed(day)
     process_waiting_mappings(day, agreed)
     mappings = process_mapping_work(day, agreed)
     process_pools(day)

@@ -7,9 +7,10 @@ much: whoever invents a thousand hotspots behind one friend shares what that one
 from __future__ import annotations
 
 from chain.admission import Role
+from chain.optional import get_numpy
 from chain.params import Params
 from chain.rules.appointments import get_keys, get_rows
-from chain.rules.trust_arrays import compute_trust_by_arrays, fits_arrays, get_numpy
+from chain.rules.trust_arrays import compute_trust_by_arrays, fits_arrays
 from chain.state import State
 
 TOTAL = 1 << 40  # the trust that all hotspots share

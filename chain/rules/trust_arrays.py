@@ -12,6 +12,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from chain.optional import get_numpy
 from chain.params import Params
 
 if TYPE_CHECKING:
@@ -20,15 +21,6 @@ if TYPE_CHECKING:
 
 FULL_PERMILLE = 1_000
 INT64_END = 1 << 63
-
-
-def get_numpy() -> Any:
-    """numpy, or None where it isn't installed: a router's ledger has few hotspots."""
-    try:
-        import numpy
-    except ImportError:
-        return None
-    return numpy
 
 
 def fits_arrays(total: int, before: list[int], params: Params) -> bool:
@@ -47,17 +39,18 @@ class LinkArrays:
 
     def __init__(self, np: Any, links: dict[tuple[int, int], int], count: int, cap: int) -> None:
         ends = np.fromiter(chain.from_iterable(links), np.int64, 2 * len(links)).reshape(-1, 2)
-        capped = (min(weight, cap) for weight in links.values())
-        weights = np.tile(np.fromiter(capped, np.int64, len(links)), 2)
-        sources = np.concatenate((ends[:, 0], ends[:, 1]))
+        capped = np.minimum(np.fromiter(links.values(), np.int64, len(links)), cap)
+        bits = (count * cap).bit_length()  # a hotspot more than 2^28 of a cap of 4 has no index
         targets = np.concatenate((ends[:, 1], ends[:, 0]))
-        order = np.argsort(targets, kind="stable")
+        slots = np.concatenate((ends[:, 0], ends[:, 1])) * cap + np.tile(capped - 1, 2)
+        packed = targets << bits | slots
+        packed.sort()  # by target; the order of a sum's terms is all the same
         degree = np.bincount(targets, minlength=count)
         self.nodes = np.flatnonzero(degree)
         self.starts = (np.cumsum(degree) - degree)[self.nodes]
-        self.slots = (sources * cap + weights - 1)[order]
+        self.slots = packed & (1 << bits) - 1
         self.outflow = np.ones(count, np.int64)
-        self.outflow[self.nodes] = np.add.reduceat(weights[order], self.starts)
+        self.outflow[self.nodes] = np.add.reduceat(self.slots % cap + 1, self.starts)
 
 
 def compute_trust_by_arrays(
