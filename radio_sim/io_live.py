@@ -47,7 +47,8 @@ def run_live(testbed: Testbed, seconds: float, *, quiet: bool) -> dict[str, obje
     """Run a testbed for so long and say what came of it."""
     count = len(testbed.scenario.hotspots)
     starting = Progress("starting hotspots", count, quiet=quiet)
-    testbed.start_daemons(starting)
+    with prompt_scheduling():  # those that are up beacon already
+        testbed.start_daemons(starting)
     starting.close()
     running = Progress("running", int(seconds), quiet=quiet)
     with without_collector(), prompt_scheduling() as prompt:
