@@ -1,14 +1,11 @@
-"""`wavecomb sim`: run a scenario in virtual time, import networks, make telemetry, run it live."""
+"""`wavecomb sim`: run worlds in virtual time, replay and render them, import networks, run live."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from chain.errors import EXIT_OK, UserError
 from chain.io_terminal import Parser, Progress, add_command, print_json
@@ -16,8 +13,8 @@ from radio_sim.assemble import backhaul_of, links_of
 from radio_sim.importers.convert import Box, ImportReport, convert
 from radio_sim.importers.io_files import FORMATS, read_network
 from radio_sim.importers.meshnet_lab import AXES
-from radio_sim.io_capture import open_capture, record_air
-from radio_sim.io_memory import without_collector
+from radio_sim.io_report import add_render, render
+from radio_sim.io_run import add_bench, add_replay, add_run, bench, replay, run, show
 from radio_sim.io_scenario import load_scenario
 from radio_sim.scenario import Scenario, format_scenario, parse_scenario
 from radio_sim.telemetry import COLUMNS, GATEWAY_EVERY, Telemetry
@@ -32,6 +29,11 @@ DELEGATED = {
 EXAMPLES = """
   wavecomb sim run builtin:city --minutes 10
   wavecomb sim run builtin:city:1000:7 --hours 1 --json
+  wavecomb sim run builtin:storm --minutes 12 --check --out storm-run
+  wavecomb sim run --swarm --seed 7 --runs 50
+  wavecomb sim replay storm-run
+  wavecomb sim render storm-run -o storm.html
+  wavecomb sim bench --hotspots 200 --json
   wavecomb sim run builtin:city --minutes 4 --pcapng city.pcapng
   wavecomb sim import meshviewer.json -o town.toml
   wavecomb sim import nodes.json links.json --bbox 40.68,-74.02,40.74,-73.96 -o nyc.toml
@@ -49,14 +51,24 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     if not 0 <= getattr(options, "seed", 0) < 1 << 64:
         raise UserError("--seed", f"{options.seed} is out of range", "use 0 to 2^64 - 1")
-    commands = {"run": _run, "import": _import, "telemetry": _telemetry}
+    commands = {
+        "run": run,
+        "replay": replay,
+        "render": render,
+        "bench": bench,
+        "import": _import,
+        "telemetry": _telemetry,
+    }
     return commands[options.command](options)
 
 
 def _parser() -> Parser:
     parser = Parser(prog="wavecomb sim", description=DESCRIPTION, examples=EXAMPLES)
     commands = parser.add_commands()
-    _add_run(add_command(commands, "run", "run a scenario in virtual time, ledger included"))
+    add_run(add_command(commands, "run", "run a scenario in virtual time, ledger included"))
+    add_replay(add_command(commands, "replay", "run a saved run again, and compare every byte"))
+    add_render(add_command(commands, "render", "make a saved run's report, one HTML file"))
+    add_bench(add_command(commands, "bench", "measure how fast worlds run on this machine"))
     _add_import(add_command(commands, "import", "make a scenario of a published network"))
     _add_telemetry(
         add_command(commands, "telemetry", "make link telemetry to train the forecast on")
@@ -64,19 +76,6 @@ def _parser() -> Parser:
     for name, (_, text) in DELEGATED.items():
         commands.add_parser(name, help=text)
     return parser
-
-
-def _add_run(run: Parser) -> None:
-    _add_scenario(run)
-    duration = run.add_mutually_exclusive_group()
-    duration.add_argument("--hours", type=float, help="length of the run")
-    duration.add_argument("--minutes", type=float, help="the same in minutes (default: 10)")
-    duration.add_argument("--seconds", type=float, help="the same in seconds")
-    run.add_argument("--preset", default="testbed", help="mainnet, testbed (default) or minimal")
-    run.add_argument(
-        "--pcapng", type=Path, metavar="FILE", help="write all that is heard, for Wireshark"
-    )
-    run.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def _add_scenario(command: Parser) -> None:
@@ -116,42 +115,6 @@ def _add_telemetry(tell: Parser) -> None:
         "-o", "--output", type=Path, required=True, metavar="FILE", help="CSV to write"
     )
     tell.add_argument("--json", action="store_true", help="print one JSON document")
-
-
-def _run(options: argparse.Namespace) -> int:
-    """Run in virtual time and print what came of it."""
-    seconds = _seconds(options)
-    scenario = load_scenario(options.scenario)
-    params = importlib.import_module("chain.params").PRESETS
-    if options.preset not in params:
-        raise UserError("--preset", f"no {options.preset!r}", f"use one of {', '.join(params)}")
-    fleet = importlib.import_module("radio_sim.fleet").build_fleet(
-        scenario, options.seed, options.preset
-    )
-    names = [site.name for site in scenario.hotspots]
-    comment = f"virtual run of {scenario.name}, seed {options.seed}"
-    started = time.perf_counter()
-    progress = Progress(scenario.name[:24], round(seconds), quiet=options.json)
-    with open_capture(options.pcapng) as capture, without_collector():
-        record_air(fleet.world.medium, names, capture, comment)
-        fleet.run(seconds, progress.update)
-    progress.close()
-    result = {"scenario": scenario.name, "seed": options.seed, "preset": options.preset}
-    result |= dataclasses.asdict(fleet.summary())
-    result["realtime_factor"] = round(seconds / max(1e-9, time.perf_counter() - started), 1)
-    _print(result, options.json)
-    return EXIT_OK
-
-
-def _seconds(options: argparse.Namespace) -> float:
-    seconds: float = 600.0
-    for name, unit in (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0)):
-        value = getattr(options, name)
-        if value is not None:
-            seconds = value * unit
-            if not 0 < seconds <= 31 * 86_400:
-                raise UserError(f"--{name}", f"{value:g} is out of range", "use up to 31 days")
-    return seconds
 
 
 def _import(options: argparse.Namespace) -> int:
@@ -227,7 +190,7 @@ def _telemetry(options: argparse.Namespace) -> int:
             progress.update(written)
     progress.close()
     result = {"output": str(options.output), "rows": written, "links": 2 * len(backhaul.links)}
-    _print(result, options.json)
+    show(result, options.json)
     return EXIT_OK
 
 
@@ -235,11 +198,3 @@ def gateways_of(scenario: Scenario) -> list[int]:
     """Hotspots whose role says so; else every fifteenth."""
     named = [n for n, site in enumerate(scenario.hotspots) if "gateway" in site.roles]
     return named or list(range(0, len(scenario.hotspots), GATEWAY_EVERY))
-
-
-def _print(result: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print_json(result)
-        return
-    for key, value in result.items():
-        print(f"{key:<20} {value}")

@@ -259,7 +259,8 @@ class Injector:
             self._world.call_at(now_ns + step_ns, step)
 
         if tracks:
-            self._begin("walk", self._start_ns, tuple(tracks), "on its track" if spec.points else "wandering")
+            how = "on its track" if spec.points else "wandering"
+            self._begin("walk", self._start_ns, tuple(tracks), how)
             self._world.call_at(self._start_ns, step)
 
     def _start_load(self) -> None:
