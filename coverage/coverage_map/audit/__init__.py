@@ -1,0 +1,1 @@
+"""Auditors: statistics over what hotspots reported, outside consensus, that anybody can repeat."""
