@@ -113,9 +113,9 @@ class Fleet:
     `offline` holds the hotspots whose way to the ledger is cut, `down` those without power: what
     they signed waits in their durable queues, and what they asked for stays unanswered.
     `beacons` is how many each hotspot sends per epoch (by default all that the preset counts).
-    `verify_every` makes each receiver check each signature by itself; otherwise those who hear the
-    same bytes share one check, since its outcome is a function of these bytes. `behaviours` makes
-    hotspots lie, beside those that the scenario's faults do.
+    `verify_every` makes each receiver read each frame and check its signature by itself; otherwise
+    those who hear the same bytes share that, since its outcome is a function of these bytes.
+    `behaviours` makes hotspots lie, beside those that the scenario's faults do.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Fleet:
             seed,
             backhaul=backhaul_of(scenario, links, seed),
             effects=self._effect,
-            read=make_reader(self.directory),
+            read=None if verify_every else make_reader(self.directory),
             start_ns=START_MS * MS,
         )
         self._pending: list[tuple[int, bytes]] = []  # (agent, record), oldest first
