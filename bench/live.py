@@ -225,7 +225,8 @@ def run_injectors(options: argparse.Namespace) -> dict[str, Any]:
         for one in said:
             totals.update(one)
         account = air.account
-        missing = totals["sent"] - totals["send_failed"] - account.frames["injected"]
+        refused = sum(io_tap.refused_by_device(tap.interface) for tap in taps)
+        missing = totals["sent"] - totals["send_failed"] - refused - account.frames["injected"]
         lost = account.written - counts["heard"]
         return result | {
             "added": delays["kernel"].as_json(),
@@ -233,6 +234,7 @@ def run_injectors(options: argparse.Namespace) -> dict[str, Any]:
             "senders_late_max_us": max(one["late_us"] for one in said),
             "sent": totals["sent"],
             "send_failed": totals["send_failed"],
+            "refused_by_device": refused,
             "heard": counts["heard"],
             "dropped_by_kernel": totals["dropped"],
             "unaccounted": abs(missing) + abs(lost) + counts["twice"] + account.device_full,

@@ -8,7 +8,8 @@ late is counted (`delays`).
 
 One loop, one epoll set: all devices, and a timer with the resolution of the kernel's clock
 (epoll's own timeout is in milliseconds). A driver whose queue is full stops reading its device, as
-hardware does; then the kernel's queue fills, and the sender's `send` fails with ENOBUFS.
+hardware does; then the kernel's queue fills (a thousand frames), and what comes on top is dropped
+there while the sender's `send` succeeds: the device counts it (`io_tap.refused_by_device`).
 """
 
 from __future__ import annotations

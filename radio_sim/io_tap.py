@@ -111,6 +111,13 @@ def can_make_radios() -> bool:
     return False
 
 
+def refused_by_device(name: str) -> int:
+    """Count frames that the device had no room for: the sender's `send` had succeeded."""
+    with inside(name), IPRoute() as route:
+        link = route.get_links(*route.link_lookup(ifname=name))[0]
+        return int(link.get_attr("IFLA_STATS64")["tx_dropped"])
+
+
 def check_permission() -> None:
     """Raise UserError where this process may make no devices."""
     if not can_make_radios():

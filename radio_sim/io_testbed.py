@@ -7,13 +7,12 @@ queue, read-only and by a process of its own (`io_looker`); what came of it, fro
 from __future__ import annotations
 
 import contextlib
+import resource
 import signal
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
-
-import psutil
 
 from chain.errors import EXIT_FAILED, UserError
 from chain.io_client import LedgerClient
@@ -246,9 +245,12 @@ url = "unix:{self._socket}"
         """Resident memory of each daemon, in MiB."""
         sizes = []
         for child in self._daemons:
-            with contextlib.suppress(psutil.Error):
-                if child.process is not None:
-                    sizes.append(psutil.Process(child.process.pid).memory_info().rss / 2**20)
+            self.air.step(0.0)
+            if child.process is not None:
+                with contextlib.suppress(OSError):
+                    # proc(5): the second figure of statm is the resident set, in pages.
+                    fields = Path(f"/proc/{child.process.pid}/statm").read_text().split()
+                    sizes.append(int(fields[1]) * resource.getpagesize() / 2**20)
         return sizes
 
 
