@@ -25,7 +25,7 @@ from radio_sim.scenario import Scenario
 MAP_MARGIN = 24.0
 PAIRS_MIN = 20  # a ratio over fewer pairs is no figure
 LINKS_DRAWN_MAX = 4_000
-NAMES_DRAWN_MAX = 40
+NAME_CHARACTER_PX, NAME_HEIGHT_PX, NAME_ABOVE_PX = 5.4, 11.0, 9.0
 SPANS_DRAWN_MAX = 1_500
 
 STYLE = """
@@ -47,10 +47,8 @@ p { margin: 0 0 8px; color: var(--soft); }
   padding: 12px 14px; min-width: 0; }
 .tile dt { color: var(--soft); font-size: .82rem; }
 .tile dd { margin: 0; font-size: 1.3rem; font-variant-numeric: tabular-nums; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 380px), 1fr));
-  gap: 14px; align-items: start; }
-.wide { grid-column: 1 / -1; }
-.cards > .map { grid-row: span 2; }
+.cards { columns: 3 360px; column-gap: 14px; }
+.cards > section { break-inside: avoid; margin-bottom: 14px; }
 svg { display: block; width: 100%; height: auto; }
 svg text { font-size: 11.5px; fill: var(--soft); }
 svg text.name { fill: var(--ink); font-size: 10px; }
@@ -130,9 +128,8 @@ def _problems(problems: Mapping[str, Sequence[str]]) -> list[str]:
     return [f'<section class="bad"><h2>Broken invariants</h2><table>{rows}</table></section><br>']
 
 
-def _card(title: str, note: str, body: str, kind: str = "") -> str:
-    style = f' class="{kind}"' if kind else ""
-    return f"<section{style}><h2>{escape(title)}</h2><p>{escape(note)}</p>{body}</section>"
+def _card(title: str, note: str, body: str) -> str:
+    return f"<section><h2>{escape(title)}</h2><p>{escape(note)}</p>{body}</section>"
 
 
 def _key(*entries: tuple[str, str]) -> str:
@@ -161,12 +158,24 @@ def _map(scenario: Scenario, report: Mapping[str, Any]) -> str:
             f'<circle class="{kind}" cx="{x}" cy="{y}" r="{radius:.1f}"><title>{escape(told)}'
             "</title></circle>"
         )
-        if len(spots) <= NAMES_DRAWN_MAX:
-            marks.append(text(x, y - radius - 2, site.name, "middle", "name"))
-    marks += _scale_bar(scale)
+    marks += _names(scenario, [place(spot) for spot in spots]) + _scale_bar(scale)
     key = _key(("c0", "hotspot, larger: heard more"), ("bad", "liar"), ("soft", "heard nothing"))
-    note = "Positions at the end of the run; lines are links, darker where stronger."
-    return _card("Map", note, svg(marks, WIDTH, WIDTH, "map of hotspots and links") + key, "map")
+    note = "Positions at the end of the run; lines are links, bolder where stronger."
+    return _card("Map", note, svg(marks, WIDTH, WIDTH, "map of hotspots and links") + key)
+
+
+def _names(scenario: Scenario, points: Sequence[tuple[float, float]]) -> list[str]:
+    """Names above their hotspots, as many as fit without touching each other."""
+    marks: list[str] = []
+    taken: list[tuple[float, float, float]] = []
+    for site, (x, y) in zip(scenario.hotspots, points, strict=True):
+        half = NAME_CHARACTER_PX * len(site.name) / 2
+        x = min(max(x, half), WIDTH - half)
+        clash = any(abs(y - b) < NAME_HEIGHT_PX and abs(x - a) < half + h for a, b, h in taken)
+        if not clash:
+            taken.append((x, y, half))
+            marks.append(text(x, y - NAME_ABOVE_PX, site.name, "middle", "name"))
+    return marks
 
 
 def _strong(report: Mapping[str, Any]) -> list[tuple[int, int, float]]:
@@ -191,10 +200,10 @@ def _fitted(spots: Sequence[Sequence[float]]) -> tuple[Any, float]:
 
 
 def _link_mark(one: tuple[float, float], other: tuple[float, float], snr_db: float) -> str:
-    strength = min(1.0, max(0.06, snr_db / 45.0))
+    strength = min(1.0, max(0.2, snr_db / 45.0))
     return (
         f'<line class="link" x1="{one[0]}" y1="{one[1]}" x2="{other[0]}" y2="{other[1]}"'
-        f' stroke-opacity="{0.55 * strength:.2f}"/>'
+        f' stroke-opacity="{0.8 * strength:.2f}"/>'
     )
 
 
@@ -247,7 +256,8 @@ def _sinr(report: Mapping[str, Any]) -> str:
     edges = [report["sinr_low_db"] + n for n in range(low, high + 1)]
     series = [("heard", got[low:high]), ("lost", lost[low:high])]
     chart = stacked_bars(edges, series, ("SINR in dB", "frames"))
-    note = "Mean signal over noise and all that overlapped, per frame and receiver in reach."
+    note = "Mean signal over noise and all that overlapped, per frame and receiver in reach; "
+    note += "the outermost bars hold all beyond."
     return _card("SINR distribution", note, chart + _key(("c0", "heard"), ("c1", "lost")))
 
 
@@ -273,7 +283,8 @@ def _faults(scenario: Scenario, run: Mapping[str, Any], report: Mapping[str, Any
         more = len(episode["hotspots"]) - len(who)
         words = f"{episode['kind']} {episode['text']}: {', '.join(who)}"
         words += f" and {more} more" if more else ""
-        rows.setdefault(episode["kind"], []).append((episode["start_s"], end, words))
+        kind = episode["kind"].replace("_", " ")
+        rows.setdefault(kind, []).append((episode["start_s"], end, words))
     if not rows:
         return _card("Faults", "None in this scenario.", "")
     total = sum(report["episodes_in_all"].values())
