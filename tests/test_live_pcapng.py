@@ -22,7 +22,7 @@ from radio_sim.fleet import build_fleet
 from radio_sim.io_capture import open_capture, record_air
 from radio_sim.io_cli import main
 
-names = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+names = st.text(max_size=20)
 packets = st.tuples(
     st.integers(0, 2), st.integers(0, 2**64 - 1), st.binary(max_size=80), names, st.integers(0, 2)
 )
