@@ -113,20 +113,19 @@ class Medium:
 
     def set_noise_rise(self, rise_db: Floats) -> None:
         """Raise every receiver's noise floor above its own by so much [nodes], from now on."""
-        node, kernels = self._air.node, self._kernels
-        for receiver in np.flatnonzero(node[:, kernels.LOCK] >= 0).tolist():
-            kernels.end_piece(self._air, receiver, self._now_ns)
+        self._kernels.end_pieces(self._air, self._now_ns)
         self._state.with_noise(self._air, self.config, rise_db)
         self._noise_dbm = self.config.noise_dbm + rise_db
         self._drivers.noise_dbm = np.rint(self._noise_dbm).astype(int).tolist()
 
     def set_down(self, node: int, down: bool) -> None:
         """Switch a radio off or on."""
-        self._air.node[node, self._kernels.UP] = not down
+        radios, kernels = self._air.node, self._kernels
+        radios[node, kernels.UP] = not down
         if not down:
             return
-        if self._air.node[node, self._kernels.LOCK] >= 0:
-            self._kernels.let_go(self._air, node, self._kernels.RECEIVER_DOWN)
+        if radios[node, kernels.LOCK] >= 0:
+            kernels.let_go(radios, self._air.fate, node, kernels.RECEIVER_DOWN)
         self.abort(node)
 
     def abort(self, sender: int) -> None:
@@ -194,8 +193,10 @@ class Medium:
         low, high = self._air.starts[sent.sender : sent.sender + 2]
         told = bool(self.observers)
         arrived = self._air.arriving[low:high].copy() if told else None
+        if told:
+            self._kernels.note_sinrs(self._air, sent.sender)
         count = self._kernels.take_off(
-            self._air, sent.sender, sent.end_ns, self._heard, self._levels, self.config.window, told
+            self._air, sent.sender, sent.end_ns, self._heard, self._levels, self.config.window
         )
         self.counts["delivered"] += count
         lost = self._air.counts[self._kernels.LOCKED : self._kernels.INTERFERENCE + 1]

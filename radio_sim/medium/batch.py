@@ -177,5 +177,6 @@ def _make_load(
     for place in range(leaves - 1, 0, -1):
         load.winner[place] = load.winner[2 * place]
     for sender in np.flatnonzero(counts).tolist():
-        kernels.set_time(load, 2 * radios + sender, int(schedule.ready_ns[order[first[sender]]]))
+        ready_ns = int(schedule.ready_ns[order[first[sender]]])
+        kernels.set_time(load.time, load.winner, 2 * radios + sender, ready_ns)
     return load

@@ -1,13 +1,9 @@
 """The physics of the air in compiled form: who senses, who locks on, who gets a frame.
 
 One implementation serves both users: `Medium` calls `begin` and `take_off` event by event, and
-`run` does the same in a loop of its own for `run_batch`. All state lies in arrays:
-
-    node [n, NODE_COLUMNS]   one line per radio: the energy at its antenna, what its receiver is
-                             locked on, its channel access, and its own frame on the air
-    per link                 the mean power of a link, the power that arrives now, and the fate of
-                             the frame on the air (a radio has at most one, so one place is enough)
-    row                      a kind of frame (rate and length): airtime, cost of every SINR
+`run` does the same in a loop of its own for `run_batch`. All state lies in arrays (`layout`):
+a line per radio, what arrives and what becomes of it per link (a radio has at most one frame on the
+air, so one place is enough), and a row per kind of frame (airtime, cost of every SINR).
 
 Powers are integers in zeptowatt (1e-18 mW; the noise of 20 MHz is 4e8 of them): sums are exact, so
 taking a frame away leaves exactly what was there before, in any order. Costs are negative logs of
@@ -32,8 +28,8 @@ import math
 
 import numpy as np
 
-from coverage_map.propagation.compiled import compiled
-from radio_sim.medium.layout import Air, Ints, Load
+from radio_sim.medium.compiled import compiled, inlined
+from radio_sim.medium.layout import Air, Bytes, Floats, Ints, Load
 
 # Columns of a radio.
 ENERGY, NOISE, SENSE, SENSED = 0, 1, 2, 3
@@ -71,7 +67,7 @@ SHIFT_UNIT, SHIFT_HALF, SHIFT_CELL, SHIFT_FADE = map(np.uint64, (11, 32, 20, 52)
 LOW_HALF, LOW_FRACTION = np.uint64(0xFFFFFFFF), np.uint64(0xFFFFF)
 
 
-@compiled
+@inlined
 def mixed(key: np.uint64, counter: np.uint64) -> np.uint64:
     """The counter hash of `radio_sim.draws`: 64 bits of (key, counter)."""
     word = (key ^ counter) + GOLDEN
@@ -88,22 +84,17 @@ def drawn_slots(air: Air, number: int, now: int, window: int) -> int:
     return int((high * np.uint64(window + 1)) >> SHIFT_HALF)
 
 
-@compiled
-def cost_of(air: Air, row: int, ratio: float) -> int:
+@inlined
+def cost_of(cost: Ints, row: int, ratio: float) -> int:
     """Cost of a whole frame at a linear SINR."""
-    rungs = air.cost.shape[1] - 1
+    rungs = cost.shape[1] - 1
     place = (10.0 * math.log10(ratio) - RUNG_FLOOR_DB) * RUNGS_PER_DB + 0.5
-    if place < 0.0:
-        return int(air.cost[row, 0])
-    if place >= rungs:
-        return int(air.cost[row, rungs])
-    return int(air.cost[row, int(place)])
+    return int(cost[row, int(min(max(place, 0.0), float(rungs)))])
 
 
-@compiled
-def end_piece(air: Air, receiver: int, now: int) -> None:
+@inlined
+def end_piece(node: Ints, rows: Ints, wider: Floats, cost: Ints, receiver: int, now: int) -> None:
     """Charge a locked receiver for the time since the energy at its antenna last changed."""
-    node = air.node
     took = now - node[receiver, PIECE_START]
     if took <= 0:
         return
@@ -112,17 +103,15 @@ def end_piece(air: Air, receiver: int, now: int) -> None:
     other = node[receiver, ENERGY] - power
     if other > 0:
         node[receiver, HIT] = 1
-        if other > node[receiver, PEAK]:
-            node[receiver, PEAK] = other
-    noise = air.wider[row] * node[receiver, NOISE] + air.rows[row, WEIGHT] * float(other)
-    node[receiver, COST] += took * cost_of(air, row, power / noise)
+        node[receiver, PEAK] = max(node[receiver, PEAK], other)
+    noise = wider[row] * node[receiver, NOISE] + rows[row, WEIGHT] * float(other)
+    node[receiver, COST] += took * cost_of(cost, row, power / noise)
     node[receiver, PIECE_START] = now
 
 
-@compiled
-def settle(air: Air, radio: int, now: int) -> None:
+@inlined
+def settle(node: Ints, parameters: Ints, radio: int, now: int) -> None:
     """The channel turns idle at a radio: take off the slots counted before it was busy."""
-    node, parameters = air.node, air.parameters
     slots = node[radio, SLOTS]
     if slots >= 0:
         since = node[radio, IDLE_SINCE] + parameters[DIFS]
@@ -135,23 +124,27 @@ def settle(air: Air, radio: int, now: int) -> None:
     node[radio, EXTRA] = 0
 
 
-@compiled
-def leave_room(air: Air, radio: int, extra: int, now: int) -> None:
+@inlined
+def is_busy(node: Ints, parameters: Ints, radio: int) -> bool:
+    """Whether anything is sensed at a radio, its own frame included, however young."""
+    return bool(node[radio, SENSED] > 0 or node[radio, ENERGY] >= parameters[ENERGY_DETECT])
+
+
+@inlined
+def leave_room(node: Ints, parameters: Ints, radio: int, extra: int, now: int) -> None:
     """Something went wrong: from when the channel is idle, leave time for an acknowledgement."""
-    node = air.node
-    if node[radio, SENSED] > 0 or node[radio, ENERGY] >= air.parameters[ENERGY_DETECT]:
+    if is_busy(node, parameters, radio):
         node[radio, EXTRA] = extra
     else:
         node[radio, IDLE_SINCE] = now + extra
 
 
-@compiled
-def lock_on(air: Air, receiver: int, sender: int, link: int, now: int) -> None:
+@inlined
+def lock_on(node: Ints, receiver: int, sender: int, link: int, power: int, now: int) -> None:
     """Begin to receive."""
-    node = air.node
     node[receiver, LOCK] = sender
     node[receiver, LOCK_LINK] = link
-    node[receiver, LOCK_POWER] = air.arriving[link]
+    node[receiver, LOCK_POWER] = power
     node[receiver, LOCK_START] = now
     node[receiver, PIECE_START] = now
     node[receiver, COST] = 0
@@ -159,87 +152,109 @@ def lock_on(air: Air, receiver: int, sender: int, link: int, now: int) -> None:
     node[receiver, HIT] = 0
 
 
-@compiled
-def let_go(air: Air, receiver: int, fate: int) -> None:
+@inlined
+def let_go(node: Ints, fate: Bytes, receiver: int, why: int) -> None:
     """Stop receiving before the end, for this reason."""
-    link = air.node[receiver, LOCK_LINK]
-    air.fate[link] = (air.fate[link] & SENSED_MARK) | fate
-    air.node[receiver, LOCK] = -1
+    link = node[receiver, LOCK_LINK]
+    fate[link] = (fate[link] & SENSED_MARK) | why
+    node[receiver, LOCK] = -1
 
 
-@compiled
-def meet(air: Air, receiver: int, sender: int, link: int, now: int) -> int:
-    """A frame reaches an antenna: lock on it, or say why not. Energy isn't added yet."""
-    node = air.node
-    row, power = node[sender, ROW], air.arriving[link]
+@inlined
+def meet(
+    node: Ints, rows: Ints, least: Floats, wider: Floats, parameters: Ints, ratios: Floats,
+    receiver: int, row: int, power: int, now: int,
+) -> int:
+    """Fate of a frame of the receiver's channel as it reaches the antenna: ON_THE_WAY to lock on.
+
+    Its own energy isn't added yet.
+    """
     if node[receiver, UP] == 0:
         return RECEIVER_DOWN
-    if not air.decodes[node[sender, AIR_TUNING], node[receiver, TUNING]]:
-        return OFF_CHANNEL
     if node[receiver, ON_AIR]:
         return HALF_DUPLEX
-    noise = air.wider[row] * node[receiver, NOISE]
-    if power < air.least[row] * noise:
+    noise = wider[row] * node[receiver, NOISE]
+    if power < least[row] * noise:
         return TOO_NOISY
     locked = node[receiver, LOCK] >= 0
     if locked:
-        early = now - node[receiver, LOCK_START] <= air.parameters[CAPTURE_TIME]
-        margin = air.ratios[PREAMBLE_CAPTURE] if early else air.ratios[LATE_CAPTURE]
+        early = now - node[receiver, LOCK_START] <= parameters[CAPTURE_TIME]
+        margin = ratios[PREAMBLE_CAPTURE] if early else ratios[LATE_CAPTURE]
         if power < margin * node[receiver, LOCK_POWER]:
             return LOCKED
-    noise += air.rows[row, WEIGHT] * float(node[receiver, ENERGY])
-    if power < air.least[row] * noise:
+    if power < least[row] * (noise + rows[row, WEIGHT] * float(node[receiver, ENERGY])):
         return LOCKED if locked else INTERFERENCE
-    if locked:
-        let_go(air, receiver, INTERFERENCE)
-    lock_on(air, receiver, sender, link, now)
     return ON_THE_WAY
 
 
-@compiled
-def power_at(air: Air, sender: int, link: int, receiver: int) -> int:
-    """Zeptowatt of the sender's frame that enter a receiver's channel."""
-    node = air.node
-    share = air.reject[node[sender, AIR_TUNING], node[receiver, TUNING]]
-    power = air.gain[link] * air.factor[sender] * share
-    if len(air.fade):
-        key = mixed(air.keys[2], np.uint64(node[sender, NUMBER]))
-        power *= air.fade[mixed(key, np.uint64(receiver)) >> SHIFT_FADE]
-    return int(min(power, STRONGEST))
+@inlined
+def add_energy(
+    node: Ints, fate: Bytes, parameters: Ints, receiver: int, link: int, power: int, known: bool,
+    end: int, now: int,
+) -> None:
+    """Put what arrives over a link onto the receiver's antenna; it may turn busy by that.
 
-
-@compiled
-def add_energy(air: Air, sender: int, link: int, receiver: int, now: int) -> None:
-    """Put what arrives over a link onto the receiver's antenna; it may turn busy by that."""
-    node, detect = air.node, air.parameters[ENERGY_DETECT]
-    power = air.arriving[link]
-    was_busy = node[receiver, SENSED] > 0 or node[receiver, ENERGY] >= detect
+    `known` says that the receiver can make sense of the frame.
+    """
+    was_busy = is_busy(node, parameters, receiver)
     node[receiver, ENERGY] += power
-    known = power >= node[receiver, SENSE]
-    known = known and air.decodes[node[sender, AIR_TUNING], node[receiver, TUNING]]
-    if known or power >= detect or air.fate[link] == ON_THE_WAY:
+    sensed = power >= parameters[ENERGY_DETECT] or fate[link] == ON_THE_WAY
+    if sensed or (known and power >= node[receiver, SENSE]):
         node[receiver, SENSED] += 1
-        air.fate[link] |= SENSED_MARK
-    elif node[receiver, ENERGY] < detect:
+        fate[link] |= SENSED_MARK
+    elif node[receiver, ENERGY] < parameters[ENERGY_DETECT]:
         return
     if not was_busy:
         node[receiver, BUSY_SINCE] = now
-    if node[sender, END] > node[receiver, BUSY_UNTIL]:
-        node[receiver, BUSY_UNTIL] = node[sender, END]
+    node[receiver, BUSY_UNTIL] = max(node[receiver, BUSY_UNTIL], end)
+
+
+@inlined
+def take_energy(
+    node: Ints, fate: Bytes, parameters: Ints, receiver: int, link: int, power: int, now: int
+) -> None:
+    """Take away what arrives over a link; the receiver's channel may turn idle by that."""
+    was_busy = is_busy(node, parameters, receiver)
+    node[receiver, ENERGY] -= power
+    if fate[link] & SENSED_MARK:
+        fate[link] -= SENSED_MARK
+        node[receiver, SENSED] -= 1
+    if was_busy and not is_busy(node, parameters, receiver):
+        settle(node, parameters, receiver, now)
 
 
 @compiled
-def take_energy(air: Air, link: int, receiver: int, now: int) -> None:
-    """Take away what arrives over a link; the receiver's channel may turn idle by that."""
-    node, detect = air.node, air.parameters[ENERGY_DETECT]
-    was_busy = node[receiver, SENSED] > 0 or node[receiver, ENERGY] >= detect
-    node[receiver, ENERGY] -= air.arriving[link]
-    air.arriving[link] = 0
-    if air.fate[link] & SENSED_MARK:
-        air.fate[link] -= SENSED_MARK
-        node[receiver, SENSED] -= 1
-    if was_busy and node[receiver, SENSED] == 0 and node[receiver, ENERGY] < detect:
-        settle(air, receiver, now)
+def radiate(air: Air, sender: int, now: int, anew: bool) -> None:
+    """Let a frame arrive over all links; `anew` unless it already was on the air."""
+    node, fate, arriving, gain, fade = air.node, air.fate, air.arriving, air.gain, air.fade
+    rows, least, wider, cost = air.rows, air.least, air.wider, air.cost
+    parameters, ratios, neighbours = air.parameters, air.ratios, air.neighbours
+    row, factor, end = node[sender, ROW], air.factor[sender], node[sender, END]
+    shares, decodes = air.reject[node[sender, AIR_TUNING]], air.decodes[node[sender, AIR_TUNING]]
+    key = mixed(air.keys[2], np.uint64(node[sender, NUMBER]))
+    for link in range(air.starts[sender], air.starts[sender + 1]):
+        receiver = neighbours[link]
+        strength = gain[link] * factor * shares[node[receiver, TUNING]]
+        if len(fade):
+            strength *= fade[mixed(key, np.uint64(receiver)) >> SHIFT_FADE]
+        power = int(min(strength, STRONGEST))
+        arriving[link] = power
+        known = decodes[node[receiver, TUNING]]
+        if node[receiver, LOCK] >= 0:
+            end_piece(node, rows, wider, cost, receiver, now)
+        if not anew:
+            if node[receiver, LOCK] == sender:
+                node[receiver, LOCK_LINK], node[receiver, LOCK_POWER] = link, power
+        elif known:
+            why = meet(node, rows, least, wider, parameters, ratios, receiver, row, power, now)
+            if why == ON_THE_WAY:
+                if node[receiver, LOCK] >= 0:
+                    let_go(node, fate, receiver, INTERFERENCE)
+                lock_on(node, receiver, sender, link, power, now)
+            fate[link] = why
+        else:
+            fate[link] = OFF_CHANNEL if node[receiver, UP] else RECEIVER_DOWN
+        add_energy(node, fate, parameters, receiver, link, power, known, end, now)
 
 
 @compiled
@@ -249,8 +264,8 @@ def put_on(
     """Put a frame on the air, whatever its sender senses; returns when it ends."""
     node = air.node
     if node[sender, LOCK] >= 0:
-        let_go(air, sender, HALF_DUPLEX)
-    if node[sender, SENSED] == 0 and node[sender, ENERGY] < air.parameters[ENERGY_DETECT]:
+        let_go(node, air.fate, sender, HALF_DUPLEX)
+    if not is_busy(node, air.parameters, sender):
         node[sender, BUSY_SINCE] = now
     end = now + air.rows[row, AIRTIME]
     node[sender, SENSED] += 1  # its own
@@ -258,86 +273,82 @@ def put_on(
     node[sender, EXTRA], node[sender, END] = 0, end
     node[sender, ROW], node[sender, NUMBER], node[sender, AIR_TUNING] = row, number, tuning
     air.factor[sender] = factor
-    if end > node[sender, BUSY_UNTIL]:
-        node[sender, BUSY_UNTIL] = end
-    for link in range(air.starts[sender], air.starts[sender + 1]):
-        receiver = air.neighbours[link]
-        if node[receiver, LOCK] >= 0:
-            end_piece(air, receiver, now)
-        air.arriving[link] = power_at(air, sender, link, receiver)
-        air.fate[link] = meet(air, receiver, sender, link, now)
-        add_energy(air, sender, link, receiver, now)
+    node[sender, BUSY_UNTIL] = max(node[sender, BUSY_UNTIL], end)
+    radiate(air, sender, now, True)
     return int(end)
 
 
-@compiled
-def judged(air: Air, sender: int, receiver: int, word: np.uint64) -> int:
+@inlined
+def judged(
+    node: Ints, wider: Floats, cost: Ints, row: int, airtime: int, receiver: int, word: np.uint64
+) -> int:
     """Fate of a frame that a receiver stayed locked on to its end."""
-    node = air.node
-    row = node[sender, ROW]
-    cost = node[receiver, COST] / air.rows[row, AIRTIME]
     draw = (word >> SHIFT_UNIT) * 2.0**-53
-    if draw < math.exp(-cost / COST_SCALE):
+    if draw < math.exp(-node[receiver, COST] / airtime / COST_SCALE):
         return DELIVERED
     if not node[receiver, HIT]:
         return TOO_NOISY
-    alone = node[receiver, LOCK_POWER] / (air.wider[row] * node[receiver, NOISE])
-    passes = draw < math.exp(-cost_of(air, row, alone) / COST_SCALE)
+    alone = node[receiver, LOCK_POWER] / (wider[row] * node[receiver, NOISE])
+    passes = draw < math.exp(-cost_of(cost, row, alone) / COST_SCALE)
     return INTERFERENCE if passes else TOO_NOISY
 
 
-@compiled
-def level_of(air: Air, receiver: int, power: int, word: np.uint64) -> int:
+@inlined
+def level_of(
+    quantiles: Floats, steps: Floats, offset_db: float, sd_db: float, power: int, word: np.uint64
+) -> int:
     """Signal figure in whole dBm: offset of the device, deviation of the packet, clipped."""
     low = word & LOW_HALF
-    cell = np.int64(low >> SHIFT_CELL)
-    normal = air.quantiles[cell] + (low & LOW_FRACTION) * 2.0**-20 * air.steps[cell]
-    level = 10.0 * math.log10(power) - ZEPTOWATT_DB
-    level += air.offset[receiver] + air.ratios[RSSI_SD] * normal
+    cell = int(low >> SHIFT_CELL)
+    normal = quantiles[cell] + (low & LOW_FRACTION) * 2.0**-20 * steps[cell]
+    level = 10.0 * math.log10(power) - ZEPTOWATT_DB + offset_db + sd_db * normal
     return int(np.rint(min(max(level, -110.0), -10.0)))
 
 
 @compiled
-def note_sinr(air: Air, sender: int, link: int, receiver: int, locked: bool) -> None:
-    """Write down the SINR of a frame that ends: at its worst where it was received."""
-    node, row, power = air.node, air.node[sender, ROW], air.arriving[link]
-    other = node[receiver, PEAK] if locked else node[receiver, ENERGY] - power
-    noise = air.wider[row] * node[receiver, NOISE] + float(other)
-    air.sinr[link] = 10.0 * math.log10(max(power, 1) / noise)
+def note_sinrs(air: Air, sender: int) -> None:
+    """Write down the SINR of a frame about to end: at its worst where it is being received."""
+    node, row = air.node, air.node[sender, ROW]
+    for link in range(air.starts[sender], air.starts[sender + 1]):
+        receiver, power = air.neighbours[link], air.arriving[link]
+        other = node[receiver, ENERGY] - power
+        if node[receiver, LOCK] == sender:
+            other = max(other, node[receiver, PEAK])
+        noise = air.wider[row] * node[receiver, NOISE] + float(other)
+        air.sinr[link] = 10.0 * math.log10(max(power, 1) / noise)
 
 
 @compiled
-def take_off(
-    air: Air, sender: int, now: int, heard: Ints, levels: Ints, window: int, with_sinr: bool
-) -> int:
+def take_off(air: Air, sender: int, now: int, heard: Ints, levels: Ints, window: int) -> int:
     """End a frame: who got it goes to `heard` and `levels`; returns how many.
 
     `window` is what the sender's next backoff is drawn from; below 0: it keeps the one it has.
     """
-    node, count = air.node, 0
-    number = node[sender, NUMBER]
+    node, fate, arriving, neighbours = air.node, air.fate, air.arriving, air.neighbours
+    rows, wider, cost, parameters = air.rows, air.wider, air.cost, air.parameters
+    quantiles, steps, offset, counts = air.quantiles, air.steps, air.offset, air.counts
+    sd_db, row, count = air.ratios[RSSI_SD], node[sender, ROW], 0
+    airtime, number = rows[row, AIRTIME], node[sender, NUMBER]
     key = mixed(air.keys[0], np.uint64(number))
     for link in range(air.starts[sender], air.starts[sender + 1]):
-        receiver = air.neighbours[link]
-        locked = node[receiver, LOCK] == sender
+        receiver, power = neighbours[link], arriving[link]
         if node[receiver, LOCK] >= 0:
-            end_piece(air, receiver, now)
-        if with_sinr:
-            note_sinr(air, sender, link, receiver, locked)
-        fate = air.fate[link] & (SENSED_MARK - 1)
-        if locked:
-            word = mixed(key, np.uint64(receiver))
-            fate = judged(air, sender, receiver, word)
-            let_go(air, receiver, fate)
-            if fate == DELIVERED:
-                heard[count] = receiver
-                levels[count] = level_of(air, receiver, node[receiver, LOCK_POWER], word)
-                count += 1
-        air.counts[fate] += 1
-        take_energy(air, link, receiver, now)
-        if locked:
-            failed_here = fate != DELIVERED
-            leave_room(air, receiver, air.parameters[EIFS] * failed_here, now)
+            end_piece(node, rows, wider, cost, receiver, now)
+        arriving[link] = 0
+        if node[receiver, LOCK] != sender:
+            counts[fate[link] & (SENSED_MARK - 1)] += 1
+            take_energy(node, fate, parameters, receiver, link, power, now)
+            continue
+        word = mixed(key, np.uint64(receiver))
+        why = judged(node, wider, cost, row, airtime, receiver, word)
+        let_go(node, fate, receiver, why)
+        counts[why] += 1
+        take_energy(node, fate, parameters, receiver, link, power, now)
+        leave_room(node, parameters, receiver, parameters[EIFS] if why else 0, now)
+        if why == DELIVERED:
+            heard[count] = receiver
+            levels[count] = level_of(quantiles, steps, offset[receiver], sd_db, power, word)
+            count += 1
     fall_silent(air, sender, number, now, window)
     return count
 
@@ -345,14 +356,14 @@ def take_off(
 @compiled
 def fall_silent(air: Air, sender: int, number: int, now: int, window: int) -> None:
     """The sender's own part of a frame's end: it may contend again."""
-    node = air.node
+    node, parameters = air.node, air.parameters
     node[sender, ON_AIR] = 0
     node[sender, SENSED] -= 1
     if window >= 0:
         node[sender, IDLE_SINCE] = node[sender, BUSY_SINCE]  # nothing is taken off the new count
         node[sender, SLOTS] = drawn_slots(air, number, now, window)
-    if node[sender, SENSED] == 0 and node[sender, ENERGY] < air.parameters[ENERGY_DETECT]:
-        settle(air, sender, now)
+    if not is_busy(node, parameters, sender):
+        settle(node, parameters, sender, now)
 
 
 @compiled
@@ -362,8 +373,7 @@ def attempt(air: Air, sender: int, number: int, now: int, window: int) -> int:
     difs, slot = parameters[DIFS], parameters[SLOT]
     if node[sender, ON_AIR]:
         return int(node[sender, END] + difs)
-    busy = node[sender, SENSED] > 0 or node[sender, ENERGY] >= parameters[ENERGY_DETECT]
-    busy = busy and now >= node[sender, BUSY_SINCE] + parameters[CCA]
+    busy = is_busy(node, parameters, sender) and now >= node[sender, BUSY_SINCE] + parameters[CCA]
     slots = node[sender, SLOTS]
     since = node[sender, IDLE_SINCE] + difs
     if slots < 0 and not busy and now >= since:
@@ -377,9 +387,7 @@ def attempt(air: Air, sender: int, number: int, now: int, window: int) -> int:
             since = node[sender, IDLE_SINCE] + difs
     if not busy:
         due = since + slots * slot
-        if now < due:
-            return int(due)
-        return 0
+        return int(due) if now < due else 0
     if node[sender, SENSED] == 0:
         return int(now + slot)  # a sum of weak frames: nobody knows when it will end
     counted = max(node[sender, BUSY_SINCE] - since, 0) // slot
@@ -399,33 +407,30 @@ def begin(
 
 
 @compiled
-def withdraw(air: Air, sender: int, now: int, fate: int) -> None:
-    """Take a frame's energy off the air before its end; receivers on it let go with `fate`.
+def withdraw(air: Air, sender: int, now: int, why: int) -> None:
+    """Take a frame's energy off the air before its end; receivers on it let go for this reason.
 
-    With `fate` ON_THE_WAY they stay locked: the links are about to change under them.
+    With ON_THE_WAY they stay locked: the links are about to change under them.
     """
-    node = air.node
+    node, fate = air.node, air.fate
     for link in range(air.starts[sender], air.starts[sender + 1]):
         receiver = air.neighbours[link]
         if node[receiver, LOCK] >= 0:
-            end_piece(air, receiver, now)
-        if fate != ON_THE_WAY:
+            end_piece(node, air.rows, air.wider, air.cost, receiver, now)
+        if why != ON_THE_WAY:
             if node[receiver, LOCK] == sender:
-                let_go(air, receiver, fate)
-            air.fate[link] = (air.fate[link] & SENSED_MARK) | fate
-        take_energy(air, link, receiver, now)
+                let_go(node, fate, receiver, why)
+            fate[link] = (fate[link] & SENSED_MARK) | why
+        take_energy(node, fate, air.parameters, receiver, link, air.arriving[link], now)
+        air.arriving[link] = 0
 
 
 @compiled
-def restore(air: Air, sender: int, now: int) -> None:
-    """Put a frame's energy back on the air, over links that have changed."""
-    node = air.node
-    for link in range(air.starts[sender], air.starts[sender + 1]):
-        receiver = air.neighbours[link]
-        air.arriving[link] = power_at(air, sender, link, receiver)
-        if node[receiver, LOCK] == sender:
-            node[receiver, LOCK_LINK], node[receiver, LOCK_POWER] = link, air.arriving[link]
-        add_energy(air, sender, link, receiver, now)
+def end_pieces(air: Air, now: int) -> None:
+    """Charge every locked receiver: noise is about to change."""
+    for receiver in range(len(air.node)):
+        if air.node[receiver, LOCK] >= 0:
+            end_piece(air.node, air.rows, air.wider, air.cost, receiver, now)
 
 
 # --- many frames in one loop ---------------------------------------------------------------------
@@ -434,17 +439,17 @@ SENT, ACKED, DROPPED, RECORDS, NEXT_NUMBER, EVENTS, HEARD, AIRTIME_SUM = range(8
 TOTALS = 8
 
 
-@compiled
-def set_time(load: Load, leaf: int, time: int) -> None:
+@inlined
+def set_time(times: Ints, winner: Ints, leaf: int, time: int) -> None:
     """Move an event; the tournament's inner places hold the leaf that comes first."""
-    load.time[leaf] = time
-    place = (leaf + len(load.time)) >> 1
+    times[leaf] = time
+    place = (leaf + len(times)) >> 1
     while place:
-        one, other = load.winner[2 * place], load.winner[2 * place + 1]
-        first = one if load.time[one] <= load.time[other] else other
-        if load.winner[place] == first and first != leaf:
+        one, other = winner[2 * place], winner[2 * place + 1]
+        first = one if times[one] <= times[other] else other
+        if winner[place] == first and first != leaf:
             return
-        load.winner[place] = first
+        winner[place] = first
         place >>= 1
 
 
@@ -475,7 +480,7 @@ def next_frame(load: Load, sender: int, now: int) -> None:
         load.head[sender] = load.first[sender]
     frame = load.order[load.head[sender]]
     leaf = 2 * len(load.head) + sender
-    set_time(load, leaf, now if load.again else max(load.at[frame], now))
+    set_time(load.time, load.winner, leaf, now if load.again else max(load.at[frame], now))
 
 
 @compiled
@@ -487,9 +492,9 @@ def failed(air: Air, load: Load, sender: int, now: int) -> None:
         load.totals[DROPPED] += 1
         next_frame(load, sender, now)
     else:
-        set_time(load, 2 * len(load.head) + sender, now)
+        set_time(load.time, load.winner, 2 * len(load.head) + sender, now)
     new_count(air, sender, air.node[sender, NUMBER], now, window_of(air, load.tries[sender]))
-    leave_room(air, sender, air.parameters[EIFS], now)
+    leave_room(air.node, air.parameters, sender, air.parameters[EIFS], now)
 
 
 @compiled
@@ -504,21 +509,21 @@ def try_frame(air: Air, load: Load, sender: int, now: int) -> None:
     window = window_of(air, load.tries[sender])
     again = begin(air, sender, number, row, tuning, factor, now, window)
     if again > 0:
-        set_time(load, 2 * radios + sender, again)
+        set_time(load.time, load.winner, 2 * radios + sender, again)
         return
     if number == load.totals[NEXT_NUMBER]:
         load.totals[NEXT_NUMBER] += 1
     load.on_air[sender] = frame
     load.totals[SENT] += 1
     load.totals[AIRTIME_SUM] += air.rows[row, AIRTIME]
-    set_time(load, 2 * radios + sender, NEVER)
-    set_time(load, sender, -again)
+    set_time(load.time, load.winner, 2 * radios + sender, NEVER)
+    set_time(load.time, load.winner, sender, -again)
 
 
 @compiled
 def acknowledge(air: Air, load: Load, radio: int, now: int) -> None:
     """SIFS after a frame for this radio: its acknowledgement goes out without contention."""
-    set_time(load, len(load.head) + radio, NEVER)
+    set_time(load.time, load.winner, len(load.head) + radio, NEVER)
     if air.node[radio, ON_AIR]:
         failed(air, load, load.acks[radio], now)
         load.acks[radio] = -1
@@ -526,8 +531,8 @@ def acknowledge(air: Air, load: Load, radio: int, now: int) -> None:
     load.on_air[radio] = -1
     number = load.totals[NEXT_NUMBER]
     load.totals[NEXT_NUMBER] += 1
-    tuning = air.node[radio, TUNING]
-    set_time(load, radio, put_on(air, radio, number, load.ack_row, tuning, 1.0, now))
+    end = put_on(air, radio, number, load.ack_row, air.node[radio, TUNING], 1.0, now)
+    set_time(load.time, load.winner, radio, end)
 
 
 @compiled
@@ -535,7 +540,7 @@ def acknowledged(air: Air, load: Load, radio: int, now: int, heard: Ints, levels
     """An acknowledgement ends: the sender of the frame heard it, or tries again."""
     sender = load.acks[radio]
     load.acks[radio] = -1
-    count = take_off(air, radio, now, heard, levels, -1, False)
+    count = take_off(air, radio, now, heard, levels, -1)
     for place in range(count):
         if heard[place] == sender:
             load.totals[ACKED] += 1
@@ -549,7 +554,7 @@ def ended(air: Air, load: Load, sender: int, now: int, heard: Ints, levels: Ints
     """A frame of a radio's own ends: note who heard it, and what comes next."""
     frame = load.on_air[sender]
     target, window = load.target[frame], air.parameters[WINDOW]
-    count = take_off(air, sender, now, heard, levels, window if target < 0 else -1, False)
+    count = take_off(air, sender, now, heard, levels, window if target < 0 else -1)
     load.totals[HEARD] += count
     answered = False
     filled = load.totals[RECORDS]
@@ -565,7 +570,7 @@ def ended(air: Air, load: Load, sender: int, now: int, heard: Ints, levels: Ints
     elif answered:
         new_count(air, sender, air.node[sender, NUMBER], now, window)
         load.acks[target] = sender
-        set_time(load, len(load.head) + target, now + air.parameters[SIFS])
+        set_time(load.time, load.winner, len(load.head) + target, now + air.parameters[SIFS])
     else:
         failed(air, load, sender, now)
 
@@ -588,7 +593,7 @@ def run(air: Air, load: Load, until: int, heard: Ints, levels: Ints) -> bool:
         elif leaf >= radios:
             acknowledge(air, load, radio, now)
         else:
-            set_time(load, leaf, NEVER)
+            set_time(load.time, load.winner, leaf, NEVER)
             if load.on_air[radio] < 0:
                 acknowledged(air, load, radio, now, heard, levels)
             else:

@@ -138,7 +138,7 @@ def moved(air: Air, links: Links, now_ns: int) -> Air:
         locked = np.flatnonzero(node[:, kernels.LOCK] == sender)
         lost = locked[~np.isin(locked, air.neighbours[low:high])]
         node[lost, kernels.LOCK] = -1
-        kernels.restore(air, sender, now_ns)
+        kernels.radiate(air, sender, now_ns, False)
     return air
 
 
