@@ -204,3 +204,22 @@ def test_tshark_reads_fields_interfaces_times_and_comments(capture_of_all: Path)
     echo, bad = rows[-2:]
     assert (echo[2], int(echo[4], 0), echo[5]) == ("echo", 0, "2")
     assert bad[6] == "0"
+
+
+# --- The documentation --------------------------------------------------------------------------
+
+
+def test_the_table_of_drivers_in_the_docs_is_the_code() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "live.md").read_text()
+    rows = {}
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 4 and cells[0].strip("`") in PROFILES:
+            rows[cells[0].strip("`")] = (cells[1], cells[2])
+    expected = {}
+    for name, profile in PROFILES.items():
+        start, _ = drivers.compile_words(profile.words)
+        words = [int.from_bytes(start[at : at + 4], "little") for at in range(4, len(start), 4)]
+        shown = " ".join(f"`{word:#x}`" for word in words)
+        expected[name] = (shown, "yes" if profile.keeps_fcs else "no")
+    assert rows == expected
