@@ -168,6 +168,7 @@ CLAIM = get_object(
     deadline_epoch=COUNT,
     root=HASH,
     total_ucr=UCR,
+    sessions=COUNT,
     drawn=get_array(COUNT),
     disputed=get_array(COUNT),
     opened=get_array(COUNT),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from chain import admission_views, bits, views
+from chain import admission_views, views
+from chain.claim_views import claim_json
 from chain.errors import UserError
 from chain.io_call import Answer, Call, Handler, missing
 from chain.rules.trust import compute_trust_ppm
-from chain.state import OpenClaim
 
 
 async def get_mix(call: Call) -> Answer:
@@ -72,7 +72,7 @@ async def get_session(call: Call) -> Answer:
 
 async def get_claims(call: Call) -> Answer:
     """Relays' claims that are still open, by number."""
-    return {"claims": [_claim_json(claim) for _, claim in sorted(call.state.claims.items())]}
+    return {"claims": [claim_json(claim) for _, claim in sorted(call.state.claims.items())]}
 
 
 async def get_claim(call: Call) -> Answer:
@@ -80,22 +80,7 @@ async def get_claim(call: Call) -> Answer:
     claim = call.state.claims.get(call.values["index"])
     if claim is None:
         raise missing("index", call.values["index"])
-    return _claim_json(claim)
-
-
-def _claim_json(claim: OpenClaim) -> dict[str, object]:
-    return {
-        "index": claim.index,
-        "relay": claim.relay,
-        "epoch": claim.epoch,
-        "accepted_epoch": claim.accepted_epoch,
-        "deadline_epoch": claim.deadline_epoch,
-        "root": claim.root.hex(),
-        "total_ucr": claim.total_ucr,
-        "drawn": bits.members(claim.drawn),
-        "disputed": bits.members(claim.disputed),
-        "opened": bits.members(claim.opened),
-    }
+    return claim_json(claim)
 
 
 async def get_bounties(call: Call) -> Answer:

@@ -16,6 +16,7 @@ from openapi_spec_validator import validate
 from chain.api import ROUTES, get_api_document
 from chain.io_client import LedgerClient
 from chain.openapi import JSON, PROBLEM, Route
+from chain.packed import Entry, pack_entries
 from chain.state import BountyCell, OpenClaim, State
 
 from .ops_helpers import Running, town_on_disk, with_checkpoint
@@ -24,7 +25,8 @@ from .ops_helpers import Running, town_on_disk, with_checkpoint
 def open_claim_and_bounty(state: State) -> None:
     """Rows as the rules leave them; this town has neither by itself."""
     hashed = bytes(range(32))
-    state.claims[0] = OpenClaim(0, 1, 11, 12, 18, hashed, 77, b"entries", b"\x05", b"\x04", b"\x01")
+    entries = pack_entries([Entry(session, 1, 2, 0, 0) for session in (0, 4, 9)])
+    state.claims[0] = OpenClaim(0, 1, 11, 12, 18, hashed, 77, entries, b"\x05", b"\x04", b"\x01")
     state.bounties[0x881F1D4887FFFFF, 0] = BountyCell(hashed, 900, 100, 80)
 
 
@@ -88,6 +90,13 @@ def test_every_route_answers_as_its_schema_says(running: Running, route: Route) 
         assert headers["Content-Type"].split(";")[0] == media
         if route.media == JSON:
             check(route, route.answer or {"type": "object"}, json.loads(raw))
+
+
+def test_claims_are_shown_as_one_finds_them_in_the_state(running: Running) -> None:
+    _, listed = running.json("GET", "/v1/claims")
+    _, one = running.json("GET", "/v1/claims/0")
+    assert listed == {"claims": [one]}
+    assert (one["sessions"], one["drawn"], one["disputed"], one["opened"]) == (3, [0, 2], [2], [0])
 
 
 def bad_requests(route: Route) -> Iterator[tuple[str, bytes | None, set[str]]]:
