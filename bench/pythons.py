@@ -8,6 +8,7 @@ out. Exit code 1 when digests differ, or when there are no two to compare.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import subprocess
@@ -34,14 +35,17 @@ def find_python(version: str) -> str | None:
 
 
 def environment(version: str, program: str) -> Path:
-    """An environment of this Python with what the simulator needs; made once."""
+    """An environment of this Python with what the simulator needs; made anew when that changes."""
     folder = ROOT / f".venv-{version}"
-    python = folder / "bin" / "python"
-    if not (folder / ".ready").exists():
+    python, ready = folder / "bin" / "python", folder / ".ready"
+    wanted = hashlib.sha256(
+        b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
+    ).hexdigest()
+    if not ready.exists() or ready.read_text() != wanted:
         subprocess.run([program, "-m", "venv", str(folder)], check=True)
         install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         subprocess.run([*install, "-c", "constraints.txt", "-e", ".[sim]"], cwd=ROOT, check=True)
-        (folder / ".ready").touch()
+        ready.write_text(wanted)
     return python
 
 

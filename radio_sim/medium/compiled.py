@@ -7,9 +7,9 @@ references to those arrays (a quarter of a microsecond per link) would be for no
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from numba import njit
+from coverage_map.propagation.compiled import njit
 
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
@@ -23,9 +23,9 @@ _OPTIONS: dict[str, Any] = {
 
 def compiled(function: Kernel) -> Kernel:
     """Compile a function that may be called from Python."""
-    return cast(Kernel, njit(**_OPTIONS)(function))
+    return njit(**_OPTIONS)(function)
 
 
 def inlined(function: Kernel) -> Kernel:
     """Compile a small part of a loop into whoever calls it."""
-    return cast(Kernel, njit(forceinline=True, **_OPTIONS)(function))
+    return njit(forceinline=True, **_OPTIONS)(function)

@@ -13,8 +13,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from coverage_map.propagation.compiled import njit
 
 Floats = NDArray[np.float64]
 # What a profile does to a path: smooth surface at both ends, h_obs and its two slopes (eq. 89),
