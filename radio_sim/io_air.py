@@ -139,6 +139,10 @@ class LiveAir:
                 self._read(node)
         self._advance(time.monotonic_ns())
 
+    def measure_from_now(self) -> None:
+        """Forget the delays so far: starting a process takes time that no running one does."""
+        self.delays, self.lateness = Delays(), Delays()
+
     def imbalances(self) -> list[str]:
         """List what does not add up in the account so far; empty when every frame is accounted."""
         waiting = sum(map(len, self._queues)) - len(self._on_air)

@@ -52,6 +52,8 @@ def run_live(testbed: Testbed, seconds: float, *, quiet: bool) -> dict[str, obje
     starting.close()
     running = Progress("running", int(seconds), quiet=quiet)
     with without_collector(), prompt_scheduling() as prompt:
+        testbed.run(min(1.0, seconds / 3), running)
+        testbed.air.measure_from_now()
         testbed.run(seconds / 3, running)
         memory_before = testbed.memory_mib()
         testbed.run(seconds, running)
