@@ -26,7 +26,7 @@ from coverage_map.propagation.validity import InvalidInputError
 
 if TYPE_CHECKING:
     from coverage_map.propagation.itm_kernels import Link
-    from coverage_map.propagation.itm_regions import Radio
+    from coverage_map.propagation.itm_regions import Curve, Radio
 
 Floats = NDArray[np.float64]
 
@@ -341,9 +341,9 @@ def _frequency_factor(constants: Sequence[float], wavenumber: float) -> float:
     return offset + height / ((scale * math.log(0.133 * wavenumber)) ** 2 + 1.0)
 
 
-def _curve(rows: Sequence[Sequence[float]], column: int) -> Floats:
-    levels = [row[column] for row in rows[:2]]
-    return np.array(levels + [1e3 * row[column] for row in rows[2:]])
+def _curve(rows: Sequence[Sequence[float]], column: int) -> Curve:
+    low, high, first_km, second_km, third_km = (row[column] for row in rows)
+    return low, high, 1e3 * first_km, 1e3 * second_km, 1e3 * third_km
 
 
 def point_to_point(

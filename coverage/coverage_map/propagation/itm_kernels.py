@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from coverage_map.propagation.compiled import compiled
 from coverage_map.propagation.itm_regions import (
     THIRD,
+    Curve,
     Geometry,
     Radio,
     beyond_horizon_db,
@@ -162,12 +163,13 @@ def _no_gain_db(loss_db: float) -> float:
 
 
 @compiled
-def climate_curve_db(constants: Floats, path_m: float) -> float:
+def climate_curve_db(constants: Curve, path_m: float) -> float:
     """A climate's curve of variability over effective distance, [TN101, eqs. III.69, III.70]."""
-    rise = (path_m / constants[2]) ** 2
-    bump = ((path_m - constants[3]) / constants[4]) ** 2
-    curve: float = (constants[0] + constants[1] / (1.0 + bump)) * rise / (1.0 + rise)
-    return curve
+    ratio = path_m / constants[2]
+    rise = ratio * ratio
+    shifted = (path_m - constants[3]) / constants[4]
+    bump = shifted * shifted
+    return (constants[0] + constants[1] / (1.0 + bump)) * rise / (1.0 + rise)
 
 
 @compiled

@@ -26,6 +26,9 @@ THIRD = 1.0 / 3.0
 LINE_OF_SIGHT, DIFFRACTION, TROPOSCATTER = 1, 2, 3
 
 
+# Tuples, not arrays: those would be counted in and out of every function.
+Curve = tuple[float, float, float, float, float]
+
 
 class Radio(NamedTuple):
     """What a batch of links shares: wave, ground, climate and percentages."""
@@ -45,9 +48,9 @@ class Radio(NamedTuple):
     mode: int  # of variability: SINGLE_MESSAGE .. BROADCAST
     with_location: bool
     with_situation: bool
-    median: Floats  # [5] curve constants of the climate, metres and dB
-    below: Floats  # [5]
-    above: Floats  # [5]
+    median: Curve  # constants of the climate, dB and metres
+    below: Curve
+    above: Curve
     gain_below: float  # frequency factors of the two deviations
     gain_above: float
     duct_ratio: float  # C_D and z_D of [Alg, table 5.1]

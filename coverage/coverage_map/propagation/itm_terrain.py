@@ -29,6 +29,7 @@ Integers = NDArray[np.int64]
 LANES = 32  # samples are padded to a multiple, so that no loop over them has a rest
 SAMPLES_MAX = 256  # 245 samples of a profile at most, padded
 COUNTING_PASSES = 8
+STEPS_MAX = 3  # so few samples are walked down in less time than another pass takes
 MAGNITUDE = 0x7FFFFFFFFFFFFFFF  # all bits of a float but its sign
 
 
@@ -37,7 +38,7 @@ class Scratch(NamedTuple):
 
     samples: Floats
     sample_keys: Integers
-    below: Integers
+    below: NDArray[np.uint64]  # unsigned, which spares the check for negative indexes
     angles: Floats
     angle_keys: Integers
     from_tx_m: Floats
@@ -58,21 +59,44 @@ class Terrain(NamedTuple):
 
 
 @compiled
+def moments(
+    values: Floats, first: int, stop: int, weight: float, sums: tuple[float, float]
+) -> tuple[float, float]:
+    """`sums` plus the sum of values from `first` to before `stop`, and their weighted sum.
+
+    Weights grow by one from `weight` on. Four sums run beside each other, because one alone would
+    wait for each addition to end.
+    """
+    sum_a, moment_a = sums
+    sum_b = sum_c = sum_d = 0.0
+    moment_b = moment_c = moment_d = 0.0
+    k = first
+    while k + 3 < stop:
+        sum_a += values[k]
+        sum_b += values[k + 1]
+        sum_c += values[k + 2]
+        sum_d += values[k + 3]
+        moment_a += values[k] * weight
+        moment_b += values[k + 1] * (weight + 1.0)
+        moment_c += values[k + 2] * (weight + 2.0)
+        moment_d += values[k + 3] * (weight + 3.0)
+        weight += 4.0
+        k += 4
+    while k < stop:
+        sum_a += values[k]
+        moment_a += values[k] * weight
+        weight += 1.0
+        k += 1
+    return sum_a + sum_b + (sum_c + sum_d), moment_a + moment_b + (moment_c + moment_d)
+
+
+@compiled
 def mean_height_m(heights_m: Floats) -> float:
     """Mean height of a path without a tenth at each end, the height of its refractivity."""
     last = heights_m.size - 1
     tenth = int(0.1 * last)
-    even = 0.0
-    odd = 0.0
-    stop = last - tenth + 1
-    k = tenth
-    while k + 1 < stop:
-        even += heights_m[k]
-        odd += heights_m[k + 1]
-        k += 2
-    if k < stop:
-        even += heights_m[k]
-    return (even + odd) / (last - 2 * tenth + 1)
+    total, _ = moments(heights_m, tenth, last - tenth + 1, 0.0, (0.0, 0.0))
+    return total / (last - 2 * tenth + 1)
 
 
 def new_scratch(points: int) -> Scratch:
@@ -82,7 +106,7 @@ def new_scratch(points: int) -> Scratch:
     return Scratch(
         samples,
         samples.view(np.int64),
-        np.empty(SAMPLES_MAX, np.int64),
+        np.empty(SAMPLES_MAX, np.uint64),
         angles,
         angles.view(np.int64),
         np.empty(points),
@@ -184,35 +208,56 @@ def fit_line_m(
         stop = last - max(last - stop - 1, 0)
     length = float(stop - first)
     middle = -0.5 * length
-    sum_a = 0.5 * (heights_m[first] + heights_m[stop])
-    moment_a = 0.5 * (heights_m[first] - heights_m[stop]) * middle
-    sum_b = 0.0
-    moment_b = 0.0
-    k = first + 1
-    weight = middle + 1.0
-    while k + 1 < stop:
-        sum_a += heights_m[k]
-        sum_b += heights_m[k + 1]
-        moment_a += heights_m[k] * weight
-        moment_b += heights_m[k + 1] * (weight + 1.0)
-        weight += 2.0
-        k += 2
-    if k < stop:
-        sum_a += heights_m[k]
-        moment_a += heights_m[k] * weight
-    mean = (sum_a + sum_b) / length
-    slope = (moment_a + moment_b) * 12.0 / ((length * length + 2.0) * length)
+    ends = (
+        0.5 * (heights_m[first] + heights_m[stop]),
+        0.5 * (heights_m[first] - heights_m[stop]) * middle,
+    )
+    total, moment = moments(heights_m, first + 1, stop, middle + 1.0, ends)
+    mean = total / length
+    slope = moment * 12.0 / ((length * length + 2.0) * length)
     centre = stop + middle
     return mean - slope * centre, mean + slope * (last - centre)
 
 
+class Search(NamedTuple):
+    """Bounds of a wanted sample, and how many samples are at least as large as each."""
+
+    low: float
+    high: float
+    from_low: int
+    from_high: int
+
+
 @compiled
-def count_from(values: Floats, size: int, limit: float) -> int:
-    """How many of the first `size` values are at least `limit`."""
-    count = 0
-    for k in range(size):
-        count += values[k] >= limit
-    return count
+def _pivot(search: Search, rank: int, flatten: float) -> float:
+    """Where between the bounds `rank` - 1/2 samples should lie above, were they spread evenly.
+
+    `flatten` below 1 pulls the guess to the middle: samples are rarer at both ends.
+    """
+    share = (rank - 0.5 - search.from_high) / (search.from_low - search.from_high)
+    share = 0.5 + flatten * (share - 0.5)
+    return search.high - (search.high - search.low) * min(max(share, 0.1), 0.9)
+
+
+@compiled
+def _narrow(search: Search, rank: int, pivot: float, from_pivot: int) -> Search:
+    if from_pivot < rank:
+        return Search(search.low, pivot, search.from_low, from_pivot)
+    return Search(pivot, search.high, from_pivot, search.from_high)
+
+
+@compiled
+def _walk_down(scratch: Scratch, size: int, search: Search, rank: int) -> float:
+    """The `rank`-th largest sample, from the upper bound down, sample by sample."""
+    key = _as_key(search.high, scratch)
+    while True:
+        key = _largest_key(scratch.sample_keys, size, key)
+        value = _as_float(key, scratch)
+        count = 0
+        for k in range(size):
+            count += scratch.samples[k] >= value
+        if count >= rank:
+            return value
 
 
 @compiled
@@ -240,37 +285,31 @@ def _as_key(value: float, scratch: Scratch) -> int:
 
 
 @compiled
-def largest(
-    scratch: Scratch, size: int, count: int, rank: int, bounds: tuple[float, float]
-) -> float:
-    """The `rank`-th largest (from 1) of `count` samples padded to `size` by minus infinity.
+def two_largest(
+    scratch: Scratch, size: int, count: int, ranks: tuple[int, int], bounds: tuple[float, float]
+) -> tuple[float, float]:
+    """The samples of two ranks (from 1, the largest) among `count` padded to `size`.
 
-    All samples are at least the first bound and below the second. Counting passes narrow the
-    bounds until `rank` - 1 samples, or a few less, lie above; from there it walks down.
+    All samples are at least the first bound and below the second; the padding is minus infinity.
+    Counting passes narrow both searches beside each other, until nearly `rank` - 1 samples lie
+    above; from there each walks down.
     """
-    low, high = bounds
-    from_low = count
-    from_high = 0
+    one = Search(bounds[0], bounds[1], count, 0)
+    two = one
     for k in range(COUNTING_PASSES):
-        if from_high == rank - 1:
+        if max(ranks[0] - one.from_high, ranks[1] - two.from_high) <= STEPS_MAX:
             break
-        share = (rank - 0.5 - from_high) / (from_low - from_high)
-        if k == 0:
-            share = 0.5 + 0.7 * (share - 0.5)  # samples are rarer at both ends
-        pivot = high - (high - low) * min(max(share, 0.1), 0.9)
-        from_pivot = count_from(scratch.samples, size, pivot)
-        if from_pivot < rank:
-            high = pivot
-            from_high = from_pivot
-        else:
-            low = pivot
-            from_low = from_pivot
-    key = _as_key(high, scratch)
-    while True:
-        key = _largest_key(scratch.sample_keys, size, key)
-        value = _as_float(key, scratch)
-        if count_from(scratch.samples, size, value) >= rank:
-            return value
+        flatten = 0.7 if k == 0 else 1.0
+        pivot_one = _pivot(one, ranks[0], flatten)
+        pivot_two = _pivot(two, ranks[1], flatten)
+        from_one = 0
+        from_two = 0
+        for j in range(size):
+            from_one += scratch.samples[j] >= pivot_one
+            from_two += scratch.samples[j] >= pivot_two
+        one = _narrow(one, ranks[0], pivot_one, from_one)
+        two = _narrow(two, ranks[1], pivot_two, from_two)
+    return _walk_down(scratch, size, one, ranks[0]), _walk_down(scratch, size, two, ranks[1])
 
 
 @compiled
@@ -283,11 +322,12 @@ def _resample(
     below = scratch.below
     for k in range(size):
         position = first + k * step
-        below[k] = min(int(position), last - 1)
-        samples[k] = position - below[k]
+        point = min(int(position), last - 1)
+        below[k] = point
+        samples[k] = position - point
     for k in range(size):
         low = heights_m[below[k]]
-        samples[k] = low + (heights_m[below[k] + 1] - low) * samples[k]
+        samples[k] = low + (heights_m[below[k] + np.uint64(1)] - low) * samples[k]
     length = size - 1.0
     start, end = fit_line_m(samples[:size], 1.0, 0.0, length)
     return start, (end - start) / length
@@ -296,21 +336,20 @@ def _resample(
 @compiled
 def _deciles_m(scratch: Scratch, count: int, tenth: int) -> tuple[float, float]:
     """The tenth-largest and tenth-smallest of the samples, where a tenth is `tenth` of them."""
+    size = min((count + LANES - 1) // LANES * LANES, SAMPLES_MAX - 1)
+    for k in range(count, size):
+        scratch.samples[k] = scratch.samples[0]
     high_key = -MAGNITUDE
     low_key = MAGNITUDE
-    for k in range(count):
+    for k in range(size):
         key = order_key(scratch.sample_keys[k])
         high_key = max(high_key, key)
         low_key = min(low_key, key)
-    size = (count + LANES - 1) // LANES * LANES
     low = _as_float(low_key, scratch)
     high = _as_float(high_key + 1, scratch)
     for k in range(count, size):
         scratch.samples[k] = -np.inf
-    padded = min(size, SAMPLES_MAX - 1)
-    upper = largest(scratch, padded, count, tenth, (low, high))
-    lower = largest(scratch, padded, count, count - tenth + 1, (low, high))
-    return upper, lower
+    return two_largest(scratch, size, count, (tenth, count - tenth + 1), (low, high))
 
 
 @compiled
