@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.errors import UserError
+from radio_sim.checkers.every import CHECKERS
+from radio_sim.fates import FATES
 from radio_sim.faults.specs import (
     BEHAVIOURS,
     DAY_CURVE,
@@ -20,6 +25,7 @@ from radio_sim.faults.specs import (
     Load,
     default_of,
 )
+from radio_sim.io_scenario import CITY_RULES, read_scenario, shipped_scenarios
 from radio_sim.scenario import Scenario, format_scenario, parse_scenario
 from radio_sim.telemetry import demand_of_hour
 from radio_sim.toml_rules import Number, Numbers, Points, Rule, Text, Texts
@@ -140,3 +146,55 @@ def test_each_mistake_names_its_field(text: str, field: str, words: str) -> None
     assert caught.value.field == field
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+# --- docs/simulator.md ----------------------------------------------------------------------------
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "simulator.md"
+
+
+def documented() -> dict[str, dict[str, str]]:
+    """Keys and defaults by kind of table, as the page lists them."""
+    listed: dict[str, dict[str, str]] = {}
+    kind = ""
+    table = PAGE.read_text().split("| table | key |")[1].split("\n\n")[0]
+    for line in table.splitlines()[2:]:
+        title, keys, default, _ = (cell.strip() for cell in line.strip("|").split("|"))
+        if title:
+            kind = re.sub(r"[`\[\]]", "", title).removeprefix("fault.")
+            listed[kind] = dict(listed["power_cut"]) if keys.startswith("the same") else {}
+        for key in re.findall(r"`(\w+)`", keys):
+            known = listed["power_cut"] if kind in ("liar", "walk") else {}
+            listed[kind][key] = default.strip("`") or known[key]
+    return listed
+
+
+def test_the_page_lists_every_key_with_its_default() -> None:
+    listed = documented()
+    assert set(listed) == {*KINDS, "load", "city"}
+    for kind, rules in {**{k: r for k, (_, r) in KINDS.items()}, "load": LOAD_RULES}.items():
+        assert [*listed[kind]] == [*rules], kind
+        for key in rules:
+            shown, value = listed[kind][key], default_of(kind, key)
+            if (kind, key) in (("crash", "duration_s"), ("load", "curve")):
+                continue  # told in words
+            if value is None:
+                assert shown == "none", (kind, key)
+            else:
+                given = list(value) if isinstance(value, tuple) else value
+                assert tomllib.loads(f"x = {shown}")["x"] == given, (kind, key)
+    assert [*listed["city"]] == [*CITY_RULES]
+
+
+def test_the_pages_samples_are_scenarios_with_faults() -> None:
+    samples = re.findall(r"^```toml scenario\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
+    assert samples
+    for sample in samples:
+        assert read_scenario(sample, "docs").faults
+
+
+def test_the_page_names_every_checker_fate_and_scenario() -> None:
+    text = PAGE.read_text()
+    words = [*(kind.name for kind in CHECKERS), *FATES, *BEHAVIOURS]
+    words += [f"builtin:{name}" for name in shipped_scenarios()]
+    assert [word for word in words if f"`{word}`" not in text and f'`"{word}"`' not in text] == []
