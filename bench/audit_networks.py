@@ -32,7 +32,7 @@ SPREAD_DB = 1.5  # of packets: 1.0-2.1 dB cabled (radio.md)
 DRIFT_DB = 1.0  # of a link over hours
 DRIFT_EPOCHS = 12.0
 # Environment, share of hotspots, mean distance between neighbours in m, longest link in m.
-PATCHES = (("umi", 0.6, 170.0, 900.0), ("uma", 0.25, 320.0, 1_800.0), ("rma", 0.15, 900.0, 6_000.0))
+PATCHES = (("umi", 0.6, 170.0, 2e3), ("uma", 0.25, 320.0, 4e3), ("rma", 0.15, 900.0, 2e4))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

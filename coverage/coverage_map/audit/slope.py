@@ -1,0 +1,91 @@
+"""Power steps: what is heard must fall by what the sender took away.
+
+The step of a beacon is secret until its epoch is judged. A witness that received has a slope of
+RSSI on sent power of 1; one that made its numbers up has 0. The same sums, seen from the sender's
+side, show a radio that claims to set its power and doesn't.
+
+Needs: RSSI, senders that set their power, and links that stay above the floor at the deepest step:
+of weaker ones only the lucky packets arrive at deep steps, which flattens an honest slope. Abstains
+without 200 dB^2 of steps, about 20 packets.
+Doesn't catch: who knows the steps, because it owns the sender or receives through an accomplice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from coverage_map.audit.network import Flags, Floats, Ints, Network
+from coverage_map.audit.outcome import Outcome, gauss_nats, make_outcome
+
+LEAST_STEPS_DB2 = 200.0
+LINK_STEPS_DB2 = 60.0
+HONEST_SIGMA = 0.1  # amplifiers miss their steps by a tenth
+LIAR_SLOPE = 0.7  # from 0 to this a slope is somebody's invention, in part or whole
+LIAR_SIGMA = 0.05
+CLEAR_DB = 12.0  # above the floor: the deepest step of 9 dB and two deviations of a packet
+LEAST_VAR_DB2 = 1.0  # RSSI in whole dB varies by at least this between packets
+
+
+def compute_slope(network: Network) -> Outcome:
+    """Slope per witness, over the beacons of anchors that are seen to set their power."""
+    links, count = network.evidence.links, len(network)
+    sent = compute_sent_slopes(network)
+    sound = network.anchor & network.claims.sets_power & ~(sent < LIAR_SLOPE)
+    used = (sound[links.beaconer] & is_clear(network)).astype(np.float64)
+    steps = np.bincount(links.witness, used * links.step_step, count)
+    cross = np.bincount(links.witness, -used * links.step_rssi, count)
+    squares = np.bincount(links.witness, used * links.rssi_rssi, count)
+    freedom = np.bincount(links.witness, used * links.freedom, count)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = np.where(steps >= LEAST_STEPS_DB2, cross / steps, np.nan)
+        rest = np.maximum((squares - slope * cross) / freedom, LEAST_VAR_DB2)
+        nats = compute_nats(slope, rest / steps)
+    return make_outcome(slope, nats, freedom)
+
+
+def compute_sent_slope(network: Network) -> Outcome:
+    """Slope per sender that claims to set its power: the median over anchors that heard it."""
+    slope = compute_sent_slopes(network)
+    links, count = network.evidence.links, len(network)
+    good = (links.step_step >= LINK_STEPS_DB2) & network.anchor[links.witness]
+    good &= is_clear(network)
+    heard = np.bincount(links.beaconer[good], minlength=count)
+    # A median of few is one of them; its own deviation is about that of the middle link.
+    variance = np.where(heard >= 3, 0.15**2, np.nan)
+    return make_outcome(slope, compute_nats(slope, variance), heard)
+
+
+def is_clear(network: Network) -> Flags:
+    """Links whose packets arrive at every power step."""
+    return np.asarray(network.evidence.links.full_db > network.floor_dbm + CLEAR_DB, np.bool_)
+
+
+def compute_nats(slope: Floats, variance: Floats) -> Floats:
+    """Evidence for a slope of 0 to LIAR_SLOPE, whichever fits best, against one of 1."""
+    liar = gauss_nats(slope, np.clip(slope, 0.0, LIAR_SLOPE), variance + LIAR_SIGMA**2)
+    return liar - gauss_nats(slope, 1.0, variance + HONEST_SIGMA**2)
+
+
+def compute_sent_slopes(network: Network) -> Floats:
+    """Median slope over anchors of who claims to set its power; NaN below three witnesses."""
+    links, claims = network.evidence.links, network.claims
+    good = (links.step_step >= LINK_STEPS_DB2) & network.anchor[links.witness]
+    good &= is_clear(network)
+    good &= claims.sets_power[links.beaconer]
+    beaconer = links.beaconer[good]
+    slope = -links.step_rssi[good] / links.step_step[good]
+    return grouped_median(beaconer, slope, len(network), least=3)
+
+
+def grouped_median(groups: Ints, values: Floats, count: int, least: int) -> Floats:
+    """Median of the values of each group; NaN where there are fewer than `least`."""
+    order = np.lexsort((values, groups))
+    ordered = values[order]
+    sizes = np.bincount(groups, minlength=count)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    median = np.full(count, np.nan)
+    enough = np.flatnonzero(sizes >= least)
+    low = starts[enough] + (sizes[enough] - 1) // 2
+    high = starts[enough] + sizes[enough] // 2
+    median[enough] = 0.5 * (ordered[low] + ordered[high])
+    return median
