@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 
 WAVENUMBER_M_MHZ = 47.7  # a wavelength over 2 pi, metres times MHz
 MODES_OF_VARIABILITY = [mode + extra for extra in (0, 10, 20, 30) for mode in range(4)]
-POINTS_MIN = 3  # both ends and something between
+POINTS_MIN = 2
 
 
 class Climate(IntEnum):
@@ -353,7 +353,7 @@ def point_to_point(
     rx_height_m: float,
     settings: Settings,
 ) -> Prediction:
-    """Loss over a profile: heights [n >= 3] above the sea at equal spacing, both ends included.
+    """Loss over a profile: heights [n >= 2] above the sea at equal spacing, both ends included.
 
     Terminal heights are above ground. Raises InvalidInputError with ITM's code.
     """
@@ -423,7 +423,7 @@ def _per_link(value: ArrayLike, count: int) -> Floats:
 def _check_profiles(flat: Floats, starts: NDArray[np.int64], spacing_m: Floats) -> None:
     if np.any(np.diff(starts) < POINTS_MIN):
         raise InvalidInputError(
-            "heights_m", "a profile of fewer than 3 points", "give both ends and what is between"
+            "heights_m", "a profile of fewer than 2 points", "give at least both ends"
         )
     if not np.all(np.isfinite(flat)):
         raise InvalidInputError("heights_m", "not a number", "fill holes in the terrain first")

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from coverage_map.propagation import pathloss
 from coverage_map.propagation.link_budget import noise_floor_dbm
-from coverage_map.propagation.shadow_field import ShadowField
+from coverage_map.propagation.shadow_field import LEVEL, ShadowField
 from coverage_map.propagation.validity import InvalidInputError
 
 Floats = NDArray[np.float64]
@@ -160,7 +160,7 @@ def snr_db(
     grid = (1.0 / field.step_m, *field.offset(transmitter))
     flat = field.values.reshape(-1)
     place = (float(transmitter_m[0]), float(transmitter_m[1]))
-    snr_over_field(place, x, y, law, flat, field.size, grid, float(sigma_db), budget, snr)
+    snr_over_field(place, x, y, law, flat, field.size, grid, sigma_db * LEVEL, budget, snr)
     return snr
 
 

@@ -87,12 +87,12 @@ def _find_cells(
 
 @compiled
 def _subtract_shadow(
-    values: NDArray[np.float32],
+    values: NDArray[np.int16],
     size: int,
     cells: Integers,
     right: Floats,
     up: Floats,
-    sigma_db: float,
+    level_db: float,
     out: Floats,
 ) -> None:
     """Less shadowing, read bilinearly; unsigned indexes spare the check for negative ones."""
@@ -100,10 +100,11 @@ def _subtract_shadow(
     above = np.uint64(size + 1)
     for k in range(out.size):
         cell = np.uint64(cells[k])
-        low = values[cell] + (values[cell + one] - values[cell]) * right[k]
-        high = values[cell + above]
-        high = high + (values[cell + above + one] - high) * right[k]
-        out[k] -= sigma_db * (low + (high - low) * up[k])
+        left = float(values[cell])
+        low = left + (values[cell + one] - left) * right[k]
+        left = float(values[cell + above])
+        high = left + (values[cell + above + one] - left) * right[k]
+        out[k] -= level_db * (low + (high - low) * up[k])
 
 
 @compiled
@@ -112,17 +113,18 @@ def snr_over_field(
     x_m: Floats,
     y_m: Floats,
     law: Law,
-    values: NDArray[np.float32],
+    values: NDArray[np.int16],
     size: int,
     grid: tuple[float, float, float],
-    sigma_db: float,
+    level_db: float,
     budget_db: float,
     out: Floats,
 ) -> None:
     """SNR in dB of one transmitter's links into `out`.
 
     `values` is the flat tile of `size` + 1 points a side, `grid` its points per metre and the
-    transmitter's offset in points; `budget_db` is EIRP and gain less the noise floor.
+    transmitter's offset in points; `level_db` is a unit of the tile, `budget_db` EIRP and gain less
+    the noise floor.
     """
     cells = np.empty(BLOCK, np.int64)
     right = np.empty(BLOCK)
@@ -134,5 +136,5 @@ def snr_over_field(
         _budget_less_loss(place, x, y, law, budget_db, block)
         _find_cells(x, y, size, grid, cells[:count], right[:count], up[:count])
         _subtract_shadow(
-            values, size, cells[:count], right[:count], up[:count], sigma_db, block
+            values, size, cells[:count], right[:count], up[:count], level_db, block
         )
