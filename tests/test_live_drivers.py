@@ -57,12 +57,13 @@ class Bench:
         self.owners[node].send(frame)
 
     def settle(self) -> None:
-        """Step until nothing has happened for a while and nothing waits."""
-        quiet_until = time.monotonic() + 0.02
-        while time.monotonic() < quiet_until:
-            self.air.step(0.005)
-            if self.air.busy:
-                quiet_until = time.monotonic() + 0.02
+        """Step until nothing waits and several looks have found nothing more to read."""
+        idle = 0
+        while idle < 3:
+            before = self.air.account.frames["injected"]
+            self.air.step(0.002)
+            still = not self.air.busy and self.air.account.frames["injected"] == before
+            idle = idle + 1 if still else 0
 
     def heard(self, node: int) -> list[bytes]:
         frames = []

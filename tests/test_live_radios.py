@@ -66,11 +66,12 @@ def live() -> Iterator[tuple[LiveAir, list[MonitorRadio]]]:
 
 
 def settle(air: LiveAir) -> None:
-    quiet_until = time.monotonic() + 0.02
-    while time.monotonic() < quiet_until:
-        air.step(0.005)
-        if air.busy:
-            quiet_until = time.monotonic() + 0.02
+    """Step until nothing waits and several looks have found nothing more to read."""
+    idle = 0
+    while idle < 3:
+        before = air.account.frames["injected"]
+        air.step(0.002)
+        idle = idle + 1 if not air.busy and air.account.frames["injected"] == before else 0
 
 
 def heard(radio: MonitorRadio) -> list[Heard]:
