@@ -32,6 +32,7 @@ NO_BACKHAUL = Refusal("no_backhaul", "world: built without backhaul; give it one
 
 Effects = Callable[[int, Action, int], None]
 Reader = Callable[[bytes], Any]
+Ear = Callable[[Any, int | None, int, int], bool]
 ExternalInbox = Callable[[bytes, int, int], None]
 
 
@@ -102,6 +103,8 @@ class World:
         self._due: list[int | None] = [None] * len(self.agents)
         self._queued: list[set[int]] = [set() for _ in self.agents]  # deadlines on the heap
         self._life = [0] * len(self.agents)
+        self._ears = [_ear_of(machine) for machine in self.agents]
+        self._tells_signal = [medium.tells_signal(node) for node in range(len(self.agents))]
         self._digest = hashlib.sha256()
         self._trace = bytearray()
         for index in range(len(self.agents)):
@@ -169,7 +172,7 @@ class World:
 
     def crash(self, agent: int) -> None:
         """Cut a hotspot's power now: its frame on the air is lost, and it hears nothing more."""
-        self.agents[agent] = None
+        self.agents[agent] = self._ears[agent] = None
         self._due[agent] = None
         self._life[agent] += 1
         self._set_down(agent, True)
@@ -178,7 +181,7 @@ class World:
 
     def restart(self, agent: int, machine: Agent) -> None:
         """Give a hotspot its power back, with the machine that its storage makes of it."""
-        self.agents[agent] = machine
+        self.agents[agent], self._ears[agent] = machine, _ear_of(machine)
         self._set_down(agent, False)
         self._note(Kind.RESTART, agent, 0)
         self.settle(agent)
@@ -223,19 +226,19 @@ class World:
             self._push(sent.next_ns, Kind.ATTEMPT, agent, load)
 
     def _finish(self, agent: int, sent: Transmission) -> None:
-        medium, now_ns, agents, trace = self.medium, self.now_ns, self.agents, self._trace
-        reach = medium.end(sent)
+        now_ns, trace = self.now_ns, self._trace
+        reach = self.medium.end(sent)
         self._note(Kind.FINISH, agent, len(reach.receivers))
         what = self._read(sent.body) if reach.receivers else None
+        ears, tells, frequency_mhz = self._ears, self._tells_signal, sent.frequency_mhz
         for receiver, level_dbm in zip(*reach, strict=True):
-            machine = agents[receiver]
             trace += _TRACE.pack(now_ns, _HEARD, receiver, level_dbm)
-            share = None if what is None else getattr(machine, "receive_shared", None)
-            if share is None:
+            share = ears[receiver]
+            if what is None or share is None:
                 self._hand_over(sent, receiver, level_dbm)
                 continue
-            rssi_dbm = level_dbm if medium.tells_signal(receiver) else None
-            if share(what, rssi_dbm, sent.frequency_mhz, now_ns):
+            rssi_dbm = level_dbm if tells[receiver] else None
+            if share(what, rssi_dbm, frequency_mhz, now_ns):
                 self.settle(receiver)
 
     def _hand_over(self, sent: Transmission, receiver: int, level_dbm: int) -> None:
@@ -309,6 +312,12 @@ class World:
 
 def _ignore(_agent: int, _action: Action, _now_ns: int) -> None:
     """Drop an action."""
+
+
+def _ear_of(machine: Agent | None) -> Ear | None:
+    """How a machine takes what was read for all, if it does."""
+    ear: Ear | None = getattr(machine, "receive_shared", None)
+    return ear
 
 
 def _read_nothing(_body: bytes) -> None:
