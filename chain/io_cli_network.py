@@ -19,6 +19,7 @@ from chain.io_cli_common import add, add_archive, add_dir, parse_hex, show
 from chain.io_cometbft import add_run_options, check_threads
 from chain.io_cosign import Cosigner
 from chain.io_export import export
+from chain.io_guard import Limits
 from chain.io_http import bound_port, run_until, serve
 from chain.io_keyring import OPERATOR_KEY, Keyring
 from chain.io_keys import load_or_create_seed, load_seed
@@ -40,6 +41,9 @@ from chain.rules.blocks import BlockError
 from chain.trust_file import trust_json
 
 DAY_MS = 86_400_000
+DEFAULT_LIMITS = Limits()
+MAX_CONNECTIONS = 1 << 16
+MAX_HEADER_S = 3_600
 
 EXAMPLES = """
   wavecomb chain init --dir ledger --preset minimal
@@ -138,6 +142,20 @@ def _add_run(commands: Any) -> None:
         help="bring a static export up to date after every checkpoint",
     )
     add_archive(run)
+    run.add_argument(
+        "--max-connections",
+        type=int,
+        default=DEFAULT_LIMITS.connections,
+        metavar="N",
+        help="HTTP connections at once; more get 503 (default: %(default)s)",
+    )
+    run.add_argument(
+        "--header-timeout",
+        type=float,
+        default=DEFAULT_LIMITS.header_s,
+        metavar="S",
+        help="seconds until a connection must have asked something (default: %(default)s)",
+    )
     run.add_argument(
         "--engine",
         choices=("embedded", "cometbft"),
@@ -270,12 +288,23 @@ def run_run(options: argparse.Namespace) -> int:
     cosigners = [parse_witness(text) for text in options.witness]
     published = None if options.publish is None else partial(_export, options.dir, options.publish)
     check_threads(options.threads)
+    limits = get_limits(options)
     if options.engine == "cometbft":
-        return io_cometbft.run(io_cometbft.get_run_options(options, cosigners, published))
+        return io_cometbft.run(io_cometbft.get_run_options(options, cosigners, published, limits))
     code = asyncio.run(_serve(options, cosigners, published))
     if options.unix:
         Path(options.unix).unlink(missing_ok=True)
     return code
+
+
+def get_limits(options: argparse.Namespace) -> Limits:
+    """Limits of connections from a command line; UserError for what can't be."""
+    if not 1 <= options.max_connections <= MAX_CONNECTIONS:
+        problem = f"{options.max_connections}"
+        raise UserError("max-connections", problem, f"give 1 to {MAX_CONNECTIONS}")
+    if not 0 < options.header_timeout <= MAX_HEADER_S:
+        raise UserError("header-timeout", f"{options.header_timeout}", f"give up to {MAX_HEADER_S}")
+    return Limits(options.max_connections, options.header_timeout)
 
 
 def parse_witness(text: str) -> Cosigner:
@@ -306,7 +335,7 @@ async def _serve(
     app = build(
         durable, engine, Keyring(options.dir), cosigners, published, archive=options.archive
     )
-    runner = await serve(app, options.host, port, options.unix)
+    runner = await serve(app, options.host, port, options.unix, get_limits(options))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

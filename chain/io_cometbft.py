@@ -47,6 +47,7 @@ from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_abci import AbciServer, DurableBooks
 from chain.io_consensus import ConsensusEngine, NodeRpc
 from chain.io_cosign import Cosigner
+from chain.io_guard import Limits
 from chain.io_http import bound_port, serve
 from chain.io_keyring import Keyring
 from chain.io_ledger import DATABASE, DurableLedger
@@ -268,6 +269,7 @@ class RunOptions:
     json: bool = False
     cosigners: tuple[Cosigner, ...] = ()
     published: Published | None = None
+    limits: Limits | None = None
 
 
 class Node:
@@ -315,7 +317,7 @@ class Node:
         port = 8700 if options.port is None and options.unix is None else options.port
         keyring = Keyring(options.dir)
         app = build(self.durable, self.engine, keyring, options.cosigners, options.published)
-        self.runner = await serve(app, options.host, port, options.unix)
+        self.runner = await serve(app, options.host, port, options.unix, options.limits)
         _remove_socket(self.rpc_address)
         await self.process.start()
         urls = [f"http://{options.host}:{bound_port(self.runner)}"] if port is not None else []
@@ -482,6 +484,7 @@ def get_run_options(
     options: argparse.Namespace,
     cosigners: Sequence[Cosigner] = (),
     published: Published | None = None,
+    limits: Limits | None = None,
 ) -> RunOptions:
     """The options of a command line that `add_run_options` was added to; UserError for bad ones."""
     if not 0 <= options.commit_ms <= MAX_COMMIT_MS:
@@ -506,6 +509,7 @@ def get_run_options(
         json=options.json,
         cosigners=tuple(cosigners),
         published=published,
+        limits=limits,
     )
 
 

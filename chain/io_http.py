@@ -14,8 +14,10 @@ from typing import Any
 from aiohttp import web
 
 from chain.errors import EXIT_FAILED, UserError
+from chain.io_guard import GuardedRunner, Limits
 
 MAX_PORT = 65_535
+STOP_S = 2.0  # requests under way get this long when a service stops
 TRY_LATER = (429, 503)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -71,15 +73,21 @@ async def serve(
     host: str | None = None,
     port: int | None = None,
     unix_path: str | None = None,
+    limits: Limits | None = None,
 ) -> web.AppRunner:
     """Listen on TCP, a unix socket, or both; the caller closes with `await runner.cleanup()`.
 
-    UserError in one line if the port is taken or may not be used. Port 0 takes a free one; see
-    `bound_port`. The socket file of a dead process is replaced.
+    `limits` are those of connections, if there are any. UserError in one line if the port is taken
+    or may not be used. Port 0 takes a free one; see `bound_port`. The socket file of a dead process
+    is replaced.
     """
     if port is not None and not 0 <= port <= MAX_PORT:
         raise UserError("port", f"{port} is no TCP port", f"use 0 to {MAX_PORT}")
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+    runner = (
+        web.AppRunner(app, access_log=None, shutdown_timeout=STOP_S)
+        if limits is None
+        else GuardedRunner(app, limits, shutdown_timeout=STOP_S)
+    )
     await runner.setup()
     try:
         if port is not None:
