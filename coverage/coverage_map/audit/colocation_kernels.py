@@ -1,0 +1,112 @@
+"""Pairs of senders compared over the witnesses that they have in common, compiled."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coverage_map.propagation.compiled import compiled
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+LEAST_COMMON = 4
+NEAREST_M = 50.0  # nearer than that two keys may be one site; nobody is paid for it
+SAME_VAR_DB2 = 0.25  # two means over one path: what drifts between their packets
+SHADOW_VAR_DB2 = 18.0  # 2 sigma^2 with 3 dB, below any shadowing that was measured outdoors
+DECORRELATION_M = 50.0
+LINK_FLOOR_NATS = -6.0  # least that one witness says: it may be the liar
+
+
+@compiled
+def compare(
+    i: int, j: int, starts: Ints, witness: Ints, level: Floats, variance: Floats, apart_m: float
+) -> tuple[float, int, float]:
+    """(nats for one radio against two sites, common witnesses, rms of the differences in dB)."""
+    a, b = starts[i], starts[j]
+    weight = mean = 0.0
+    common = 0
+    while a < starts[i + 1] and b < starts[j + 1]:
+        if witness[a] < witness[b]:
+            a += 1
+        elif witness[b] < witness[a]:
+            b += 1
+        else:
+            share = 1.0 / (variance[a] + variance[b] + SAME_VAR_DB2)
+            weight += share
+            mean += share * (level[a] - level[b])
+            common += 1
+            a += 1
+            b += 1
+    if common < LEAST_COMMON:
+        return math.nan, common, math.nan
+    mean /= weight
+    shadow = SHADOW_VAR_DB2 * (1.0 - math.exp(-apart_m / DECORRELATION_M))
+    nats = squares = 0.0
+    a, b = starts[i], starts[j]
+    while a < starts[i + 1] and b < starts[j + 1]:
+        if witness[a] < witness[b]:
+            a += 1
+        elif witness[b] < witness[a]:
+            b += 1
+        else:
+            rest = (level[a] - level[b] - mean) ** 2
+            same = variance[a] + variance[b] + SAME_VAR_DB2
+            apart = same + shadow
+            gain = 0.5 * (math.log(apart / same) + rest / apart - rest / same)
+            nats += max(gain, LINK_FLOOR_NATS)
+            squares += rest
+            a += 1
+            b += 1
+    # The mean was fitted: it takes one degree of freedom.
+    return nats * (common - 1.0) / common, common, math.sqrt(squares / common)
+
+
+@compiled
+def best_partners(
+    starts: Ints,
+    witness: Ints,
+    level: Floats,
+    variance: Floats,
+    heard_starts: Ints,
+    heard: Ints,
+    positions_m: Floats,
+    blur_m: Floats,
+    owner: Ints,
+    out: Floats,
+    partner: Ints,
+) -> None:
+    """For every sender the other one that most looks like the same radio.
+
+    Links are sorted by sender; `heard[heard_starts[w]:...]` are the senders that w heard. `out`
+    [n, 3]: nats after paying for the number of partners looked at, common witnesses, rms in dB.
+    """
+    count = len(starts) - 1
+    seen = np.full(count, -1, np.int64)
+    for i in range(count):
+        looked = 0
+        for a in range(starts[i], starts[i + 1]):
+            w = witness[a]
+            for place in range(heard_starts[w], heard_starts[w + 1]):
+                j = heard[place]
+                if j == i or seen[j] == i or owner[i] == owner[j]:
+                    continue
+                seen[j] = i
+                apart = math.hypot(
+                    positions_m[i, 0] - positions_m[j, 0], positions_m[i, 1] - positions_m[j, 1]
+                )
+                if apart < NEAREST_M:
+                    continue
+                nats, common, rms = compare(i, j, starts, witness, level, variance, apart)
+                if math.isnan(nats):
+                    continue
+                looked += 1
+                blur = blur_m[i] + blur_m[j]
+                if apart < blur:  # their cells touch: next door is no wonder
+                    nats = min(nats, 2.0 * math.log(blur / 30.0))
+                if math.isnan(out[i, 0]) or nats > out[i, 0]:
+                    out[i, 0], out[i, 1], out[i, 2], partner[i] = nats, common, rms, j
+        if looked:
+            out[i, 0] -= math.log(looked)

@@ -1,0 +1,154 @@
+"""One score per hotspot: what all tests say together, against what honest hotspots score.
+
+A test's nats become surprise: -ln of the share of honest hotspots with as much, by the quantiles in
+calibrated.py and an exponential tail beyond the 99th. Tests that look at the same numbers speak
+with one voice, the loudest; voices are added as far as each is rarer than one in twenty. So more
+evidence never lowers a score, and a test that abstains changes nothing.
+
+Suspects may not testify: the audit runs again without those far above the threshold, then without
+those above it, so that the neighbours of liars are judged by the honest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coverage_map.audit.calibrated import TAILS, THRESHOLD
+from coverage_map.audit.clusters import compute_clusters
+from coverage_map.audit.colocation import compute_colocation
+from coverage_map.audit.copying import compute_copying
+from coverage_map.audit.links import Evidence, compute_evidence
+from coverage_map.audit.network import Network, build_network
+from coverage_map.audit.outcome import Outcome
+from coverage_map.audit.place import compute_location, compute_opportunity, find_surroundings
+from coverage_map.audit.reciprocity import compute_power, compute_reciprocity
+from coverage_map.audit.slope import compute_sent_slope, compute_slope
+from coverage_map.audit.spectrum import compute_spectrum
+from coverage_map.audit.table import Claims, Hearings
+
+Floats = NDArray[np.float64]
+
+# Tests by what they look at: packets, two directions, geometry, likeness of two keys.
+VOICES: tuple[tuple[str, ...], ...] = (
+    ("slope", "spectrum"),
+    ("reciprocity", "power", "sent_slope"),
+    ("location", "opportunity", "clusters"),
+    ("colocation", "copying"),
+)
+TESTS = tuple(TAILS)
+HEARD_FROM = math.log(20.0)  # surprise that a voice must exceed to be added
+MOST_SURPRISE = 40.0
+SUSPECT_AT = (4.0, 2.0, 1.0)  # times the threshold, round by round
+
+Note = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """What an audit found, per hotspot index.
+
+    `outcomes`: each test's statistic, nats, samples and partner, NaN where it abstains.
+    `surprise` [hotspots, tests] in the order of TESTS, NaN likewise. `combined`: NaN if every test
+    abstains. `margin` = threshold - combined: below 0 for findings.
+    """
+
+    outcomes: dict[str, Outcome]
+    surprise: Floats
+    combined: Floats
+    threshold: float
+
+    @property
+    def margin(self) -> Floats:
+        """By how much each stays below the threshold."""
+        return np.asarray(self.threshold - self.combined, np.float64)
+
+    @property
+    def values(self) -> Floats:
+        """`surprise`, by the name that tables of scores usually have."""
+        return self.surprise
+
+    def loudest(self, hotspot: int) -> str:
+        """The test that surprises most; empty if all abstain."""
+        row = self.surprise[hotspot]
+        return "" if np.isnan(row).all() else TESTS[int(np.nanargmax(row))]
+
+
+def compute_scores(
+    hearings: Hearings | Iterable[Hearings],
+    claims: Claims,
+    *,
+    threshold: float = THRESHOLD,
+    note: Note = lambda done, total: None,
+) -> Scores:
+    """Scores from receptions, as one table or as blocks with ascending epochs.
+
+    InvalidInputError (a ValueError) for receptions of hotspots that claim nothing. `note(done,
+    total)` is called between steps.
+    """
+    blocks = [hearings] if isinstance(hearings, Hearings) else hearings
+    evidence = compute_evidence(blocks, claims)
+    note(1, 2 + len(SUSPECT_AT))
+    return score_evidence(evidence, claims, threshold=threshold, note=note)
+
+
+def score_evidence(
+    evidence: Evidence,
+    claims: Claims,
+    *,
+    threshold: float = THRESHOLD,
+    note: Note = lambda done, total: None,
+) -> Scores:
+    """Scores from evidence that was gathered before."""
+    suspects = np.zeros(len(claims), np.bool_)
+    scores = judge(build_network(evidence, claims, suspects), threshold)
+    note(2, 2 + len(SUSPECT_AT))
+    for number, factor in enumerate(SUSPECT_AT):
+        found = scores.combined > factor * threshold
+        if not np.array_equal(found, suspects) and not found.all():
+            suspects = found
+            scores = judge(build_network(evidence, claims, suspects), threshold)
+        note(3 + number, 2 + len(SUSPECT_AT))
+    return scores
+
+
+def judge(network: Network, threshold: float) -> Scores:
+    """All tests over one network, and their sum."""
+    around = find_surroundings(network)
+    outcomes = {
+        "slope": compute_slope(network),
+        "sent_slope": compute_sent_slope(network),
+        "reciprocity": compute_reciprocity(network),
+        "power": compute_power(network),
+        "location": compute_location(network, around),
+        "opportunity": compute_opportunity(network, around),
+        "colocation": compute_colocation(network),
+        "copying": compute_copying(network),
+        "spectrum": compute_spectrum(network),
+        "clusters": compute_clusters(network),
+    }
+    surprise = np.column_stack([compute_surprise(t, outcomes[t].nats) for t in TESTS])
+    return Scores(outcomes, surprise, combine(surprise), threshold)
+
+
+def compute_surprise(test: str, nats: Floats) -> Floats:
+    """-ln of the share of honest hotspots whose test says as much; NaN where it abstains."""
+    middle, rare, tail = TAILS[test]
+    slope = (math.log(100.0) - math.log(2.0)) / max(rare - middle, 1e-9)
+    common = math.log(2.0) + slope * (nats - middle)
+    beyond = math.log(100.0) + (nats - rare) / tail
+    return np.asarray(np.clip(np.where(nats > rare, beyond, common), 0.0, MOST_SURPRISE))
+
+
+def combine(surprise: Floats) -> Floats:
+    """Add the voices, each as far as it is rare; a voice of several tests pays for choosing."""
+    total = np.zeros(len(surprise))
+    for voice in VOICES:
+        columns = surprise[:, [TESTS.index(test) for test in voice]]
+        loudest = np.max(np.nan_to_num(columns), axis=1) - math.log(len(voice))
+        total += np.maximum(0.0, loudest - HEARD_FROM)
+    return np.where(np.isnan(surprise).all(axis=1), np.nan, total)
