@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coverage_map.propagation import p1812_area, p1812_batch
+from coverage_map.propagation import itm_sweep, p1812_area, p1812_batch
 from coverage_map.propagation.area import (
     CoverageGrid,
     Model,
@@ -19,7 +19,7 @@ from coverage_map.propagation.area import (
     h3_losses,
 )
 from coverage_map.propagation.diffraction import SPEED_OF_LIGHT_M_S, bullington_db
-from coverage_map.propagation.itm import Settings, point_to_point
+from coverage_map.propagation.itm import Settings, many_point_to_point, point_to_point, prepare
 from coverage_map.propagation.p1812 import Link1812, compute_loss
 from coverage_map.propagation.profile import Profile, make_profile
 from coverage_map.propagation.terrain import (
@@ -84,6 +84,33 @@ def test_p1812_along_a_radial_is_p1812_of_every_path(
     for k in range(2, points, 5):
         path = make_profile(np.arange(k + 1) * 75.0, ground[: k + 1], cover[: k + 1])
         assert out[k] == pytest.approx(compute_loss(path, link).loss_db, abs=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    st.integers(3, 330),
+    st.sampled_from([0.0, 0.2, 2.0, 15.0]),
+    st.floats(1.0, 300.0),
+    st.sampled_from([0.0, 3.0]),
+    st.booleans(),
+)
+def test_itm_along_a_radial_is_itm_of_every_path(
+    seed: int, points: int, rough: float, up: float, clutter: float, whole: bool
+) -> None:
+    draw = np.random.default_rng(seed)
+    ground = 200.0 + np.cumsum(draw.normal(0.0, rough, points))
+    ground = np.round(ground) if whole else ground  # terrain files hold whole metres: ties
+    top = ground + clutter
+    top[0] = ground[0]
+    radio = prepare(Settings(HERTZ / 1e6))
+    radial = itm_sweep.new_radial(points)
+    itm_sweep.open_radial(radial, top, 92.3, up)
+    for k in range(2, points, 3):
+        got = itm_sweep.link_to(radio, radial, k, ground[k], 92.3, (up, 1.5))
+        path = np.concatenate([top[:k], ground[k : k + 1]])
+        want = many_point_to_point(path[None, :], 92.3, up, 1.5, Settings(HERTZ / 1e6))
+        assert got.loss_db == pytest.approx(want.loss_db[0], abs=1e-6)
 
 
 def loss_of(model: str, path: Profile, latitude: float) -> float:

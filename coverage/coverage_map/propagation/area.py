@@ -6,7 +6,7 @@
 The terrain along a radial is read once and serves every cell on it. A cell takes the loss of the
 radial and sample nearest to its centre, at most about 0.7 of a cell away; each distinct sample is
 computed once, by the full model over its own profile (P.1812 and Bullington with running hulls,
-equal to the point-to-point functions within rounding; ITM by its point-to-point kernel).
+ITM with running sums: equal to the point-to-point functions within rounding).
 """
 
 from __future__ import annotations
@@ -200,8 +200,7 @@ def _itm(
     transmitter: Transmitter, terrain: Raster, clutter: Raster | None, plan: _Plan,
     heights: tuple[float, float], settings: Settings,
 ) -> Floats:  # fmt: skip
-    from coverage_map.propagation import area_models, itm_kernels
-    from coverage_map.propagation.itm_terrain import new_scratch
+    from coverage_map.propagation import area_models, itm_kernels, itm_sweep
 
     settings = replace(settings, frequency_mhz=transmitter.frequency_hz / 1e6)
     refuse(int(itm_kernels.height_check(*heights)[1]) or int(check_settings(settings)[1]))
@@ -216,7 +215,7 @@ def _itm(
         plan.wanted,
         prepare(settings),
         heights,
-        new_scratch(plan.wanted.shape[1]),
+        itm_sweep.new_radial(plan.wanted.shape[1]),
         polar,
     )
     return polar

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from coverage_map.propagation.area_kernels import free_space_db, trace
 from coverage_map.propagation.compiled import compiled
-from coverage_map.propagation.itm_kernels import link_over_profile
 from coverage_map.propagation.itm_regions import Radio
-from coverage_map.propagation.itm_terrain import Scratch
+from coverage_map.propagation.itm_sweep import Radial, link_to, open_radial
 from coverage_map.propagation.p1812_area import Work
 from coverage_map.propagation.p1812_area import sweep_radial as p1812_radial
 from coverage_map.propagation.sweep_kernels import loss_db, prepare, sweep_radial
@@ -82,7 +81,7 @@ def p1812_area(
 @compiled
 def itm_area(
     heights: Heights, top: Heights, grid: Grid, site: tuple[float, float], step_m: float,
-    wanted: Flags, radio: Radio, antennas: tuple[float, float], scratch: Scratch, out: Floats,
+    wanted: Flags, radio: Radio, antennas: tuple[float, float], radial: Radial, out: Floats,
 ) -> None:  # fmt: skip
     """ITM losses of all wanted samples; NaN where ITM refuses the path."""
     size = wanted.shape[1]
@@ -96,14 +95,10 @@ def itm_area(
         )
         near_db(ground[:count], step_m, antennas, wave_m, out[r])
         raised[0] = ground[0]
+        open_radial(radial, raised[:count], step_m, antennas[0])
         for k in range(2, count):
             if wanted[r, k]:
-                kept, raised[k] = raised[k], ground[k]
-                link = link_over_profile(
-                    radio, raised[: k + 1], step_m, antennas[0], antennas[1], scratch
-                )
-                raised[k] = kept
-                out[r, k] = link.loss_db
+                out[r, k] = link_to(radio, radial, k, ground[k], step_m, antennas).loss_db
 
 
 @compiled

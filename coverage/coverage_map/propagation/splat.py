@@ -39,7 +39,7 @@ def compute_loss_raster(terrain: Raster, site: SplatSite, settings: Settings) ->
     Raises InvalidInputError for impossible settings; cells with impossible paths are infinite.
     """
     from coverage_map.propagation import splat_kernels
-    from coverage_map.propagation.itm_terrain import new_scratch
+    from coverage_map.propagation.itm_sweep import new_radial
 
     refuse(int(check_settings(settings)[1]))
     per_degree = 1.0 / terrain.step_lat_deg
@@ -54,7 +54,7 @@ def compute_loss_raster(terrain: Raster, site: SplatSite, settings: Settings) ->
         (site.height_m, site.receiver_height_m),
         site.clutter_m * FEET_PER_METRE,
         site.radius_m / 1e3 * MILES_PER_KM,
-        new_scratch(splat_kernels.LONGEST),
+        new_radial(splat_kernels.LONGEST),
         loss,
     )
     return loss

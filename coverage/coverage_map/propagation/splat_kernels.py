@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coverage_map.propagation.compiled import compiled
-from coverage_map.propagation.itm_kernels import link_over_profile
 from coverage_map.propagation.itm_regions import Radio
-from coverage_map.propagation.itm_terrain import Scratch
+from coverage_map.propagation.itm_sweep import Radial, link_to, open_radial
 
 Floats = NDArray[np.float64]
 Heights = NDArray[np.float32]
@@ -129,7 +128,7 @@ def walk(
 def sweep(
     heights: Heights, corner: tuple[float, float, float], site: tuple[float, float],
     edges: Floats, radio: Radio, antennas_m: tuple[float, float], clutter_feet: float,
-    reach_miles: float, scratch: Scratch, loss_db: Floats,
+    reach_miles: float, radial: Radial, loss_db: Floats,
 ) -> int:  # fmt: skip
     """ITM loss in dB of every cell that a radial reaches, into `loss_db` (NaN: not reached).
 
@@ -143,17 +142,15 @@ def sweep(
         count, step = walk(
             heights, corner, site, edge, clutter_feet, reach_miles, profile, cells
         )
+        spacing = METRES_PER_MILE * step
+        open_radial(radial, profile[:count], spacing, antennas_m[0])
         for y in range(2, count):
             row, col = rows - 1 - cells[y, 0], cells[y, 1]
             if row < 0 or col < 0 or row >= rows or col >= cols:
                 continue
             if not math.isnan(loss_db[row, col]):
                 continue
-            # One step's length as the difference of two distances, which rounds as SPLAT's does.
-            spacing = METRES_PER_MILE * (step * y - step * (y - 1))
-            link = link_over_profile(
-                radio, profile[:y], spacing, antennas_m[0], antennas_m[1], scratch
-            )
+            link = link_to(radio, radial, y - 1, profile[y - 1], spacing, antennas_m)
             loss_db[row, col] = link.loss_db if link.code == 0 else np.inf
             done += 1
     return done
