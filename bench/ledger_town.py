@@ -16,7 +16,7 @@ import h3
 from chain import keys, wire
 from chain.io_ledger import DurableLedger
 from chain.io_store import Store
-from chain.ledger import Ledger
+from chain.ledger import Ledger, Sealed
 from chain.packed import receipt_body
 from chain.params import MIB
 from chain.records import Deposit, Genesis, Receipt, Record, Registration, SessionOpen, SubmitResult
@@ -48,8 +48,11 @@ class BenchTown:
             Genesis("bench", "testbed", START_MS, (operator,), 1, ()), b"", []
         )
         self.network_id = genesis.record_id
-        ledger = Ledger(genesis, verify)
-        self.durable = DurableLedger(ledger, Store.create(str(directory / "ledger.db")))
+        first: list[Sealed] = []
+        ledger = Ledger(genesis, verify, on_block=first.append)
+        store = Store.create(str(directory / "ledger.db"))
+        store.append(first)
+        self.durable = DurableLedger(ledger, store)
         self.state = ledger.state
         self._join(hotspots)
 

@@ -286,6 +286,14 @@ def test_registrations_are_refused_for_named_reasons() -> None:
     assert town.ledger.state.hotspots[0].bond_ucr == town.params.bond_ucr
 
 
+def test_a_registration_resent_with_wrong_signatures_is_refused_not_already_there() -> None:
+    town = started()
+    same = town.registration(0)
+    for seeds in ([], [town.keys[1], town.owner_seeds[0]], [town.keys[0]] * 2):
+        assert refusal(town, wire.seal(same, town.network_id, seeds)) == "bad_signature"
+    assert only(town.submit(town.sealed_registration(0))).reason == "already"
+
+
 def test_a_replaced_registration_cannot_be_played_back() -> None:
     town = started()
     town.run_epoch(2)

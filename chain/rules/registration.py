@@ -20,6 +20,7 @@ from chain.wire import body_of
 RETIRED_BYTES = 8
 # Centres of cells are rounded to micro-degrees, a tenth of a metre, perhaps by other libraries.
 CENTRE_TOLERANCE_M = 2
+UNSIGNED = "signatures: the hotspot, its owner, and the former owner if that changes, must sign"
 
 
 def process_registration(
@@ -29,6 +30,8 @@ def process_registration(
     index = state.index_of.get(registration.key)
     hotspot = None if index is None else state.hotspots[index]
     if hotspot and is_asserted(hotspot, registration) and hotspot.index not in state.ended:
+        if not is_signed_by_all(state, signed, registration, hotspot, verify):
+            return Refusal("bad_signature", UNSIGNED)
         return Accepted(index, ALREADY)
     if refusal := get_registration_refusal(state, signed, registration, hotspot, verify):
         return refusal
@@ -56,10 +59,7 @@ def get_registration_refusal(
     if hotspot and is_replayed(hotspot, registration):
         return Refusal("duplicate", "registration: was said before; sign a new one")
     if not is_signed_by_all(state, signed, registration, hotspot, verify):
-        return Refusal(
-            "bad_signature",
-            "signatures: the hotspot, its owner, and the former owner if that changes, must sign",
-        )
+        return Refusal("bad_signature", UNSIGNED)
     if not is_at_centre(registration):
         latitude, longitude = cell_centre(registration.cell)
         return Refusal(
