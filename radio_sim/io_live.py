@@ -28,7 +28,7 @@ from chain.params import PRESETS
 from radio_sim.io_air import prompt_scheduling
 from radio_sim.io_capture import open_capture
 from radio_sim.io_memory import without_collector
-from radio_sim.io_scenario import load_scenario
+from radio_sim.io_scenario import load_scenario, note_unused_faults
 from radio_sim.io_testbed import Options, Testbed
 from radio_sim.live.drivers import driver_names
 from radio_sim.live_watch import judge
@@ -59,9 +59,10 @@ def run_live(testbed: Testbed, seconds: float, *, quiet: bool) -> dict[str, obje
         testbed.run(seconds, running)
     memory_after = testbed.memory_mib()
     running.close()
+    # What was over by now is in the stores; looking into them all takes a while.
+    epoch = testbed.params.epoch_at(testbed.start_ms, time.time_ns() // 1_000_000)
     testbed.look()
     bound = {node: first for node, (_, first) in testbed.sightings.items()}
-    epoch = testbed.params.epoch_at(testbed.start_ms, time.time_ns() // 1_000_000)
     outcome = judge(testbed.watch, bound, epoch - 1, testbed.params.beacons_per_epoch)
     return {
         "hotspots": count,
@@ -179,6 +180,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("--seed", f"{options.seed} is out of range", "use 0 to 2^64 - 1")
     count = 6 if options.hotspots is None else options.hotspots
     scenario = load_scenario(options.scenario or f"builtin:city:{count}:1")
+    note_unused_faults(scenario, "sim live")
     with (
         interruptible(),
         open_capture(options.pcapng) as capture,
