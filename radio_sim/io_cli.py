@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from chain.errors import EXIT_OK, UserError
-from chain.io_terminal import Parser, Progress, add_command, print_json
-from radio_sim.assemble import backhaul_of, links_of
-from radio_sim.importers.convert import Box, ImportReport, convert
-from radio_sim.importers.io_files import FORMATS, read_network
+from chain.errors import UserError
+from chain.io_terminal import Parser, add_command
+from radio_sim.importers.io_files import FORMATS
 from radio_sim.importers.meshnet_lab import AXES
-from radio_sim.io_report import add_render, render
-from radio_sim.io_run import add_bench, add_replay, add_run, bench, replay, run, show
-from radio_sim.io_scenario import load_scenario
-from radio_sim.scenario import Scenario, format_scenario, parse_scenario
-from radio_sim.telemetry import COLUMNS, GATEWAY_EVERY, Telemetry
+from radio_sim.io_options import add_bench, add_render, add_replay, add_run
 
 DESCRIPTION = "Simulate a network of hotspots: the same daemons, on radios that exist in software."
-MAX_TELEMETRY_ROWS = 50_000_000
 DELEGATED = {
     "live": ("radio_sim.io_live", "run a scenario live, on radio devices of the kernel (root)"),
     "world": ("radio_sim.io_world", "run a scenario's routers in real time beside a ledger"),
     "demand": ("radio_sim.io_demand", "send AI requests to gateways at a trace's pace"),
+}
+# Who carries out a command; they need numpy, scipy and compiled kernels, so not before it is named.
+OWNERS = {
+    "run": ("radio_sim.io_run", "run"),
+    "replay": ("radio_sim.io_run", "replay"),
+    "bench": ("radio_sim.io_run", "bench"),
+    "render": ("radio_sim.io_report", "render"),
+    "import": ("radio_sim.io_import", "import_network"),
+    "telemetry": ("radio_sim.io_telemetry", "telemetry"),
 }
 EXAMPLES = """
   wavecomb sim run builtin:city --minutes 10
@@ -51,15 +52,8 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     if not 0 <= getattr(options, "seed", 0) < 1 << 64:
         raise UserError("--seed", f"{options.seed} is out of range", "use 0 to 2^64 - 1")
-    commands = {
-        "run": run,
-        "replay": replay,
-        "render": render,
-        "bench": bench,
-        "import": _import,
-        "telemetry": _telemetry,
-    }
-    return commands[options.command](options)
+    module, function = OWNERS[options.command]
+    return int(getattr(importlib.import_module(module), function)(options))
 
 
 def _parser() -> Parser:
@@ -115,86 +109,3 @@ def _add_telemetry(tell: Parser) -> None:
         "-o", "--output", type=Path, required=True, metavar="FILE", help="CSV to write"
     )
     tell.add_argument("--json", action="store_true", help="print one JSON document")
-
-
-def _import(options: argparse.Namespace) -> int:
-    """Import a published network."""
-    missing = [path for path in options.files if not path.is_file()]
-    if missing:
-        raise UserError("FILE", f"no file {str(missing[0])!r}", "name existing files")
-    if options.largest is not None and options.largest < 1:
-        raise UserError("--largest", f"{options.largest} is too few", "use 1 or more")
-    network = read_network(options.files, options.format, options.axis)
-    name = options.name or options.files[0].name.split(".")[0]
-    scenario, report = convert(
-        network, name=name, largest=options.largest, bbox=_box(options.bbox)
-    )
-    text = format_scenario(scenario)
-    parse_scenario(text, str(options.output))  # what we write, we must be able to read
-    options.output.write_text(text, encoding="utf-8")
-    if options.json:
-        print_json({"output": str(options.output), **report.as_json()})
-    else:
-        print(_report_text(report, options.output))
-    return EXIT_OK
-
-
-def _box(text: str | None) -> Box | None:
-    if text is None:
-        return None
-    try:
-        south, west, north, east = (float(part) for part in text.split(","))
-    except ValueError:
-        raise UserError("--bbox", f"{text!r} is no box", "use SOUTH,WEST,NORTH,EAST") from None
-    if not (south < north and west < east):
-        raise UserError("--bbox", f"{text!r} is empty", "use SOUTH,WEST,NORTH,EAST")
-    return (south, west, north, east)
-
-
-def _report_text(report: ImportReport, output: Path) -> str:
-    links = ", ".join(f"{count} {kind}" for kind, count in sorted(report.links.items()))
-    lines = [
-        f"{report.format}: {report.nodes_read} nodes and {report.links_read} links read",
-        f"{output}: {report.hotspots} hotspots, links: {links or 'none'}",
-        f"placed beside a neighbour, having no position: {report.placed}",
-        f"spread around a position that several share: {report.spread}",
-    ]
-    reasons = sorted(report.as_json()["dropped"].items())
-    lines += [f"left out: {count} x {why}" for why, count in reasons]
-    return "\n".join(lines + report.notes)
-
-
-def _telemetry(options: argparse.Namespace) -> int:
-    """Write a day's telemetry as CSV."""
-    if not (1 <= options.step <= 3600 and options.seconds >= options.step):
-        raise UserError("--step", f"{options.step} does not fit", "use 1 to --seconds")
-    if not 0 <= options.start_hour < 24:
-        raise UserError("--start-hour", f"{options.start_hour:g} is no hour", "use 0 to 23.99")
-    scenario = load_scenario(options.scenario)
-    backhaul = backhaul_of(scenario, links_of(scenario, options.seed), options.seed)
-    if not backhaul.links:
-        raise UserError("scenario", "it has no backhaul link", "add [[link]] or move hotspots")
-    rows = 2 * len(backhaul.links) * (options.seconds // options.step)
-    if rows > MAX_TELEMETRY_ROWS:
-        raise UserError("--seconds", f"{rows} rows", f"stay below {MAX_TELEMETRY_ROWS}")
-    model = Telemetry(
-        len(scenario.hotspots), backhaul.links, gateways_of(scenario), options.seed
-    )
-    progress = Progress("telemetry", rows, quiet=options.json)
-    written = 0
-    with options.output.open("w", encoding="ascii", newline="") as file:
-        file.write(",".join(COLUMNS) + "\n")
-        for part in model.samples(options.seconds, options.step, options.start_hour):
-            file.write("".join(",".join(map(str, row)) + "\n" for row in part.tolist()))
-            written += len(part)
-            progress.update(written)
-    progress.close()
-    result = {"output": str(options.output), "rows": written, "links": 2 * len(backhaul.links)}
-    show(result, options.json)
-    return EXIT_OK
-
-
-def gateways_of(scenario: Scenario) -> list[int]:
-    """Hotspots whose role says so; else every fifteenth."""
-    named = [n for n, site in enumerate(scenario.hotspots) if "gateway" in site.roles]
-    return named or list(range(0, len(scenario.hotspots), GATEWAY_EVERY))

@@ -7,21 +7,12 @@ import json
 from pathlib import Path
 
 from chain.errors import EXIT_OK, UserError
-from chain.io_terminal import Parser, print_json
+from chain.io_terminal import print_json
 from radio_sim.io_runs import REPORT_FILE, read_folder
 from radio_sim.report_data import FORMAT
 from radio_sim.report_page import make_page
 
 PAGE_FILE = "report.html"
-
-
-def add_render(parser: Parser) -> None:
-    """Options of `sim render`."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="what `sim run --out` made")
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help=f"default: {PAGE_FILE} in DIR"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def render(options: argparse.Namespace) -> int:

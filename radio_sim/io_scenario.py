@@ -5,14 +5,15 @@ Names of the scenarios that come with the package (`radio_sim/scenarios`) work a
 
 from __future__ import annotations
 
+import sys
 import tomllib
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from chain.errors import UserError
 from radio_sim.city import make_city
-from radio_sim.faults.specs import Walk
+from radio_sim.faults.specs import Faults, Load, Walk
 from radio_sim.mobility import parse_track
 from radio_sim.scenario import Scenario, format_scenario, scenario_from
 from radio_sim.toml_rules import Number, Rules, checked, table_of
@@ -76,6 +77,16 @@ def _path_of(name: str) -> Path:
     if not path.is_file():
         raise UserError("scenario", f"no file {name!r}", f"use {BUILTIN} or an existing file")
     return path
+
+
+def note_unused_faults(scenario: Scenario, command: str) -> None:
+    """Say on stderr that a command doesn't make a scenario's faults happen, if it has any."""
+    kinds = [field.name for field in fields(Faults) if getattr(scenario.faults, field.name)]
+    if scenario.faults.load == Load():
+        kinds.remove("load")
+    if kinds:
+        told = ", ".join(kinds)
+        sys.stderr.write(f"{command}: faults happen in `wavecomb sim run` only; no {told} here\n")
 
 
 def with_tracks(scenario: Scenario, folder: Path) -> Scenario:

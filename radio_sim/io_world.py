@@ -47,7 +47,7 @@ from hotspot.relay import RelayNode, RelayOptions
 from hotspot.secrets import SecretChain
 from radio_sim.agents import HotspotAgent, Network, keys_of, make_node, registration_of, world_seed
 from radio_sim.assemble import backhaul_of, links_of, medium_of
-from radio_sim.io_scenario import load_scenario
+from radio_sim.io_scenario import load_scenario, note_unused_faults
 from radio_sim.scenario import Scenario
 from radio_sim.world import ExternalInbox, World
 
@@ -435,9 +435,11 @@ def main(argv: Sequence[str]) -> int:
     """`wavecomb sim world`: used by the demo."""
     options = _parser().parse_args(argv)
     external = {name for name in options.external.split(",") if name}
+    scenario = load_scenario(options.scenario)
+    note_unused_faults(scenario, "sim world")
     try:
         process = WorldProcess(
-            load_scenario(options.scenario),
+            scenario,
             options.dir,
             options.ledger,
             options.air_port,

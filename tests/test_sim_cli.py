@@ -14,8 +14,9 @@ from bench import world
 from chain.io_terminal import run_command
 from radio_sim.assemble import backhaul_of, links_of
 from radio_sim.city import make_city
-from radio_sim.io_cli import gateways_of, main
+from radio_sim.io_cli import main
 from radio_sim.io_scenario import load_scenario
+from radio_sim.io_telemetry import gateways_of
 from radio_sim.telemetry import COLUMNS, Telemetry
 from routing.types import LinkSample
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,19 +29,35 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return code, out, err
 
 
+STORM = """
+[city]
+hotspots = 10
+[[fault.crash]]
+per_hour = 200
+[[fault.noise]]
+start_s = 30
+duration_s = 10
+[[fault.liar]]
+share = 0.2
+[[fault.walk]]
+share = 0.2
+"""
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short stormy run, kept; nobody may change it."""
+    place = tmp_path_factory.mktemp("storm")
+    (place / "storm.toml").write_text(STORM)
+    arguments = ["run", str(place / "storm.toml"), *SHORT, "--check", "--out", str(place / "kept")]
+    assert run_command(main, arguments) == 0
+    return place / "kept"
+
+
 @pytest.fixture
-def storm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    """A short stormy run, kept."""
-    toml = tmp_path / "storm.toml"
-    toml.write_text(
-        "[city]\nhotspots = 10\n[[fault.crash]]\nper_hour = 200\n"
-        "[[fault.noise]]\nstart_s = 30\nduration_s = 10\n[[fault.liar]]\nshare = 0.2\n"
-        "[[fault.walk]]\nshare = 0.2\n"
-    )
-    folder = tmp_path / "kept"
-    code, _, err = run(capsys, "run", str(toml), *SHORT, "--check", "--out", str(folder))
-    assert (code, err) == (0, "")
-    return folder
+def storm(kept: Path, tmp_path: Path) -> Path:
+    """A copy of that run, to do with as one likes."""
+    return Path(shutil.copytree(kept, tmp_path / "kept"))
 
 
 def test_a_replay_comes_to_the_same_digest_root_and_packets(
@@ -213,3 +230,23 @@ def test_bench_says_how_fast(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert result["transmissions"] == 8 * 6
     assert result["realtime_factor"] > 0
+
+
+def test_help_needs_nothing_heavy() -> None:
+    code = "import sys, radio_sim.io_cli as c; print(*{n.split('.')[0] for n in sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert {"numpy", "numba", "scipy", "h3"} & set(done.stdout.split()) == set()
+
+
+def test_faults_that_a_command_leaves_out_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "links.csv"
+    arguments = ("--seconds", "10", "-o", str(target), "--json")
+    code, _, err = run(capsys, "telemetry", "builtin:split", *arguments)
+    assert code == 0
+    assert "no partition, load here" in err
+    _, _, err = run(capsys, "telemetry", "builtin:city:5", *arguments)
+    assert err == ""
