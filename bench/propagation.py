@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from bench import propagation_terrain
 from chain.io_terminal import Progress, print_json
 from coverage_map.propagation import itm, pathloss, shadow_field, statistical
 from coverage_map.propagation.link_budget import noise_floor_dbm
@@ -143,6 +144,10 @@ def measure_statistical() -> dict[str, Any]:
 MEASURES: dict[str, Callable[[], dict[str, Any]]] = {
     "itm": measure_itm,
     "statistical": measure_statistical,
+    "p1812": propagation_terrain.p1812_links,
+    "sweep": propagation_terrain.sweep_cells,
+    "area": propagation_terrain.area_cells,
+    "splat": propagation_terrain.splat_peer,
 }
 
 

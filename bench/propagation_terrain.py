@@ -67,7 +67,7 @@ def hills(radials: int, points: int) -> np.ndarray:
     return np.asarray(300.0 + ground + 0.3 * np.cumsum(slopes, axis=1))
 
 
-def p1812_links() -> dict[str, float]:
+def p1812_links() -> dict[str, Any]:
     """Many links with profiles of their own, and the points of shared radials."""
     ground = hills(LINKS, POINTS)
     length_km = np.random.default_rng(2).uniform(1.0, 50.0, LINKS)
@@ -87,18 +87,20 @@ def p1812_links() -> dict[str, float]:
 
     shared = RADIALS * (RADIAL_POINTS - 2) / seconds(sweep)
     return {
-        "p1812_links_per_s": LINKS / own,
-        "p1812_shared_links_per_s": shared,
-        **py1812_peer(ground[:200], length_km, link),
+        "p1812_links_per_s": round(LINKS / own),
+        "p1812_shared_links_per_s": round(shared),
+        "p1812_links_per_s_peer": py1812_links_per_s(ground[:200], length_km, link),
     }
 
 
-def py1812_peer(ground: np.ndarray, length_km: np.ndarray, link: Link1812) -> dict[str, float]:
-    """Py1812 over the same links, where it is importable."""
+def py1812_links_per_s(
+    ground: np.ndarray, length_km: np.ndarray, link: Link1812
+) -> float | None:
+    """Py1812 over the same links, None where it is not importable."""
     try:
         peer: Any = importlib.import_module("Py1812.P1812")
     except (ImportError, OSError):
-        return {}
+        return None
     points = ground.shape[1]
     ghz, percent = link.frequency_hz / 1e9, link.time_percent
     zeros, zones = np.zeros(points), np.full(points, 4)
@@ -111,20 +113,20 @@ def py1812_peer(ground: np.ndarray, length_km: np.ndarray, link: Link1812) -> di
                 DN=45.0, N0=325.0,
             )  # fmt: skip
 
-    return {"p1812_links_per_s_peer": len(ground) / seconds(run)}
+    return round(len(ground) / seconds(run))
 
 
-def sweep_cells() -> dict[str, float]:
+def sweep_cells() -> dict[str, Any]:
     """The diffraction core by itself: radials given, losses at all their points."""
     ground = hills(RADIALS, RADIAL_POINTS)
     spent = seconds(lambda: sweep_db(ground, STEP_M, MAST_M, PHONE_M, HERTZ))
-    return {"sweep_cells_per_s": RADIALS * (RADIAL_POINTS - 2) / spent}
+    return {"sweep_cells_per_s": round(RADIALS * (RADIAL_POINTS - 2) / spent)}
 
 
-def area_cells() -> dict[str, float]:
+def area_cells() -> dict[str, Any]:
     """Whole areas: terrain along radials, model, raster."""
     terrain, transmitter, settings = calgary()
-    results = {}
+    results: dict[str, Any] = {}
     models: dict[str, Model] = {"p1812": "p1812", "itm": settings, "bullington": "bullington"}
     for name, model in models.items():
         grid = compute_coverage(transmitter, terrain, model, AREA_RADIUS_M, AREA_CELL_M, 1.0)
@@ -134,7 +136,7 @@ def area_cells() -> dict[str, float]:
                 transmitter, terrain, model, AREA_RADIUS_M, AREA_CELL_M, 1.0
             )
         )
-        results[f"area_{name}_cells_per_s"] = cells / spent
+        results[f"area_{name}_cells_per_s"] = round(cells / spent)
     return results
 
 
@@ -151,23 +153,24 @@ def calgary() -> tuple[Raster, Transmitter, Any]:
     return bench_splat.terrain_of(folder, meta), transmitter, settings
 
 
-def splat_peer() -> dict[str, float]:
+def splat_peer() -> dict[str, Any]:
     """SPLAT! on the same tile, and our own copy of its walk."""
     folder = bench_splat.FIXTURES
     if not folder.exists():
-        return {}
+        return {"area_itm_cells_per_s_peer": None}
     meta = json.loads((folder / f"{TILE}.meta.json").read_text())
     site, settings, _ = bench_splat.request_of(folder / f"{TILE}.json")
     terrain = bench_splat.terrain_of(folder, meta)
     cells = int(np.isfinite(splat.compute_loss_raster(terrain, site, settings)).sum())
     spent = seconds(lambda: splat.compute_loss_raster(terrain, site, settings))
-    results = {"splat_walk_cells_per_s": cells / spent}
+    results: dict[str, Any] = {"splat_walk_cells_per_s": round(cells / spent)}
+    results["area_itm_cells_per_s_peer"] = None
     if shutil.which("splat"):
         with tempfile.TemporaryDirectory() as scratch:
             write_inputs(Path(scratch), site, settings)
             short = splat_seconds(Path(scratch), SHORT_RADIUS_KM)
             full = splat_seconds(Path(scratch), site.radius_m / 1e3)
-        results["area_itm_cells_per_s_peer"] = cells / (full - short)
+        results["area_itm_cells_per_s_peer"] = round(cells / (full - short))
     return results
 
 
@@ -198,10 +201,9 @@ def splat_seconds(scratch: Path, radius_km: float) -> float:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
 
-def figures() -> dict[str, float]:
+def figures() -> dict[str, Any]:
     """Every figure of this file."""
-    measured = {**p1812_links(), **sweep_cells(), **area_cells(), **splat_peer()}
-    return {key: float(round(value)) for key, value in measured.items()}
+    return {**p1812_links(), **sweep_cells(), **area_cells(), **splat_peer()}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -213,7 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(results))
     else:
         for key, value in results.items():
-            print(f"{key:32} {value:14,.0f}")
+            print(f"{key:32} {value if value is not None else 'not installed'}")
     return 0
 
 
