@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from chain.ledger import Sealed
 from chain.records import SubmitResult
 from chain.rules.verdicts import REASONS, get_reason_counts
+from hotspot.actions import Action, SubmitRecord
 from hotspot.frame import build_frame, parse_frame
 from hotspot.radiotap import parse_radiotap
 from radio_sim.agents import published_place
 from radio_sim.city import make_city
 from radio_sim.fates import FATES, Fate, Hearing
 from radio_sim.faults.aim import distance_m, occurrences, targets_of
-from radio_sim.faults.behaviours import with_signal
+from radio_sim.faults.behaviours import Behaviour, with_signal
 from radio_sim.faults.casting import places_of
 from radio_sim.faults.clocks import Clock
 from radio_sim.faults.injector import FOREVER_NS
@@ -314,6 +315,24 @@ def test_a_level_can_be_rewritten_and_nothing_else(received: list[bytes], level:
         assert sum(a != b for a, b in zip(frame, changed, strict=True)) <= 1
     assert with_signal(b"\x00", 3) == b"\x00"
     assert parse_frame(with_signal(b"", 3)) == parse_frame(b"")
+
+
+class Mute(Behaviour):
+    """A liar of a test's own: it signs, and keeps it to itself."""
+
+    def outgoing(self, action: Action, now_ns: int) -> list[Action]:
+        return [] if isinstance(action, SubmitRecord) else super().outgoing(action, now_ns)
+
+
+def test_a_behaviour_of_ones_own_stands_between_a_node_and_the_world() -> None:
+    fleet = Fleet(CITY, 1, "minimal", behaviours={3: Mute()})
+    fleet.run(70)
+    index = fleet.ledger_index(3)
+    epochs = [row.last_epoch for row in fleet.ledger.state.hotspots]
+    assert epochs[index] == -1
+    assert min(epoch for n, epoch in enumerate(epochs) if n != index) >= 5
+    assert fleet.agents[3].node.counts["messages"] > 0
+    assert [(e.kind, e.hotspots, e.text) for e in fleet.faults.episodes] == [("liar", (3,), "Mute")]
 
 
 # --- repeatability --------------------------------------------------------------------------------
