@@ -11,14 +11,18 @@ import os
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from chain import cbor, wire
 from chain.errors import UserError
 from chain.header import Header
 from chain.io_archive import Archive, attach
+from chain.io_audit_checkpoint import get_checkpoint_problem
+from chain.io_ledger import DATABASE
 from chain.io_restore import load_ledger
 from chain.io_schema import APPLICATION_ID, TABLES, UNREADABLE, one_line
+from chain.io_site import CHECKPOINT
 from chain.io_store import EDGE, Store, compute_check
 from chain.io_verify import VerifyPool
 from chain.ledger import Ledger, Sealed
@@ -50,14 +54,22 @@ def audit(
     note: Note | None = None,
     since: str | os.PathLike[str] | None = None,
     archive: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Audit:
     """Audit a database, opened read-only; never raises for a damaged one.
 
     `verify` replaces the check of signatures on all cores; `note` is told (blocks done, of all).
     `since` is an earlier copy of the database that is trusted, one whose newest checkpoint was
     cosigned, say: what it holds is compared and not derived, what came later is derived from it.
-    `archive` is the folder of records that were pruned.
+    `archive` is the folder of records that were pruned. `checkpoint` is a signed checkpoint that
+    must be of these records and balances; by default the one beside a ledger's `ledger.db`.
     """
+    signed = Path(checkpoint) if checkpoint else Path(path).parent / CHECKPOINT
+    is_there = checkpoint or (Path(path).name == DATABASE and signed.is_file())
+    try:
+        note_of = signed.read_bytes() if is_there else None
+    except OSError as error:
+        return Audit(False, "checkpoint", f"{signed}: {error.strerror}")
     try:
         store = Store.open(path, read_only=True)
     except UserError as error:
@@ -67,7 +79,7 @@ def audit(
         pruned = attach(store, archive)
         # Damaged text must reach the comparison, which can name it, rather than stop the query.
         store.connection.text_factory = _lenient_text
-        return _audit_store(store, verify, note, since)
+        return _audit_store(store, verify, note, since, note_of)
     except (UserError, *UNREADABLE, OverflowError, MemoryError) as error:
         if pruned.lacks is not None:
             return Audit(False, f"records seq {pruned.lacks}", pruned.problem().problem)
@@ -85,6 +97,7 @@ def _audit_store(
     verify: Verify | None,
     note: Note | None,
     since: str | os.PathLike[str] | None,
+    signed: bytes | None,
 ) -> Audit:
     if problem := _file_problem(store.connection) or _meta_problem(store):
         return problem
@@ -100,7 +113,10 @@ def _audit_store(
             ledger = _replay(store, derived, checker, note, start)
         if isinstance(ledger, Audit):
             return ledger
-        return _difference(store, derived) or _edge_problem(store, derived) or _passed(ledger)
+        if problem := _difference(store, derived) or _edge_problem(store, derived):
+            return problem
+        said = signed and get_checkpoint_problem(signed, ledger, derived.log)
+        return Audit(False, "checkpoint", said) if isinstance(said, str) else _passed(ledger)
     finally:
         derived.close()
 

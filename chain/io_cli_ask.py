@@ -47,6 +47,12 @@ def add_commands(commands: Any) -> None:
         metavar="FILE",
         help="an earlier copy that you trust: derive only what came after it",
     )
+    check.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="a signed checkpoint to hold it against (default: the one beside ledger.db)",
+    )
     add_archive(check)
     totals = add(commands, "stats", run_stats, "show totals: supply, payments, verdicts, traffic")
     add_ledger(totals)
@@ -67,14 +73,23 @@ def run_explain(options: argparse.Namespace) -> int:
 def run_audit(options: argparse.Namespace) -> int:
     """Audit a database; exit code 1 and the place of the first difference if it fails."""
     result = audit_with_progress(
-        options.db, quiet=options.json, since=options.since, archive=options.archive
+        options.db,
+        quiet=options.json,
+        since=options.since,
+        archive=options.archive,
+        checkpoint=options.checkpoint,
     )
     show(options, audit_json(result), audit_text(result))
     return EXIT_OK if result.ok else EXIT_FAILED
 
 
 def audit_with_progress(
-    path: str, *, quiet: bool, since: str | None = None, archive: Path | None = None
+    path: str,
+    *,
+    quiet: bool,
+    since: str | None = None,
+    archive: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> Audit:
     """Audit a database behind a progress bar."""
     progress = Progress("audit", 1, quiet=quiet)
@@ -83,7 +98,7 @@ def audit_with_progress(
         progress.total = max(1, total)
         progress.update(done)
 
-    result = audit(path, note=note, since=since, archive=archive)
+    result = audit(path, note=note, since=since, archive=archive, checkpoint=checkpoint)
     if result.ok:
         progress.close()
     return result
