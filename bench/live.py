@@ -254,9 +254,10 @@ def run_daemons(options: argparse.Namespace) -> dict[str, Any]:
         with Testbed(city, options.seed, NAME, folder, chosen) as testbed:
             result: dict[str, Any] = run_live(testbed, options.seconds, quiet=options.json)
         ignored = ignored_by(folder)
-    # A beacon of an epoch's last slot may reach a receiver that has closed its report already: the
-    # daemon counts it as too late. Whatever else is missing has no excuse.
-    late = min(result["missing_last"], ignored["too_late"])
+    # A beacon that reaches a receiver after it has closed its report is counted there as too late:
+    # of an epoch's last slot (`missing_last`) it may, of another only if the medium was late. What
+    # no receiver has counted has no excuse.
+    late = min(result["heard_expected"] - result["heard"], ignored["too_late"])
     lost = result["beacons_due"] - result["beacons_sent"] + result["frames_undelivered"]
     lost += result["heard_expected"] - result["heard"] - late
     result |= {"too_late": late, "ignored": dict(sorted(ignored.items()))}
