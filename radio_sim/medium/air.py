@@ -22,8 +22,8 @@ from radio_sim import phy
 from radio_sim.draws import draw_below, draw_u64
 from radio_sim.fates import FATES, Hearing, Observer
 from radio_sim.links import Floats, Links
-from radio_sim.medium.channels import Channel
-from radio_sim.medium.config import US, MediumConfig, legacy_kind
+from radio_sim.medium.channels import Channel, whole_channel
+from radio_sim.medium.config import DSSS_KBPS_MAX, US, MediumConfig, legacy_kind
 from radio_sim.medium.headers import Drivers, RateReader
 from radio_sim.medium.layout import Ints
 
@@ -46,6 +46,12 @@ class Transmission:
     start_ns: int = 0
     end_ns: int = 0
     deferrals: int = 0
+
+
+def channel_of(sent: Transmission) -> Channel:
+    """The channel that a frame occupies."""
+    family = "dsss" if sent.rate_kbps <= DSSS_KBPS_MAX else "ofdm"
+    return whole_channel(sent.frequency_mhz, 20, family)
 
 
 class Delivery(NamedTuple):
@@ -157,16 +163,19 @@ class Medium:
         self._now_ns = max(self._now_ns, now_ns)
         sender, home = sent.sender, int(self.links.frequency_mhz[sent.sender])
         row = self._row_of(len(sent.body) + phy.FCS_BYTES, sent.rate_kbps)
-        tuning = self._tuning_of(Channel(sent.frequency_mhz))
+        tuning = self._tuning_of(channel_of(sent))
         # Links were computed at the sender's own frequency.
         factor = 10.0 ** (-sent.power_step_db / 10.0) * (home / sent.frequency_mhz) ** 2
         window = self.config.window
-        if tuning == self._air.node[sender, self._kernels.TUNING]:
+        if sent.frequency_mhz == home:
             again = self._kernels.begin(
                 self._air, sender, sent.number, row, tuning, factor, now_ns, window
             )
         else:
-            again = self._busy_elsewhere(sent, tuning, now_ns) or -self._kernels.put_on(
+            there = whole_channel(sent.frequency_mhz, self.config.bandwidth_mhz)
+            again = self._busy_elsewhere(
+                sent, self._tuning_of(there), now_ns
+            ) or -self._kernels.put_on(
                 self._air, sender, sent.number, row, tuning, factor, now_ns
             )
         if again > 0:
@@ -244,7 +253,7 @@ class Medium:
             if other.sender == sent.sender:
                 until_ns = max(until_ns, other.end_ns)
                 continue
-            channel = self._channels.index(Channel(other.frequency_mhz))
+            channel = self._channels.index(channel_of(other))
             share = float(self._air.reject[channel, tuning])
             if not share or now_ns - other.start_ns < config.cca_us * US:
                 continue
@@ -277,5 +286,9 @@ class Medium:
         return self._channels.index(channel)
 
     def _tune_all(self) -> None:
-        home = [self._tuning_of(Channel(int(mhz))) for mhz in self.links.frequency_mhz]
+        width_mhz = self.config.bandwidth_mhz
+        home = [
+            self._tuning_of(whole_channel(mhz, width_mhz))
+            for mhz in self.links.frequency_mhz.tolist()
+        ]
         self._air.node[:, self._kernels.TUNING] = home

@@ -13,7 +13,7 @@ import numpy as np
 from radio_sim.draws import draw_u64
 from radio_sim.fates import FATES
 from radio_sim.links import Links
-from radio_sim.medium.channels import Channel
+from radio_sim.medium.channels import whole_channel
 from radio_sim.medium.config import FrameKind, MediumConfig
 from radio_sim.medium.layout import Air, Floats, Ints, Load
 
@@ -87,8 +87,11 @@ def run_batch(
     _check(links, kinds, schedule, ack)
     from radio_sim.medium import kernels
 
-    air = _make_air(links, seed, config, [*kinds, ack] if ack else list(kinds))
-    load = _make_load(air, schedule, len(kinds) if ack else 0, keep_receptions, saturated_ns > 0)
+    air = _make_air(links, seed, config, kinds, ack)
+    tuning = _tunings(air, kinds, schedule)
+    load = _make_load(
+        air, schedule, tuning, len(kinds) if ack else 0, keep_receptions, saturated_ns > 0
+    )
     scratch = np.zeros(len(air.node), np.int64), np.zeros(len(air.node), np.int64)
     parts: list[Ints] = []
     done = False
@@ -131,21 +134,42 @@ def _check(
 
 
 def _make_air(
-    links: Links, seed: int, config: MediumConfig, kinds: Sequence[FrameKind]
+    links: Links,
+    seed: int,
+    config: MediumConfig,
+    kinds: Sequence[FrameKind],
+    ack: FrameKind | None,
 ) -> Air:
     from radio_sim.medium import kernels, state
 
     air = state.make_air(links, draw_u64(seed, "medium"), config)
     homes = sorted(set(links.frequency_mhz.tolist()))
-    air = state.with_channels(air, [Channel(mhz) for mhz in homes])
+    # An acknowledgement goes on its sender's own channel.
+    spectra = sorted({(kind.family, kind.bandwidth_mhz) for kind in kinds})
+    channels = [whole_channel(mhz, config.bandwidth_mhz) for mhz in homes]
+    for family, width_mhz in spectra:
+        channels += [whole_channel(mhz, width_mhz, family) for mhz in homes]
+    air = state.with_channels(air, channels)
     air.node[:, kernels.TUNING] = np.searchsorted(homes, links.frequency_mhz)
-    for kind in kinds:
+    for kind in [*kinds, ack] if ack else kinds:
         air = state.with_kind(air, kind)
     return air
 
 
+def _tunings(air: Air, kinds: Sequence[FrameKind], schedule: Schedule) -> Ints:
+    """Place of each frame's channel in the list that `_make_air` made."""
+    from radio_sim.medium import kernels
+
+    home = air.node[:, kernels.TUNING]
+    homes = int(home.max(initial=0)) + 1
+    spectra = sorted({(kind.family, kind.bandwidth_mhz) for kind in kinds})
+    spectrum = [spectra.index((kind.family, kind.bandwidth_mhz)) for kind in kinds]
+    place = np.array(spectrum, np.int64)[schedule.kind]
+    return np.asarray(homes * (1 + place) + home[schedule.sender], np.int64)
+
+
 def _make_load(
-    air: Air, schedule: Schedule, ack_row: int, keep_receptions: bool, again: bool
+    air: Air, schedule: Schedule, tuning: Ints, ack_row: int, keep_receptions: bool, again: bool
 ) -> Load:
     from radio_sim.medium import kernels
 
@@ -157,7 +181,7 @@ def _make_load(
     load = Load(
         at=schedule.ready_ns,
         row=schedule.kind,
-        tuning=air.node[schedule.sender, kernels.TUNING],
+        tuning=tuning,
         factor=10.0 ** (-schedule.power_step_db / 10.0),
         target=schedule.target,
         first=first,

@@ -11,20 +11,34 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-SPECTRUM_WIDTH_MHZ = 22  # of a 20 MHz channel, to where its skirts are 20 dB down
+from radio_sim.phy.interference import rejection_db
+
+PRIMARY_MHZ = 20
+BLOCKS_MHZ = (5180, 5500, 5745)  # first primaries of channels 36, 100, 149 (802.11-2020, annex E)
 
 
 class Channel(NamedTuple):
-    """Centre of the primary 20 MHz, width, and centre of the whole, all MHz."""
+    """Centre of the primary 20 MHz, width, and centre of the whole, all MHz; family of the PHY."""
 
     primary_mhz: int
     width_mhz: int = 20
     center_mhz: float = 0.0  # 0: that of the primary
+    family: str = "ofdm"
 
     @property
     def middle_mhz(self) -> float:
         """Centre of the whole channel."""
         return self.center_mhz or float(self.primary_mhz)
+
+
+def whole_channel(primary_mhz: int, width_mhz: int, family: str = "ofdm") -> Channel:
+    """The channel of this width that holds a primary: 5 GHz by its fixed blocks, else centred."""
+    starts = [start for start in BLOCKS_MHZ if start <= primary_mhz]
+    if width_mhz <= PRIMARY_MHZ or not starts:
+        return Channel(primary_mhz, width_mhz, float(primary_mhz), family)
+    block = (primary_mhz - starts[-1]) // width_mhz
+    center_mhz = starts[-1] + block * width_mhz + (width_mhz - PRIMARY_MHZ) / 2.0
+    return Channel(primary_mhz, width_mhz, center_mhz, family)
 
 
 def decodes(sent: Channel, heard: Channel) -> bool:
@@ -33,14 +47,12 @@ def decodes(sent: Channel, heard: Channel) -> bool:
 
 
 def entering_share(sent: Channel, heard: Channel) -> float:
-    """Share of a frame's power that enters a receiver's channel: that of its flat spectrum."""
+    """Share of a frame's power that enters a receiver's channel, by the mask of its spectrum."""
     if decodes(sent, heard):
         return 1.0
-    half_sent = sent.width_mhz * SPECTRUM_WIDTH_MHZ / 40.0
-    half_heard = heard.width_mhz * SPECTRUM_WIDTH_MHZ / 40.0
-    low = max(sent.middle_mhz - half_sent, heard.middle_mhz - half_heard)
-    high = min(sent.middle_mhz + half_sent, heard.middle_mhz + half_heard)
-    return max(high - low, 0.0) / (2.0 * half_sent)
+    apart_mhz = abs(sent.middle_mhz - heard.middle_mhz)
+    loss_db = rejection_db(sent.family, sent.width_mhz, heard.width_mhz, apart_mhz)
+    return float(10.0 ** (-loss_db / 10.0))
 
 
 def tables(channels: list[Channel]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

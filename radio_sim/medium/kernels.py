@@ -11,9 +11,10 @@ success rates in millionths: costs of the pieces of a frame add up, weighted by 
 
 A receiver that is up, silent and not locked locks on a frame whose signal to noise and interference
 reaches the least that its kind needs. Locked, it stays until the frame ends or a stronger one
-captures it: by `PREAMBLE_CAPTURE` in the first microseconds, by `LATE_CAPTURE` later. Whenever the
-energy at a locked receiver changes, one piece of the frame ends and another begins. At the end one
-draw of (seed, frame, receiver) is held against the product of the pieces' success rates.
+captures it: by `PREAMBLE_CAPTURE` in the first microseconds, while it trains, by `LATE_CAPTURE`
+later; one that falls into its training, too weak for that, may still spoil it (`TRAINING`).
+Whenever the energy at a locked receiver changes, one piece of the frame ends and another begins. At
+the end one draw of (seed, frame, receiver) is held against the product of the pieces' success.
 
 Channel access is that of DCF (IEEE 802.11-2020, 10.3): idle for DIFS, then slots that are counted
 down while idle and frozen while busy; a frame that meets an idle channel and no running count goes
@@ -47,7 +48,7 @@ ROW_COLUMNS = 2
 # Places of the access parameters and of the counts.
 CCA, DIFS, SLOT, ENERGY_DETECT, EIFS, WINDOW, WINDOW_MAX, SIFS, CAPTURE_TIME, RETRIES = range(10)
 PARAMETERS = 10
-PREAMBLE_CAPTURE, LATE_CAPTURE, RSSI_SD = range(3)
+PREAMBLE_CAPTURE, LATE_CAPTURE, TRAINING, RSSI_SD = range(4)
 
 # Fates of a frame at a receiver: those of radio_sim.fates, then one for "still on the way".
 DELIVERED, SENDER_DOWN, RECEIVER_DOWN, OFF_CHANNEL = 0, 1, 2, 3
@@ -58,6 +59,7 @@ RUNG_FLOOR_DB, RUNGS_PER_DB = -20.0, 20.0
 COST_SCALE = 1e6
 ZEPTOWATT_DB = 180.0  # dBm of 1e-18 mW, negated
 STRONGEST = 1e17  # -10 dBm: receivers take no more, and 90 of them add up in 64 bits
+SPOILED = 2**55  # the cost of a frame whose training another one fell into
 NEVER = 2**62
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -181,6 +183,9 @@ def meet(
         early = now - node[receiver, LOCK_START] <= parameters[CAPTURE_TIME]
         margin = ratios[PREAMBLE_CAPTURE] if early else ratios[LATE_CAPTURE]
         if power < margin * node[receiver, LOCK_POWER]:
+            if early and power * ratios[TRAINING] > node[receiver, LOCK_POWER]:
+                node[receiver, COST] += SPOILED
+                node[receiver, HIT] = 1
             return LOCKED
     if power < least[row] * (noise + rows[row, WEIGHT] * float(node[receiver, ENERGY])):
         return LOCKED if locked else INTERFERENCE
@@ -487,8 +492,7 @@ def next_frame(load: Load, sender: int, now: int) -> None:
 def failed(air: Air, load: Load, sender: int, now: int) -> None:
     """No acknowledgement: double the window and try again, or give up."""
     load.tries[sender] += 1
-    given_up = 0 <= air.parameters[RETRIES] < load.tries[sender]
-    if given_up:
+    if 0 <= air.parameters[RETRIES] < load.tries[sender]:
         load.totals[DROPPED] += 1
         next_frame(load, sender, now)
     else:
@@ -502,9 +506,7 @@ def try_frame(air: Air, load: Load, sender: int, now: int) -> None:
     """An attempt is due."""
     radios = len(load.head)
     frame = load.order[load.head[sender]]
-    number = frame
-    if load.again or load.tries[sender]:
-        number = load.totals[NEXT_NUMBER]
+    number = load.totals[NEXT_NUMBER] if load.again or load.tries[sender] else frame
     row, tuning, factor = load.row[frame], load.tuning[frame], load.factor[frame]
     window = window_of(air, load.tries[sender])
     again = begin(air, sender, number, row, tuning, factor, now, window)
@@ -557,14 +559,12 @@ def ended(air: Air, load: Load, sender: int, now: int, heard: Ints, levels: Ints
     count = take_off(air, sender, now, heard, levels, window if target < 0 else -1)
     load.totals[HEARD] += count
     answered = False
-    filled = load.totals[RECORDS]
     for place in range(count):
         answered = answered or heard[place] == target
         if len(load.record):
-            record = load.record[filled + place]
+            record = load.record[load.totals[RECORDS]]
             record[0], record[1], record[2] = frame, heard[place], levels[place]
-    if len(load.record):
-        load.totals[RECORDS] = filled + count
+            load.totals[RECORDS] += 1
     if target < 0:
         next_frame(load, sender, now)
     elif answered:

@@ -60,6 +60,7 @@ def make_air(links: Links, seed: int, config: MediumConfig) -> Air:
             [
                 to_ratio(config.preamble_capture_db),
                 to_ratio(config.late_capture_db),
+                to_ratio(config.training_db),
                 config.rssi_noise_db,
             ]
         ),
