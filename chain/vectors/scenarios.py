@@ -61,6 +61,7 @@ def registrations(town: Town) -> None:
     town.submit(town.registration(0, latitude_udeg=0))  # wrong_place: not its cell's centre
     town.submit(first)
     town.submit(first)  # already
+    town.submit(resign(first, *first.signatures[::-1]))  # bad_signature, though it is there
     town.submit(town.registration(1), town.registration(2, first_epoch=30))
     town.go_to(3)
     higher, lower = town.registration(1, height_m=20), town.registration(1, height_m=5)
