@@ -54,20 +54,30 @@ def links_of(scenario: Scenario, seed: int) -> Links:
 
 
 def links_at(
-    scenario: Scenario, radios: Radios, seed: int, movers: Collection[int] = ()
+    scenario: Scenario,
+    radios: Radios,
+    seed: int,
+    movers: Collection[int] = (),
+    *,
+    only_movers: bool = False,
 ) -> Links:
-    """The same with the radios elsewhere; no antenna is aimed at one that moves."""
+    """The same with the radios elsewhere; no antenna is aimed at one that moves.
+
+    `only_movers` leaves out the links between two that don't move.
+    """
     noise = noise_dbm_of(scenario)
     index = scenario.index_of()
     wireless = [link for link in scenario.links if link.kind == "wireless"]
     ends = [(index[link.a], index[link.b]) for link in wireless]
+    aimed = [(a, b) for a, b in ends if a not in movers and b not in movers]
     return compute_links(
         radios,
         seed=seed,
         environment=scenario.radio.environment,
         max_range_m=scenario.radio.max_range_m,
         floor_dbm=noise - FLOOR_BELOW_NOISE_DB,
-        aimed=[(a, b) for a, b in ends if a not in movers and b not in movers],
+        aimed=[] if only_movers else aimed,
+        touching=movers if only_movers else None,
     )
 
 

@@ -9,7 +9,7 @@ the hotspots' own, in the scenario and on the ledger; importers choose what the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,9 +91,15 @@ def compute_links(
     max_range_m: float = 1500.0,
     floor_dbm: float = -102.0,
     aimed: Sequence[tuple[int, int]] = (),
+    touching: Collection[int] | None = None,
 ) -> Links:
-    """Mean power of all links above `floor_dbm`; `aimed` pairs are published wireless links."""
+    """Mean power of all links above `floor_dbm`; `aimed` pairs are published wireless links.
+
+    With `touching`, only links that have one of these nodes at an end.
+    """
     pairs = _near_pairs(radios.positions_m, max_range_m)
+    if touching is not None:
+        pairs = pairs[np.isin(pairs, sorted(touching)).any(axis=1)]
     loss = _pair_loss_db(radios, pairs, environment, seed)
     if aimed:
         published = np.unique(np.sort(np.asarray(aimed, np.int64), axis=1), axis=0)

@@ -18,6 +18,7 @@ from hotspot.actions import Action, SubmitRecord
 from hotspot.frame import build_frame, parse_frame
 from hotspot.radiotap import parse_radiotap
 from radio_sim.agents import published_place
+from radio_sim.assemble import links_at
 from radio_sim.city import make_city
 from radio_sim.fates import FATES, Fate, Hearing
 from radio_sim.faults.aim import distance_m, occurrences, targets_of
@@ -201,6 +202,20 @@ def test_a_walker_walks_and_others_stay() -> None:
         }
         old.pop(0, None), new.pop(0, None)
         assert old == new
+
+
+def test_links_of_walkers_alone_are_those_of_all_worked_out_anew() -> None:
+    walk = Walk(share=0.3, speed_mps=15, pause_s=0, range_m=600, step_s=7)
+    scenario = replace(CITY, faults=Faults(walk=(walk,)))
+    fleet = Fleet(scenario, 1, "minimal")
+    fleet.run(40)
+    air = fleet.faults.air
+    assert len(air._movers) > 1
+    anew = links_at(scenario, air._radios, 1, air._movers)
+    joined = fleet.world.medium.links
+    np.testing.assert_array_equal(joined.starts, anew.starts)
+    np.testing.assert_array_equal(joined.neighbours, anew.neighbours)
+    np.testing.assert_allclose(joined.rssi_dbm, anew.rssi_dbm, rtol=0, atol=1e-9)
 
 
 def test_load_follows_the_hours_and_takes_air() -> None:

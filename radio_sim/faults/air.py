@@ -36,6 +36,7 @@ class AirFaults:
         middle = np.radians((min(latitudes) + max(latitudes)) / 2.0)
         self._scale = METRES_PER_DEGREE * np.array([np.cos(middle), 1.0])
         self._whole = medium.links
+        self._still: Links | None = None  # links between two that never move
         self._noises: dict[int, tuple[Group, float]] = {}
         self._walls: dict[int, Group] = {}
 
@@ -86,8 +87,20 @@ class AirFaults:
             away = np.array([longitude - site.lon, latitude - site.lat]) * self._scale
             positions[node] = self._homes_m[node] + away
         self._radios = replace(self._radios, positions_m=positions)
-        self._whole = links_at(self._scenario, self._radios, self._seed, self._movers)
+        moved = links_at(
+            self._scenario, self._radios, self._seed, self._movers, only_movers=True
+        )
+        self._whole = join_links(self._between_still(), moved)
         self._tell_links()
+
+    def _between_still(self) -> Links:
+        if self._still is None:
+            homes = replace(self._radios, positions_m=self._homes_m)
+            links = links_at(self._scenario, homes, self._seed, self._movers)
+            moves = np.zeros(len(self._homes_m), bool)
+            moves[sorted(self._movers)] = True
+            self._still = keep_links(links, ~moves[senders_of(links)] & ~moves[links.neighbours])
+        return self._still
 
     def positions_m(self) -> NDArray[np.float64]:
         """Where all radios stand now, in metres on the world's plane."""
@@ -109,12 +122,34 @@ class AirFaults:
 
 def cut_links(links: Links, group: Group) -> Links:
     """The links within a group and within the rest."""
-    senders = np.repeat(np.arange(len(links.starts) - 1), np.diff(links.starts))
-    keep = group[senders] == group[links.neighbours]
-    counts = np.bincount(senders[keep], minlength=len(links.starts) - 1)
+    return keep_links(links, group[senders_of(links)] == group[links.neighbours])
+
+
+def senders_of(links: Links) -> NDArray[np.int64]:
+    """The sender of each link."""
+    return np.repeat(np.arange(len(links.starts) - 1), np.diff(links.starts))
+
+
+def keep_links(links: Links, keep: Group) -> Links:
+    """Some of the links, in their order."""
+    counts = np.bincount(senders_of(links)[keep], minlength=len(links.starts) - 1)
     return replace(
         links,
         starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         neighbours=links.neighbours[keep],
         rssi_dbm=links.rssi_dbm[keep],
+    )
+
+
+def join_links(one: Links, other: Links) -> Links:
+    """The links of both, which have none in common."""
+    senders = np.concatenate([senders_of(one), senders_of(other)])
+    neighbours = np.concatenate([one.neighbours, other.neighbours])
+    order = np.lexsort((neighbours, senders))
+    counts = np.bincount(senders, minlength=len(one.starts) - 1)
+    return replace(
+        one,
+        starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        neighbours=neighbours[order],
+        rssi_dbm=np.concatenate([one.rssi_dbm, other.rssi_dbm])[order],
     )
