@@ -20,4 +20,4 @@ TAILS: dict[str, tuple[float, float, float]] = {
     "clusters": (0.0, 0.0, 1.0),
 }
 # 99.9 % of honest hotspots score less.
-THRESHOLD = 6.0
+THRESHOLD = 4.65

@@ -16,7 +16,7 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import ndtr
 
-from coverage_map.audit.network import Floats, Ints, Network
+from coverage_map.audit.network import NEAREST_M, OFFSET_SIGMA_DB, Floats, Ints, Network
 from coverage_map.audit.outcome import Outcome, make_outcome
 
 DAMPING = 0.85
@@ -110,12 +110,14 @@ def compute_conductance(graph: csr_array, degree: Floats, label: Ints) -> Floats
 
 def compute_crossings(network: Network, label: Ints) -> tuple[Floats, Floats]:
     """Per cluster: links to anchors outside that its claimed places promise, and that there are."""
-    pairs, law = network.pairs, network.law
+    pairs = network.pairs
     one, other = label[pairs.first], label[pairs.second]
     crosses = one != other
     crosses &= np.where(one > 0, network.anchor[pairs.second], network.anchor[pairs.first])
-    median = law.loss_db(pairs.distance_m) + _outside_offset(network, label)
-    chance = ndtr((pairs.most_db - median) / np.hypot(law.sigma_db, 6.0))
+    at_100m, exponent, sigma = network.law_columns(pairs.kind)
+    reach = np.log10(np.maximum(pairs.distance_m, NEAREST_M) / 100.0)
+    median = at_100m + 10.0 * exponent * reach + _outside_offset(network, label)
+    chance = ndtr((pairs.most_db - median) / np.hypot(sigma, OFFSET_SIGMA_DB))
     parts = int(label.max(initial=0)) + 1
     expected, observed = np.zeros(parts), np.zeros(parts)
     for end in (one, other):

@@ -4,7 +4,8 @@ The law is L(d) = A + 10 n lg(d / 100 m) + a_i + a_j + S: two sites' offsets (he
 gain) and shadowing S of deviation sigma. It is fitted by maximum likelihood to pairs that hear each
 other and to pairs that don't though both were there: leaving the silent ones out would make far
 links look better than they are (Tobin 1958, "Estimation of relationships for limited dependent
-variables"). Only anchors enter the fit and speak about others: hotspots that trust has reached and
+variables"). City, suburb and farmland have laws of their own; which is which shows in how far apart
+anchors stand. Only anchors enter the fit and speak about others: hotspots that trust has reached and
 that aren't under suspicion themselves.
 """
 
@@ -33,6 +34,9 @@ NEIGHBOURS = 48  # nearest anchors whose silence is asked for
 # that keeps a fifth of all frames: 0.8^20 = 1 %.
 JOINT_EPOCHS = 5
 OFFSET_SIGMA_DB = 6.0
+CROWD = 5
+KIND_EDGES_M = (300.0, 700.0)  # to the fifth nearest anchor: city, suburb, farmland
+KIND_LEAST = 100  # heard pairs for a law of its own
 ROUNDS = 24
 
 
@@ -44,18 +48,15 @@ class Law:
     exponent: float = 3.5
     sigma_db: float = 7.5
 
-    def loss_db(self, distance_m: Floats) -> Floats:
-        """Median loss between two sites without offsets."""
-        lengths = np.maximum(distance_m, NEAREST_M)
-        return np.asarray(self.at_100m_db + 10 * self.exponent * np.log10(lengths / 100.0))
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
     """Pairs of hotspots, first < second, that hear each other or stand near enough to.
 
     `loss_db`: mean of both directions, NaN where neither was measured; `most_db`: loss beyond
-    which neither would hear the other. `near`: among the nearest anchors of one of the ends.
+    which neither would hear the other; `kind`: whose law holds, an index into `Network.laws`.
+    `near`: one is among the other's nearest anchors. Beyond those nobody asked about silence, so
+    that links there say nothing about the law.
     """
 
     first: Ints
@@ -65,11 +66,16 @@ class Pairs:
     heard: Flags
     mutual: Flags
     distance_m: Floats
+    kind: Ints
+    near: Flags
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """Everything that tests share. `loss_db` per directed link; `offset_db` per hotspot."""
+    """Everything that tests share.
+
+    `loss_db` per directed link; `offset_db` and `kind`, an index into `laws`, per hotspot.
+    """
 
     claims: Claims
     evidence: Evidence
@@ -79,11 +85,16 @@ class Network:
     loss_db: Floats
     floor_dbm: float
     pairs: Pairs
-    law: Law
+    laws: tuple[Law, ...]
+    kind: Ints
     offset_db: Floats
 
     def __len__(self) -> int:
         return len(self.claims)
+
+    def law_columns(self, kind: Ints) -> tuple[Floats, Floats, Floats]:
+        """dB at 100 m, exponent and sigma of the law of each kind."""
+        return columns_of(self.laws, kind)
 
 
 def get_anchors(claims: Claims, suspects: Flags) -> Flags:
@@ -102,12 +113,22 @@ def build_network(evidence: Evidence, claims: Claims, suspects: Flags) -> Networ
     full = np.where(links.measured >= LEAST_MEASURED, links.full_db, np.nan)
     loss = eirp[links.beaconer] + gain[links.witness] - full
     floor_dbm = compute_floor_dbm(full[anchor[links.beaconer] & anchor[links.witness]])
-    pairs = find_pairs(evidence, claims, positions, anchor, loss, floor_dbm)
-    law, offset = fit_law(pairs, anchor, len(claims))
+    kind = find_kinds(positions, anchor)
+    pairs = find_pairs(evidence, claims, positions, anchor, loss, floor_dbm, kind)
+    laws, offset = fit_laws(pairs, anchor, len(claims))
     return Network(
         *(claims, evidence, positions, claims.blur_m(), anchor),
-        *(loss, floor_dbm, pairs, law, offset),
+        *(loss, floor_dbm, pairs, laws, kind, offset),
     )
+
+
+def find_kinds(positions_m: Floats, anchor: Flags) -> Ints:
+    """Which law holds at each claimed place, by the distance of the CROWD-th nearest anchor."""
+    anchors = np.flatnonzero(anchor)
+    if len(anchors) <= CROWD:
+        return np.zeros(len(positions_m), np.int64)
+    apart, _ = cKDTree(positions_m[anchors]).query(positions_m, k=CROWD + 1)
+    return np.searchsorted(KIND_EDGES_M, apart[:, CROWD])
 
 
 def compute_floor_dbm(full_db: Floats) -> float:
@@ -123,12 +144,13 @@ def find_pairs(
     anchor: Flags,
     loss_db: Floats,
     floor_dbm: float,
+    kind: Ints,
 ) -> Pairs:
     """Pairs with a link, and pairs of neighbours without one that were there together."""
     links, count = evidence.links, len(claims)
     keys = _key(links.beaconer, links.witness, count)
-    silent = _near_keys(positions_m, anchor, count)
-    silent = np.setdiff1d(silent, keys)
+    near = _near_keys(positions_m, anchor, count)
+    silent = np.setdiff1d(near, keys)
     silent = silent[_are_together(evidence.active, silent // count, silent % count)]
     heard, mean, ways = _fold(keys, loss_db, links)
     everyone = np.concatenate([heard, silent])
@@ -143,6 +165,8 @@ def find_pairs(
         heard=(np.arange(len(everyone)) < len(heard))[order],
         mutual=np.concatenate([ways == 2, np.zeros(len(silent), np.bool_)])[order],
         distance_m=np.hypot(apart[:, 0], apart[:, 1]),
+        kind=np.maximum(kind[first], kind[second]),
+        near=np.isin(everyone[order], near),
     )
 
 
@@ -189,62 +213,107 @@ def _most_db(claims: Claims, one: Ints, other: Ints, floor_dbm: float) -> Floats
     return np.maximum(eirp[one] + gain[other], eirp[other] + gain[one]) - floor_dbm
 
 
-def fit_law(pairs: Pairs, anchor: Flags, count: int) -> tuple[Law, Floats]:
-    """The law of loss among anchors, and every site's offset in dB against it.
+def columns_of(laws: tuple[Law, ...], kind: Ints) -> tuple[Floats, Floats, Floats]:
+    """dB at 100 m, exponent and sigma of the law of each kind."""
+    table = np.array([[law.at_100m_db, law.exponent, law.sigma_db] for law in laws])
+    return table[kind, 0], table[kind, 1], table[kind, 2]
 
-    Alternates the line, by Gauss-Newton steps on the censored likelihood, with the offsets.
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sound:
+    """The pairs that a fit rests on; `reach`: decades of distance from 100 m."""
+
+    first: Ints
+    second: Ints
+    reach: Floats
+    heard: Flags
+    loss_db: Floats
+    most_db: Floats
+    kind: Ints
+
+
+def fit_laws(pairs: Pairs, anchor: Flags, count: int) -> tuple[tuple[Law, ...], Floats]:
+    """The laws of loss among anchors, and every site's offset in dB against them.
+
+    Alternates the lines, by Gauss-Newton steps on the censored likelihood, with the offsets. A kind
+    with few pairs takes the law of all.
     """
-    sound = anchor[pairs.first] & anchor[pairs.second] & (pairs.heard == ~np.isnan(pairs.loss_db))
-    law, offset = Law(), np.zeros(count)
-    if np.count_nonzero(pairs.heard & sound) < 10:
-        return law, offset
-    one, other = pairs.first[sound], pairs.second[sound]
-    reach = np.log10(np.maximum(pairs.distance_m[sound], NEAREST_M) / 100.0)
+    sound = _get_sound(pairs, anchor)
+    offset, kinds = np.zeros(count), len(KIND_EDGES_M) + 1
+    laws = (Law(),) * (kinds + 1)
+    if np.count_nonzero(sound.heard) < 10:
+        return laws[:kinds], offset
+    heard = np.bincount(sound.kind[sound.heard], minlength=kinds)
+    own = [kind for kind in range(kinds) if heard[kind] >= KIND_LEAST]
+    place = np.where(np.isin(sound.kind, own), sound.kind, kinds)
     for _ in range(ROUNDS):
-        gap = offset[one] + offset[other]
-        score, curvature = _scores(pairs, sound, law.loss_db(pairs.distance_m[sound]) + gap, law)
-        law = _step_law(law, reach, score, curvature)
-        law = _step_sigma(law, pairs, sound, gap)
-        score, curvature = _scores(pairs, sound, law.loss_db(pairs.distance_m[sound]) + gap, law)
-        slope = np.bincount(one, score, count) + np.bincount(other, score, count)
-        bend = np.bincount(one, curvature, count) + np.bincount(other, curvature, count)
-        prior = 1.0 / OFFSET_SIGMA_DB**2
-        # Half a step: both ends of a pair move at once.
-        offset = offset + 0.5 * (slope - prior * offset) / (bend + prior)
-    return law, offset
+        gap = offset[sound.first] + offset[sound.second]
+        laws = tuple(_step_law(law, sound, gap, place == k) for k, law in enumerate(laws))
+        at_100m, exponent, sigma = columns_of(laws, place)
+        median = at_100m + 10.0 * exponent * sound.reach + gap
+        offset = _step_offsets(offset, sound, median, sigma)
+    return tuple(laws[k] if k in own else laws[kinds] for k in range(kinds)), offset
 
 
-def _scores(pairs: Pairs, sound: Flags, median_db: Floats, law: Law) -> tuple[Floats, Floats]:
+def _get_sound(pairs: Pairs, anchor: Flags) -> _Sound:
+    told = pairs.heard == ~np.isnan(pairs.loss_db)  # a link without RSSI says neither
+    rows = np.flatnonzero(anchor[pairs.first] & anchor[pairs.second] & told & pairs.near)
+    reach = np.log10(np.maximum(pairs.distance_m[rows], NEAREST_M) / 100.0)
+    return _Sound(
+        *(pairs.first[rows], pairs.second[rows], reach, pairs.heard[rows]),
+        *(pairs.loss_db[rows], pairs.most_db[rows], pairs.kind[rows]),
+    )
+
+
+def _scores(sound: _Sound, median_db: Floats, sigma_db: Floats | float) -> tuple[Floats, Floats]:
     """First derivative of each pair's log-likelihood by its median loss, and minus the second."""
-    heard = pairs.heard[sound]
-    rest = np.where(heard, pairs.loss_db[sound] - median_db, 0.0) / law.sigma_db
+    rest = np.where(sound.heard, sound.loss_db - median_db, 0.0) / sigma_db
     rest = np.clip(rest, -3.0, 3.0)  # an outlier pulls no more than three deviations do
-    above = (median_db - pairs.most_db[sound]) / law.sigma_db
+    above = (median_db - sound.most_db) / sigma_db
     ratio = np.exp(-0.5 * above**2 - log_ndtr(above)) / np.sqrt(2 * np.pi)
-    score = np.where(heard, rest, ratio) / law.sigma_db
-    curvature = np.where(heard, 1.0, ratio * (ratio + above)) / law.sigma_db**2
+    score = np.where(sound.heard, rest, ratio) / sigma_db
+    curvature = np.where(sound.heard, 1.0, ratio * (ratio + above)) / sigma_db**2
     return score, np.maximum(curvature, 1e-9)
 
 
-def _step_law(law: Law, reach: Floats, score: Floats, curvature: Floats) -> Law:
+def _step_offsets(offset: Floats, sound: _Sound, median_db: Floats, sigma_db: Floats) -> Floats:
+    """Half a Newton step of every site's offset: both ends of a pair move at once."""
+    score, curvature = _scores(sound, median_db, sigma_db)
+    ends = np.concatenate([sound.first, sound.second])
+    slope = np.bincount(ends, np.concatenate([score, score]), len(offset))
+    bend = np.bincount(ends, np.concatenate([curvature, curvature]), len(offset))
+    prior = 1.0 / OFFSET_SIGMA_DB**2
+    return offset + 0.5 * (slope - prior * offset) / (bend + prior)
+
+
+def _step_law(law: Law, sound: _Sound, gap_db: Floats, of_kind: Flags) -> Law:
     """One Gauss-Newton step of A and n; a weak prior keeps n near 3.5 where distances are alike."""
-    basis = np.column_stack([np.ones(len(reach)), 10.0 * reach])
+    if not of_kind.any():
+        return law
+    part = _Sound(
+        *(getattr(sound, name)[of_kind] for name in _Sound.__dataclass_fields__)
+    )
+    gap = gap_db[of_kind]
+    median = law.at_100m_db + 10.0 * law.exponent * part.reach + gap
+    score, curvature = _scores(part, median, law.sigma_db)
+    basis = np.column_stack([np.ones(len(median)), 10.0 * part.reach])
     normal = basis.T @ (basis * curvature[:, None]) + np.diag([1e-4, 4.0])
     pull = basis.T @ score + np.array([0.0, 4.0 * (3.5 - law.exponent)])
     step = np.clip(np.linalg.solve(normal, pull), [-20.0, -1.0], [20.0, 1.0])
     exponent = float(np.clip(law.exponent + step[1], 1.8, 5.5))
-    return Law(law.at_100m_db + float(step[0]), exponent, law.sigma_db)
+    fresh = Law(law.at_100m_db + float(step[0]), exponent, law.sigma_db)
+    return _step_sigma(fresh, part, gap)
 
 
-def _step_sigma(law: Law, pairs: Pairs, sound: Flags, gap_db: Floats) -> Law:
-    """Sigma from the residuals of heard pairs, robustly, and those of links well above the floor.
+def _step_sigma(law: Law, part: _Sound, gap_db: Floats) -> Law:
+    """Sigma from the residuals of links well above the floor, robustly.
 
     Links near the floor show only the lucky half of their residuals.
     """
-    median = law.loss_db(pairs.distance_m[sound]) + gap_db
-    clear = pairs.heard[sound] & (median < pairs.most_db[sound] - 8.0)
+    median = law.at_100m_db + 10.0 * law.exponent * part.reach + gap_db
+    clear = part.heard & (median < part.most_db - 8.0)
     if np.count_nonzero(clear) < 30:
         return law
-    rest = pairs.loss_db[sound][clear] - median[clear]
+    rest = part.loss_db[clear] - median[clear]
     width = np.quantile(rest, 0.841) - np.quantile(rest, 0.159)
     return Law(law.at_100m_db, law.exponent, float(np.clip(width / 2.0, 4.0, 12.0)))

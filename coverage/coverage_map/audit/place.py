@@ -3,7 +3,7 @@
 Two questions to the same numbers. `location`: is there a place that explains the losses to anchors,
 and the silence of others, much better than any point of the claimed cell? `opportunity`: standing
 where it says, would so few anchors hear it? The site's own offset (height, walls, a poor antenna)
-is free in both, so that a hotspot in a cellar isn't a liar. Anchors that stand together see one
+is free in both, so that a hotspot in a cellar isn't a liar; better than typical it can't be by much. Anchors that stand together see one
 shadow and share one vote.
 
 Needs: four anchors that hear or are heard, not on one line, for the location; expected hearers for
@@ -23,7 +23,6 @@ from coverage_map.audit.outcome import Outcome, make_outcome
 LEAST_HEARD = 4
 LEAST_WIDTH = 0.1  # of a neighbourhood against its length: thinner is a line, and has two sides
 DECORRELATION_M = 30.0  # of shadowing at one end, between 38.901's 13 (UMi) and 50 m (UMa)
-OWN_OFFSET_SIGMA_DB = 7.0
 EXPECTED_LEAST = 2.0
 MOST_NEAR = 2 * NEIGHBOURS
 
@@ -144,5 +143,6 @@ def compute_opportunity(network: Network, around: Surroundings) -> Outcome:
 
 
 def _law_of(network: Network) -> Floats:
-    law = network.law
-    return np.array([law.at_100m_db, 10.0 * law.exponent, law.sigma_db, OWN_OFFSET_SIGMA_DB])
+    """Per hotspot: dB at 100 m, dB per decade, sigma."""
+    at_100m, exponent, sigma = network.law_columns(network.kind)
+    return np.column_stack([at_100m, 10.0 * exponent, sigma])

@@ -16,8 +16,15 @@ NEAREST_M = 30.0
 OUTLIER = 0.05  # share of heard links that no law explains, spread over OUTLIER_SPAN_DB
 OUTLIER_SPAN_DB = 80.0
 DEAF = 0.05  # share of neighbours that hear nothing for reasons of their own
+BETTER_SIGMA_DB, WORSE_SIGMA_DB = 5.0, 8.0
 SEARCH_STEPS = 24
 STARTS = 4  # most likely of the claim and the places of those heard
+
+
+@compiled
+def sigma_of(offset_db: float) -> float:
+    """Deviation of sites' offsets: a site can be walled in, but no better than a clear view."""
+    return BETTER_SIGMA_DB if offset_db < 0.0 else WORSE_SIGMA_DB
 
 
 @compiled
@@ -27,11 +34,11 @@ def log_likelihood(
     """Of standing at (x, y) with a site offset.
 
     `near` [neighbours, 5]: x, y, loss less that neighbour's offset (NaN: not heard), loss beyond
-    which it can't be heard less its offset, weight. `law`: dB at 100 m, dB per decade, sigma,
-    sigma of the offset. Logistic for the normal distribution: within 0.01.
+    which it can't be heard less its offset, weight. `law`: dB at 100 m, dB per decade, sigma.
+    Logistic for the normal distribution: within 0.01.
     """
     sigma = law[2]
-    spare = (offset_db - mean_offset_db) / law[3]
+    spare = (offset_db - mean_offset_db) / sigma_of(offset_db - mean_offset_db)
     total = -0.5 * spare * spare
     scale = (1.0 - OUTLIER) / (sigma * math.sqrt(2.0 * math.pi))
     for k in range(len(near)):
@@ -91,7 +98,7 @@ def search(
     values[len(near)] = claimed
     for k in range(len(near)):
         if not math.isnan(near[k, 2]):
-            values[k] = log_likelihood(near[k, 0], near[k, 1], offset, near, law, mean_offset_db)
+            values[k] = log_likelihood(near[k, 0], near[k, 1], mean_offset_db, near, law, mean_offset_db)
     for _ in range(STARTS):
         k = int(np.argmax(values))
         if values[k] == -np.inf:
@@ -99,7 +106,7 @@ def search(
         values[k] = -np.inf
         start[0] = claim[0] if k == len(near) else near[k, 0]
         start[1] = claim[1] if k == len(near) else near[k, 1]
-        start[2], start[3] = offset, spread_m
+        start[2], start[3] = offset if k == len(near) else mean_offset_db, spread_m
         value, x, y, _ = climb(start, near, law, mean_offset_db, claim, 1e9)
         if value > best:
             best, bx, by = value, x, y
@@ -117,13 +124,13 @@ def search_all(
     spread_m: Floats,
     out: Floats,
 ) -> None:
-    """`search` for every subject; `near[starts[i]:starts[i+1]]` are its neighbours."""
+    """`search` for every subject: `near[starts[i]:starts[i+1]]` are its neighbours, law [n, 4]."""
     for i in range(len(claims)):
         part = near[starts[i] : starts[i + 1]]
         if len(part) == 0:
             continue
         gain, x, y, value = search(
-            part, law, mean_offsets_db[i], claims[i], blur_m[i], spread_m[i]
+            part, law[i], mean_offsets_db[i], claims[i], blur_m[i], spread_m[i]
         )
         out[i, 0], out[i, 1], out[i, 2], out[i, 3] = gain, x, y, value
 
@@ -146,15 +153,16 @@ def silence_all(
         weights, tails, means = np.zeros(21), np.zeros(21), np.zeros(21)
         top = -1e300
         for step in range(21):
-            offset = mean_offsets_db[i] + (step - 10) * 0.4 * law[3]
-            weights[step] = -0.5 * ((step - 10) * 0.4) ** 2
+            sigma = sigma_of(step - 10.0)
+            offset = mean_offsets_db[i] + (step - 10) * 0.4 * sigma
+            weights[step] = math.log(sigma) - 0.5 * ((step - 10) * 0.4) ** 2
             chances = np.zeros(len(part) + 1)
             chances[0] = 1.0
             for k in range(len(part)):
                 squared = (part[k, 0] - claims[i, 0]) ** 2 + (part[k, 1] - claims[i, 1]) ** 2
                 decades = 0.5 * math.log10(max(squared, NEAREST_M * NEAREST_M)) - 2.0
-                median = law[0] + law[1] * decades + offset
-                beyond = (part[k, 3] - median) / law[2]
+                median = law[i, 0] + law[i, 1] * decades + offset
+                beyond = (part[k, 3] - median) / law[i, 2]
                 chance = (1.0 - DEAF) / (1.0 + math.exp(min(-1.702 * beyond, 60.0)))
                 means[step] += chance
                 for m in range(k + 1, 0, -1):
