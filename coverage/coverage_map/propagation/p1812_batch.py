@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -93,8 +94,16 @@ def _row(link: Link1812) -> list[float]:
         0.0, link.frequency_hz / 1e9, link.time_percent, float(link.vertical), radius, link.n0,
         link.transmitter_height_m, link.receiver_height_m, link.latitude_deg, 0.0, 0.0, 0.0,
         link.transmitter_coast_m / 1e3, link.receiver_coast_m / 1e3,
-        p1812.location_db(link, 0.0), link.entry_loss_db,
+        p1812.location_db(link, 0.0), link.entry_loss_db, *_constants(link),
     ]  # fmt: skip
+
+
+def _constants(link: Link1812) -> list[float]:
+    """What depends on frequency and time alone, the last five columns."""
+    ghz, p = link.frequency_hz / 1e9, link.time_percent
+    scatter = 10.125 * math.pow(math.log10(50.0 / p), 0.7)
+    normal = p1812.inverse_normal(p / 100.0)
+    return [math.log10(ghz), math.cbrt(ghz), math.log10(p / 50.0), normal, scatter]
 
 
 def fill_location(

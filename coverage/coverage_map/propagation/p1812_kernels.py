@@ -32,6 +32,8 @@ COLUMNS = (
     "length_km", "ghz", "p", "vertical", "radius_km", "n0", "transmitter_m", "receiver_m",
     "latitude_deg", "sea", "land_km", "inland_km", "coast_t_km", "coast_r_km", "location_db",
     "entry_db",
+    # of frequency and time alone, computed once by p1812_batch
+    "log_ghz", "cube_ghz", "log_p_50", "normal_p", "scatter_p_db",
 )  # fmt: skip
 
 
@@ -160,18 +162,19 @@ def height_gain_db(b: float, floor: float) -> float:
 @njit(cache=True)
 def first_term_db(
     permittivity: float, conductivity: float, d: float, hte: float, hre: float, radius: float,
-    ghz: float, vertical: bool,
+    ghz: float, cube: float, vertical: bool,
 ) -> float:  # fmt: skip
     """First term of spherical-earth diffraction, eq. (29) to (36)."""
     loss = (18.0 * conductivity / ghz) ** 2
-    k: float = 0.036 / np.cbrt(radius * ghz)
+    cube_radius: float = np.cbrt(radius)
+    k: float = 0.036 / (cube_radius * cube)
     k /= math.sqrt(math.sqrt((permittivity - 1.0) ** 2 + loss))
     if vertical:
         k *= math.sqrt(permittivity**2 + loss)
     k2 = k * k
     beta = (1.0 + 1.6 * k2 + 0.67 * k2 * k2) / (1.0 + 4.5 * k2 + 1.53 * k2 * k2)
-    x: float = 21.88 * beta * np.cbrt(ghz / radius**2) * d
-    y: float = 0.9575 * beta * beta * np.cbrt(ghz**2 / radius)
+    x: float = 21.88 * beta * cube / (cube_radius * cube_radius) * d
+    y: float = 0.9575 * beta * beta * cube * cube / cube_radius
     if x >= 1.6:
         fx = 11.0 + 10.0 * math.log10(x) - 17.6 * x
     else:
@@ -182,25 +185,28 @@ def first_term_db(
 
 @njit(cache=True)
 def mixed_first_term_db(
-    d: float, hte: float, hre: float, radius: float, ghz: float, sea: float, vertical: bool
-) -> float:
-    """First term over land and sea by their shares, eq. (28)."""
+    d: float, hte: float, hre: float, radius: float, wave: tuple[float, float], sea: float,
+    vertical: bool,
+) -> float:  # fmt: skip
+    """First term over land and sea by their shares, eq. (28); `wave` is f and its cube root."""
     mixed = 0.0
+    ghz, cube = wave
     if sea < 1.0:
-        mixed = (1.0 - sea) * first_term_db(22.0, 0.003, d, hte, hre, radius, ghz, vertical)
+        mixed = (1.0 - sea) * first_term_db(22.0, 0.003, d, hte, hre, radius, ghz, cube, vertical)
     if sea > 0.0:
-        mixed += sea * first_term_db(80.0, 5.0, d, hte, hre, radius, ghz, vertical)
+        mixed += sea * first_term_db(80.0, 5.0, d, hte, hre, radius, ghz, cube, vertical)
     return mixed
 
 
 @njit(cache=True)
 def spherical_db(
-    d: float, hte: float, hre: float, radius: float, ghz: float, sea: float, vertical: bool
-) -> float:
+    d: float, hte: float, hre: float, radius: float, wave: tuple[float, float], sea: float,
+    vertical: bool,
+) -> float:  # fmt: skip
     """Spherical-earth diffraction loss, eq. (22) to (27)."""
     root_t, root_r = math.sqrt(hte), math.sqrt(hre)
     if d >= math.sqrt(0.002 * radius) * (root_t + root_r):
-        return mixed_first_term_db(d, hte, hre, radius, ghz, sea, vertical)
+        return mixed_first_term_db(d, hte, hre, radius, wave, sea, vertical)
     c = (hte - hre) / (hte + hre)
     m = 250.0 * d * d / (radius * (hte + hre))
     turn = math.acos(1.5 * c * math.sqrt(3.0 * m / (m + 1.0) ** 3))
@@ -209,11 +215,11 @@ def spherical_db(
     d2 = d - d1
     clearance = (hte - 500.0 * d1 * d1 / radius) * d2 + (hre - 500.0 * d2 * d2 / radius) * d1
     clearance /= d
-    required = 17.456 * math.sqrt(d1 * d2 * (WAVELENGTH_M_GHZ / ghz) / d)
+    required = 17.456 * math.sqrt(d1 * d2 * (WAVELENGTH_M_GHZ / wave[0]) / d)
     if clearance > required:
         return 0.0
     grazing = 500.0 * (d / (root_t + root_r)) ** 2
-    first = mixed_first_term_db(d, hte, hre, grazing, ghz, sea, vertical)
+    first = mixed_first_term_db(d, hte, hre, grazing, wave, sea, vertical)
     return (1.0 - clearance / required) * max(first, 0.0)
 
 
@@ -256,8 +262,8 @@ def ducting_db(
     """L_ba, eq. (46) to (56)."""
     d, ghz, p = float(row[0]), float(row[1]), float(row[2])
     radius, sea = float(row[4]), float(row[9])
-    cube: float = np.cbrt(ghz)
-    fixed = 102.45 + 20.0 * math.log10(ghz * (dlt + dlr))
+    cube = float(row[17])
+    fixed: float = 102.45 + 20.0 * (row[16] + math.log10(dlt + dlr))
     if ghz < 0.5:
         fixed += 45.375 - 137.0 * ghz + 92.5 * ghz * ghz
     fixed += _terminal_db(theta_t - 0.1 * dlt, dlt, ghz, cube, row[12], sea, hts)
@@ -314,7 +320,7 @@ def diffraction_db(
     hte, hre = heights
     nu = terrain[11] if beta else terrain[10]
     actual = bullington_db(nu, d)
-    sphere = spherical_db(d, hte, hre, radius, ghz, row[9], row[3] > 0.5)
+    sphere = spherical_db(d, hte, hre, radius, (ghz, row[17]), row[9], row[3] > 0.5)
     if sphere <= 0.0:
         return actual
     bulge = 500.0 * d * d / radius
@@ -328,17 +334,17 @@ def loss_of(
     unit: float,
 ) -> float:  # fmt: skip
     """Basic transmission loss from a path's terrain figures and its row of inputs, section 4."""
-    d, ghz, p, sea = row[0], row[1], row[2], row[9]
+    d, p, sea = row[0], row[2], row[9]
     hts, hrs = ground_t + row[6], ground_r + row[7]
     dlt, dlr, theta_t, theta_r, roughness = terrain[5:10]
     tau = land_factor(row[11])
     beta0 = beta0_percent(row[8], row[10], tau)
-    free = 92.4 + 20.0 * math.log10(ghz) + 10.0 * math.log10(d * d + ((hts - hrs) / 1e3) ** 2)
+    free = 92.4 + 20.0 * row[16] + 10.0 * math.log10(d * d + ((hts - hrs) / 1e3) ** 2)
     depth = 2.6 * (1.0 - math.exp(-0.1 * (dlt + dlr)))
-    los_p, los_beta = free + depth * math.log10(p / 50.0), free + depth * math.log10(beta0 / 50.0)
+    los_p, los_beta = free + depth * row[18], free + depth * math.log10(beta0 / 50.0)
     heights = diffraction_heights(terrain, hts, hrs, ground_t, ground_r)
     median = diffraction_db(terrain, row, False, heights, x, last, unit)
-    fi = 1.0 if p < beta0 else inverse_normal(p / 100.0) / inverse_normal(beta0 / 100.0)
+    fi = 1.0 if p < beta0 else row[19] / inverse_normal(beta0 / 100.0)
     diffraction = median
     if p < 50.0:
         beta = diffraction_db(terrain, row, True, heights, x, last, unit)
@@ -353,7 +359,7 @@ def loss_of(
     )
     angle = 1000.0 * d / row[4] + theta_t + theta_r
     modified = _combine_modes(d, angle, minimum, duct, los_p, los_p + diffraction)
-    scatter = troposcatter_db(d, angle, ghz, p, row[5])
+    scatter = troposcatter_db(d, angle, row)
     low = min(scatter, modified)
     apart = math.exp(-0.2 * math.log(10.0) * abs(scatter - modified))
     combined: float = low - 5.0 * math.log10(1.0 + apart) + row[14]
@@ -377,14 +383,12 @@ def _combine_modes(
 
 
 @njit(cache=True)
-def troposcatter_db(d: float, angle: float, ghz: float, p: float, n0: float) -> float:
+def troposcatter_db(d: float, angle: float, row: Floats) -> float:
     """L_bs, eq. (44) and (45)."""
-    log_f = math.log10(ghz)
-    loss = 190.1 + 25.0 * log_f - 2.5 * (log_f - math.log10(2.0)) ** 2
-    loss += 20.0 * math.log10(d) + 0.573 * angle - 0.15 * n0
-    if p < 50.0:
-        loss -= 10.125 * math.pow(math.log10(50.0 / p), 0.7)
-    return loss
+    log_f = float(row[16])
+    loss: float = 190.1 + 25.0 * log_f - 2.5 * (log_f - math.log10(2.0)) ** 2
+    loss += 20.0 * math.log10(d) + 0.573 * angle - 0.15 * row[5]
+    return loss - float(row[20])
 
 
 @njit(cache=True)
