@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import selectors
+import signal
 import socket
 import struct
 import sys
@@ -110,6 +111,7 @@ def main() -> None:
     """Run one radio as the command line says."""
     interface, number, hz, seconds, path = sys.argv[1:]
     node = int(number)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the group; the bench ends us
     radio = StampedRadio(interface)
     print("ready", flush=True)
     start_ns = int(sys.stdin.readline())
