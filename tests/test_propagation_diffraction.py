@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coverage_map.propagation import p1812
+from coverage_map.propagation import p1812_terrain
 from coverage_map.propagation.diffraction import (
     MEDIAN_EARTH_RADIUS_M,
     SPEED_OF_LIGHT_M_S,
@@ -82,7 +82,7 @@ def test_it_is_the_construction_of_p1812() -> None:
     ghz = 0.2998 * HERTZ / SPEED_OF_LIGHT_M_S
     radius_km = MEDIAN_EARTH_RADIUS_M / 1e3
     hts, hrs = ground[0] + 20.0, ground[-1] + 3.0
-    want = p1812.bullington_db(list(d), list(ground), hts, hrs, radius_km, ghz)
+    want = p1812_terrain.bullington_db(list(d), list(ground), hts, hrs, radius_km, ghz)
     path = make_profile(d * 1e3, ground)
     assert bullington_db(path, 20.0, 3.0, HERTZ) == pytest.approx(want, abs=1e-9)
 
