@@ -108,17 +108,20 @@ class Medium:
 
     # --- changes while it runs ---------------------------------------------------------------
 
-    def set_links(self, links: Links) -> None:
+    def set_links(self, links: Links, now_ns: int | None = None) -> None:
         """Let the same radios hear each other differently from now on: they moved, or a wall did.
 
-        A frame on the air is received piece by piece: what has passed is as it was.
+        A frame on the air is received piece by piece: what has passed is as it was. Without
+        `now_ns` the change is as old as the last frame's begin or end.
         """
+        self._now_ns = max(self._now_ns, now_ns or 0)
         self.links = links
         self._air = self._state.moved(self._air, links, self._now_ns)
         self._tune_all()
 
-    def set_noise_rise(self, rise_db: Floats) -> None:
+    def set_noise_rise(self, rise_db: Floats, now_ns: int | None = None) -> None:
         """Raise every receiver's noise floor above its own by so much [nodes], from now on."""
+        self._now_ns = max(self._now_ns, now_ns or 0)
         self._kernels.end_pieces(self._air, self._now_ns)
         self._state.with_noise(self._air, self.config, rise_db)
         self._noise_dbm = self.config.noise_dbm + rise_db
