@@ -5,7 +5,8 @@ with every intermediate kept, so that a prediction can be explained line by line
 once go through `compute_losses`, whose compiled kernel (p1812_kernels.py) is held equal to this.
 
 Path geometry and diffraction are in p1812_terrain.py. Internally distances are km, heights m,
-frequencies GHz and angles mrad, as in the Recommendation; the doors take metres and Hz. Equation numbers are those of Annex 1 (edition 8).
+frequencies GHz and angles mrad, as in the Recommendation; the doors take metres and Hz. Equation
+numbers are those of Annex 1 (edition 8).
 The digital maps of N0 and Delta-N are not redistributable: their values are inputs.
 """
 
