@@ -29,8 +29,16 @@ def compute_colocation(network: Network) -> Outcome:
     out = np.full((count, 3), np.nan)
     partner = np.full(count, -1, np.int64)
     best_partners(
-        *(np.searchsorted(sender, everyone), witness, links.full_db[rows], variance),
-        *(np.searchsorted(witness[by_witness], everyone), sender[by_witness]),
-        *(network.positions_m, network.blur_m, network.claims.owner, out, partner),
+        np.searchsorted(sender, everyone),
+        witness,
+        links.full_db[rows],
+        variance,
+        np.searchsorted(witness[by_witness], everyone),
+        sender[by_witness],
+        network.positions_m,
+        network.blur_m,
+        network.claims.owner,
+        out,
+        partner,
     )
     return make_outcome(out[:, 2], out[:, 0], np.nan_to_num(out[:, 1]), partner)

@@ -29,7 +29,7 @@ LEVEL_FROM = 4.0  # packets before a deviation means anything
 
 
 @compiled
-def find_slot(slots: Ints, keys: Ints, key: int) -> int:
+def find_slot(slots: Ints, keys: Ints, key: int | np.int64) -> int:
     """Where in `slots` a key is or belongs."""
     mask = len(slots) - 1
     mixed = key * -7046029254386353131

@@ -27,6 +27,7 @@ PHYSICAL = (
     *("rssi_too_high", "rssi_too_low", "too_far", "too_close"),
 )
 BLOCK_ROWS = 1_000_000
+ROW_COLUMNS = ("epoch", "witness", "beaconer", "step_cdb", "rssi_cdbm")  # as add_rows takes them
 # Of the beacons every fourth is searched for copies: a pair of witnesses has thousands in common.
 PAIR_EVERY = 4
 
@@ -127,8 +128,8 @@ class Accumulator:
         settled = (block.epoch >= bound[block.witness]) & (block.epoch >= bound[block.beaconer])
         physical = self._physical[block.code] & settled
         self._note_active(block)
-        columns = (block.epoch, block.witness, block.beaconer, block.step_cdb, block.rssi_cdbm)
-        rows = (*(column.astype(np.int64) for column in columns), physical)
+        wide = [getattr(block, name).astype(np.int64) for name in ROW_COLUMNS]
+        rows = (wide[0], wide[1], wide[2], wide[3], wide[4], physical)
         deviations = np.empty(len(block), np.float32)
         table, at = self._links, 0
         while at < len(block):

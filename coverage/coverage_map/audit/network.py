@@ -4,9 +4,9 @@ The law is L(d) = A + 10 n lg(d / 100 m) + a_i + a_j + S: two sites' offsets (he
 gain) and shadowing S of deviation sigma. It is fitted by maximum likelihood to pairs that hear each
 other and to pairs that don't though both were there: leaving the silent ones out would make far
 links look better than they are (Tobin 1958, "Estimation of relationships for limited dependent
-variables"). City, suburb and farmland have laws of their own; which is which shows in how far apart
-anchors stand. Only anchors enter the fit and speak about others: hotspots that trust has reached and
-that aren't under suspicion themselves.
+variables"). City, suburb and farmland have laws of their own; which is which shows in how far
+apart anchors stand. Only anchors enter the fit and speak about others: hotspots that trust has
+reached and that aren't under suspicion themselves.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Network:
         return len(self.claims)
 
     def law_columns(self, kind: Ints) -> tuple[Floats, Floats, Floats]:
-        """dB at 100 m, exponent and sigma of the law of each kind."""
+        """DB at 100 m, exponent and sigma of the law of each kind."""
         return columns_of(self.laws, kind)
 
 
@@ -117,8 +117,17 @@ def build_network(evidence: Evidence, claims: Claims, suspects: Flags) -> Networ
     pairs = find_pairs(evidence, claims, positions, anchor, loss, floor_dbm, kind)
     laws, offset = fit_laws(pairs, anchor, len(claims))
     return Network(
-        *(claims, evidence, positions, claims.blur_m(), anchor),
-        *(loss, floor_dbm, pairs, laws, kind, offset),
+        claims=claims,
+        evidence=evidence,
+        positions_m=positions,
+        blur_m=claims.blur_m(),
+        anchor=anchor,
+        loss_db=loss,
+        floor_dbm=floor_dbm,
+        pairs=pairs,
+        laws=laws,
+        kind=kind,
+        offset_db=offset,
     )
 
 
@@ -128,7 +137,7 @@ def find_kinds(positions_m: Floats, anchor: Flags) -> Ints:
     if len(anchors) <= CROWD:
         return np.zeros(len(positions_m), np.int64)
     apart, _ = cKDTree(positions_m[anchors]).query(positions_m, k=CROWD + 1)
-    return np.searchsorted(KIND_EDGES_M, apart[:, CROWD])
+    return np.asarray(np.searchsorted(KIND_EDGES_M, apart[:, CROWD]), np.int64)
 
 
 def compute_floor_dbm(full_db: Floats) -> float:
@@ -214,7 +223,7 @@ def _most_db(claims: Claims, one: Ints, other: Ints, floor_dbm: float) -> Floats
 
 
 def columns_of(laws: tuple[Law, ...], kind: Ints) -> tuple[Floats, Floats, Floats]:
-    """dB at 100 m, exponent and sigma of the law of each kind."""
+    """DB at 100 m, exponent and sigma of the law of each kind."""
     table = np.array([[law.at_100m_db, law.exponent, law.sigma_db] for law in laws])
     return table[kind, 0], table[kind, 1], table[kind, 2]
 

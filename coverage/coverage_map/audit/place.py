@@ -3,8 +3,8 @@
 Two questions to the same numbers. `location`: is there a place that explains the losses to anchors,
 and the silence of others, much better than any point of the claimed cell? `opportunity`: standing
 where it says, would so few anchors hear it? The site's own offset (height, walls, a poor antenna)
-is free in both, so that a hotspot in a cellar isn't a liar; better than typical it can't be by much. Anchors that stand together see one
-shadow and share one vote.
+is free in both, so that a hotspot in a cellar isn't a liar; much better than typical no site is.
+Anchors that stand together see one shadow and share one vote.
 
 Needs: four anchors that hear or are heard, not on one line, for the location; expected hearers for
 the opportunity. Abstains otherwise. Doesn't catch: who stands nearby, within what shadowing blurs.

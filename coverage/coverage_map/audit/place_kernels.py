@@ -88,7 +88,7 @@ def search(
 ) -> tuple[float, float, float, float]:
     """Best value anywhere less the best within the claimed cell, and where the best is.
 
-    Starts: the likeliest of the claim and the places of those heard. Returns (gain, x, y, value there).
+    Starts: the likeliest of the claim and the places of those heard. Returns (gain, x, y, value).
     """
     start = np.empty(4)
     start[0], start[1], start[2], start[3] = claim[0], claim[1], mean_offset_db, blur_m
@@ -98,7 +98,8 @@ def search(
     values[len(near)] = claimed
     for k in range(len(near)):
         if not math.isnan(near[k, 2]):
-            values[k] = log_likelihood(near[k, 0], near[k, 1], mean_offset_db, near, law, mean_offset_db)
+            x, y = near[k, 0], near[k, 1]
+            values[k] = log_likelihood(x, y, mean_offset_db, near, law, mean_offset_db)
     for _ in range(STARTS):
         k = int(np.argmax(values))
         if values[k] == -np.inf:

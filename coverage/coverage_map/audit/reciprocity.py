@@ -92,7 +92,7 @@ def solve_offsets(network: Network, two_way: TwoWay) -> Floats:
 
 
 def compute_reciprocity(network: Network) -> Outcome:
-    """Evidence that a hotspot's residuals with anchors are shadowing's; statistic: their rms, dB."""
+    """Evidence that a hotspot's residuals with anchors are shadowing's; statistic: rms, dB."""
     two_way, count = find_two_way(network), len(network)
     offset = solve_offsets(network, two_way)
     rest = two_way.differs_db - offset[two_way.first] + offset[two_way.second]

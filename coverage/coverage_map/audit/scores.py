@@ -30,6 +30,7 @@ from coverage_map.audit.reciprocity import compute_power, compute_reciprocity
 from coverage_map.audit.slope import compute_sent_slope, compute_slope
 from coverage_map.audit.spectrum import compute_spectrum
 from coverage_map.audit.table import Claims, Hearings
+from coverage_map.audit.trust import with_trust
 
 Floats = NDArray[np.float64]
 
@@ -83,7 +84,7 @@ def compute_scores(
     claims: Claims,
     *,
     threshold: float = THRESHOLD,
-    note: Note = lambda done, total: None,
+    note: Note = lambda *_: None,
 ) -> Scores:
     """Scores from receptions, as one table or as blocks with ascending epochs.
 
@@ -101,9 +102,10 @@ def score_evidence(
     claims: Claims,
     *,
     threshold: float = THRESHOLD,
-    note: Note = lambda done, total: None,
+    note: Note = lambda *_: None,
 ) -> Scores:
     """Scores from evidence that was gathered before."""
+    claims = with_trust(claims, evidence.links)
     suspects = np.zeros(len(claims), np.bool_)
     scores = judge(build_network(evidence, claims, suspects), threshold)
     note(2, 2 + len(SUSPECT_AT))
