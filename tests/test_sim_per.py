@@ -248,10 +248,12 @@ def test_interference_counts_for_the_bits_it_meets(share: float, level_dbm: floa
     pieces = overlap_pieces(0, 1_000_000, [(0, cut, milliwatts)])
     mixed = success_over_pieces(rate, 700, -85.0, -94.0, pieces)
     levels = np.array([9.0, sinr_db(-85.0, -94.0, milliwatts)])
-    clear, hit = 1.0 - packet_error_rate(rate, levels, 700)
+    # 1 - packet_error_rate would round a hopeless piece to exactly zero.
+    clear, hit = np.exp(log_hazard(rate, levels, 700))
     covered = cut / 1_000_000
-    assert mixed == pytest.approx(clear ** (1 - covered) * hit**covered, abs=1e-9)
-    assert hit - 1e-9 <= mixed <= clear + 1e-9
+    expected = math.exp(-(clear * (1 - covered) + hit * covered))
+    assert mixed == pytest.approx(expected, abs=1e-9)
+    assert math.exp(-hit) - 1e-9 <= mixed <= math.exp(-clear) + 1e-9
 
 
 def test_frames_that_end_before_they_begin_are_refused() -> None:
