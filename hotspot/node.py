@@ -50,6 +50,9 @@ FLUSH_ROWS = 64
 # What a crash may cost: a twelfth of an epoch's receptions, a minute's at most. Each flush is a
 # transaction on the router's flash: after five seconds, mainnet's would be one per reception.
 FLUSH_SHARE, FLUSH_MAX_NS = 12, 60_000 * MS
+# A beacon may be due in the last part's last instant: its sender wakes late, it is on the air for
+# 2.5 ms, and its receiver reads it late. Whoever froze its report by then would call it too late.
+FREEZE_GUARD_NS = 50 * MS
 NO_MIX = bytes(32)
 VERIFIED_MAX = 2_048  # a beacon is met again within milliseconds, and the cache keeps these at hand
 _SPOKEN = struct.Struct(">2x32sII4s")  # of a payload: key, epoch, sequence, head of the answer
@@ -353,11 +356,15 @@ class HotspotNode:
         )
 
     def _message_time_ns(self, epoch: int) -> int:
-        """A drawn time in the first 2/5 of the last part: no storm, and time for a slow ledger."""
+        """A drawn time in the first 2/5 of the last part: no storm, and time for a slow ledger.
+
+        None falls into the guard after the last beacon's part: those drawn there leave at its end.
+        """
         params = self.identity.params
         draw = int.from_bytes(digest("message-time", self.key, u32(epoch))[:4], "big")
         jitter_ns = (draw * params.message_lead_ms * MS * 2 // 5) >> 32
-        return self._epoch_start_ns(epoch + 1) - params.message_lead_ms * MS + jitter_ns
+        after_ns = max(jitter_ns, FREEZE_GUARD_NS)
+        return self._epoch_start_ns(epoch + 1) - params.message_lead_ms * MS + after_ns
 
     def _plan_beacons(self, now_ns: int) -> None:
         """Fix this epoch's beacon times; one whose time has passed meanwhile leaves at once."""
