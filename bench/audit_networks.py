@@ -65,7 +65,7 @@ def draw_truth(count: int, epochs: int, seed: int) -> Truth:
         end = count if number == len(PATCHES) - 1 else at + round(share * count)
         side = apart_m * np.sqrt(end - at)
         place = _scatter(rng, end - at, side, apart_m)
-        positions[at:end], parts[at:end] = place + [60_000.0 * number, 0.0], number
+        positions[at:end], parts[at:end] = place + np.array([60_000.0 * number, 0.0]), number
         radios = Radios(
             place, height[at:end], np.zeros(end - at), np.zeros(end - at),
             np.full(end - at, 2_437, np.int64),
@@ -117,7 +117,7 @@ def _draw_presence(
 
 
 def draw_claims(truth: Truth, seed: int) -> Claims:
-    """What honest owners assert: the centre of the cell that they stand in, and their data sheet."""
+    """What honest owners assert: the centre of the cell they stand in, and their data sheet."""
     rng = np.random.default_rng([seed, 2])
     count = len(truth.positions_m)
     resolution = rng.choice([7, 8, 9, 10], count, p=[0.03, 0.07, 0.35, 0.55])
@@ -180,7 +180,8 @@ def simulate(truth: Truth, seed: int, beacons: int = 4) -> Hearings:
         link, sequence, step = link[got], sequence[got], step[got]
         rssi = 100 * np.round(true_dbm[got] + truth.heard_offset_db[witness[link]])
         rssi = np.where(truth.has_rssi[witness[link]], rssi, NO_RSSI_CDBM)
-        parts.append((np.full(len(link), epoch), witness[link], beaconer[link], sequence, step, rssi))
+        ends = (witness[link], beaconer[link])
+        parts.append((np.full(len(link), epoch), *ends, sequence, step, rssi))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     names = ("epoch", "witness", "beaconer", "sequence", "step_cdb", "rssi_cdbm")
     rows = dict(zip(names, columns, strict=True))

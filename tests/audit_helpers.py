@@ -1,12 +1,12 @@
-"""Liars for the auditors' tests: what each changes of an honest network's truth, claims, reports."""
+"""Liars for the auditors' tests: what each changes of an honest network."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
-from bench.audit_networks import Truth, draw_claims, draw_truth, simulate
 
+from bench.audit_networks import Truth, draw_claims, draw_truth, simulate
 from coverage_map.audit.scores import Scores, compute_scores
 from coverage_map.audit.table import (
     METRES_PER_DEGREE,

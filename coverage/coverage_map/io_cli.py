@@ -1,4 +1,4 @@
-"""`wavecomb map`: serve the coverage map, or read cells from one."""
+"""`wavecomb map`: serve the coverage map, read cells from one, or audit a ledger's receptions."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from aiohttp import web
 from chain.errors import EXIT_FAILED, UserError
 from chain.io_http import bound_port, run_until, serve
 from chain.io_terminal import Parser, add_command, print_json, run_command
+from coverage_map.audit import io_cli as audit
 from coverage_map.io_api import make_app
 from coverage_map.io_events import Hub
 from coverage_map.io_ledger import LedgerSource
@@ -26,7 +27,7 @@ from coverage_map.io_store import Store
 from coverage_map.io_sync import Sync
 from coverage_map.io_web import DIST, NOT_BUILT
 
-EXAMPLES = """
+EXAMPLES = f"""{audit.EXAMPLES}
   wavecomb map serve --ledger http://127.0.0.1:8700 --port 8650
   wavecomb map serve --ledger unix:/run/wavecomb/ledger.sock --data /var/lib/wavecomb/map
   wavecomb map cells --url http://127.0.0.1:8650 --bbox 8.4,47.3,8.6,47.4 --min-obs 1 --json
@@ -36,7 +37,8 @@ EXAMPLES = """
 def main(argv: Sequence[str]) -> int:
     """Entry point of `wavecomb map`."""
     options = _parser().parse_args(argv)
-    return _serve(options) if options.command == "serve" else _cells(options)
+    runs = {"serve": _serve, "cells": _cells, "audit": audit.run}
+    return runs[options.command](options)
 
 
 def _parser() -> Parser:
@@ -48,6 +50,7 @@ def _parser() -> Parser:
     commands = parser.add_commands()
     _add_serve(add_command(commands, "serve", "follow a ledger; serve the page and its API"))
     _add_cells(add_command(commands, "cells", "print cells of a running map"))
+    audit.add_options(add_command(commands, "audit", "test statistically what hotspots reported"))
     return parser
 
 

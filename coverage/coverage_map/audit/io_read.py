@@ -69,6 +69,11 @@ class LedgerFolder:
             raise UserError("ledger", problem, remedy, exit_code=EXIT_FAILED)
         return int(row["low"]), int(row["high"])
 
+    def mix(self, epoch: int) -> bytes | None:
+        """The public randomness of an epoch; None before it is known."""
+        rows = self.store.rows("SELECT mix FROM mixes WHERE epoch = ?", (epoch,))
+        return bytes(rows[0]["mix"]) if rows else None
+
     def claims(self, epoch: int) -> Claims:
         """What hotspots asserted in an epoch, and who were seeds; trust is left to the evidence.
 

@@ -55,13 +55,15 @@ class Scores:
 
     `outcomes`: each test's statistic, nats, samples and partner, NaN where it abstains.
     `surprise` [hotspots, tests] in the order of TESTS, NaN likewise. `combined`: NaN if every test
-    abstains. `margin` = threshold - combined: below 0 for findings.
+    abstains. `margin` = threshold - combined: below 0 for findings. `network`: what the last round
+    of tests looked at.
     """
 
     outcomes: dict[str, Outcome]
     surprise: Floats
     combined: Floats
     threshold: float
+    network: Network
 
     @property
     def margin(self) -> Floats:
@@ -134,7 +136,7 @@ def judge(network: Network, threshold: float) -> Scores:
         "clusters": compute_clusters(network),
     }
     surprise = np.column_stack([compute_surprise(t, outcomes[t].nats) for t in TESTS])
-    return Scores(outcomes, surprise, combine(surprise), threshold)
+    return Scores(outcomes, surprise, combine(surprise), threshold, network)
 
 
 def compute_surprise(test: str, nats: Floats) -> Floats:

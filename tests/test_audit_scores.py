@@ -1,0 +1,64 @@
+"""The combined score: monotone in evidence, silent tests change nothing, tails as calibrated."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coverage_map.audit.calibrated import TAILS, THRESHOLD
+from coverage_map.audit.scores import (
+    MOST_SURPRISE,
+    TESTS,
+    VOICES,
+    combine,
+    compute_surprise,
+)
+
+NATS = st.floats(-50.0, 80.0)
+ROW = st.lists(st.one_of(st.just(math.nan), st.floats(0.0, MOST_SURPRISE)), min_size=10, max_size=10)
+
+
+def test_every_test_has_one_voice_and_a_tail() -> None:
+    assert sorted(test for voice in VOICES for test in voice) == sorted(TESTS) == sorted(TAILS)
+    assert all(middle <= rare and tail >= 1.0 for middle, rare, tail in TAILS.values())
+
+
+@given(st.sampled_from(TESTS), NATS, NATS)
+def test_more_nats_never_surprise_less(test: str, one: float, other: float) -> None:
+    low, high = compute_surprise(test, np.array(sorted((one, other))))
+    assert 0.0 <= low <= high <= MOST_SURPRISE
+
+
+@given(st.sampled_from(TESTS))
+def test_surprise_is_minus_the_log_of_the_honest_share(test: str) -> None:
+    middle, rare, tail = TAILS[test]
+    surprise = compute_surprise(test, np.array([rare, rare + tail * math.log(10.0)]))
+    assert abs(surprise[0] - math.log(100)) < 1e-9 or middle == rare
+    assert abs(surprise[1] - math.log(1_000)) < 1e-9
+
+
+def test_abstaining_stays_silent() -> None:
+    assert math.isnan(compute_surprise("slope", np.array([math.nan]))[0])
+    assert math.isnan(combine(np.full((1, 10), math.nan))[0])
+
+
+@given(ROW, st.integers(0, 9), st.floats(0.0, 40.0))
+def test_more_evidence_never_lowers_a_score(row: list[float], column: int, more: float) -> None:
+    before = np.array([row])
+    after = before.copy()
+    after[0, column] = more if math.isnan(row[column]) else min(MOST_SURPRISE, row[column] + more)
+    old, new = combine(before)[0], combine(after)[0]
+    assert math.isnan(old) or new >= old
+
+
+def test_one_test_alone_convicts_only_far_beyond_the_honest() -> None:
+    """A single voice needs less than one honest hotspot in a thousand to reach the threshold."""
+    for test in TESTS:
+        row = np.full((1, 10), math.nan)
+        row[0, TESTS.index(test)] = -math.log(0.001)
+        assert combine(row)[0] < THRESHOLD
+        row[0, TESTS.index(test)] = 12.0
+        assert combine(row)[0] > THRESHOLD
