@@ -217,6 +217,54 @@ class HotspotNode:
         row = pack_reception_fields(index, sequence, flags, rssi_cdbm, channel_mhz, tag)
         return self._note(row, now_ns)
 
+    def receive_past(self, data: bytes, at_ns: int) -> bool:
+        """A frame came at a time that became known only now; True if it is kept.
+
+        Call it before the registration or the deadline that closes its epoch is handled: an epoch
+        that has a message takes nothing more.
+        """
+        heard = parse_frame(data)
+        if isinstance(heard, Refusal):
+            self.counts[heard.reason] += 1
+            return False
+        spoken = read_spoken(heard.payload, self.directory)
+        epoch = self._epoch_of(at_ns)
+        if epoch == self.epoch:
+            before = self.counts["heard"]
+            self.receive_spoken(spoken, heard.rssi_dbm, heard.frequency_mhz, at_ns)
+            return self.counts["heard"] > before
+        index, sequence = spoken.beacon
+        rows = self._memory.receptions.get(epoch, set())
+        if (
+            index is None
+            or spoken.key == self.key
+            or spoken.epoch != epoch
+            or sequence >= self._beacons
+            or epoch <= self._memory.last_message_epoch
+            or (index, sequence) in _pairs(rows)
+            or not self._verify(spoken.key, heard.payload)
+        ):
+            self.counts["past_ignored"] += 1
+            return False
+        flags, rssi_cdbm = (1, 0) if heard.rssi_dbm is None else (0, 100 * heard.rssi_dbm)
+        channel_mhz = heard.frequency_mhz or self.identity.frequency_mhz
+        row = pack_reception_fields(index, sequence, flags, rssi_cdbm, channel_mhz, spoken.tag)
+        self._memory.receptions[epoch] = rows | {row}
+        self._actions.append(KeepReceptions(epoch, (row,)))
+        self.counts["past_heard"] += 1
+        return True
+
+    def read_epoch(self, data: bytes) -> tuple[int, int] | None:
+        """(index, epoch) that the signed beacon of a registered neighbour names; else None."""
+        heard = parse_frame(data)
+        if isinstance(heard, Refusal):
+            return None
+        spoken = read_spoken(heard.payload, self.directory)
+        index = spoken.beacon[0]
+        if index is None or spoken.key == self.key:
+            return None
+        return (index, spoken.epoch) if self._verify(spoken.key, heard.payload) else None
+
     # --- time ---------------------------------------------------------------------------------
 
     def next_deadline(self) -> int | None:
@@ -239,6 +287,12 @@ class HotspotNode:
         if self._flush_ns is not None and now_ns >= self._flush_ns:
             self._flush()
         self._set_due()
+
+    def handle_jump(self, now_ns: int) -> None:
+        """The wall clock was set, perhaps back: be in the epoch that it names now."""
+        if self._index >= 0:
+            self._enter_epoch(now_ns)
+            self._set_due()
 
     def take_actions(self) -> list[Action]:
         """Hand over the actions gathered since the last call."""
