@@ -61,8 +61,7 @@ def calibrate(networks: int) -> dict[str, object]:
         for column, test in enumerate(TESTS)
     }
     scores.TAILS.update(tails)
-    surprise = [scores.compute_surprise(test, nats[:, i]) for i, test in enumerate(TESTS)]
-    combined = combine(np.column_stack(surprise))
+    combined = combine(scores.compute_surprises(nats))
     known = combined[~np.isnan(combined)]
     quantiles = {f"q{q}": round(float(np.quantile(known, q)), 2) for q in (0.99, 0.995, 0.999, 1)}
     return {"hotspots": len(known), "tails": tails, "combined": quantiles}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from coverage_map.audit.calibrated import TAILS, THRESHOLD
 from coverage_map.audit.scores import (
+    HEARD_FROM,
     MOST_SURPRISE,
     TESTS,
     VOICES,
@@ -18,7 +19,8 @@ from coverage_map.audit.scores import (
 )
 
 NATS = st.floats(-50.0, 80.0)
-ROW = st.lists(st.one_of(st.just(math.nan), st.floats(0.0, MOST_SURPRISE)), min_size=10, max_size=10)
+ONE = st.one_of(st.just(math.nan), st.floats(0.0, MOST_SURPRISE))
+ROW = st.lists(ONE, min_size=10, max_size=10)
 
 
 def test_every_test_has_one_voice_and_a_tail() -> None:
@@ -34,10 +36,16 @@ def test_more_nats_never_surprise_less(test: str, one: float, other: float) -> N
 
 @given(st.sampled_from(TESTS))
 def test_surprise_is_minus_the_log_of_the_honest_share(test: str) -> None:
-    middle, rare, tail = TAILS[test]
-    surprise = compute_surprise(test, np.array([rare, rare + tail * math.log(10.0)]))
-    assert abs(surprise[0] - math.log(100)) < 1e-9 or middle == rare
-    assert abs(surprise[1] - math.log(1_000)) < 1e-9
+    _, rare, tail = TAILS[test]
+    nats = rare + tail * math.log(10.0)
+    surprise = compute_surprise(test, np.array([nats]))[0]
+    assert abs(surprise - min(math.log(1_000), HEARD_FROM + max(nats, 0.0))) < 1e-9
+
+
+def test_nats_near_zero_are_no_evidence() -> None:
+    """A test with little data says as little, however much others usually say for the honest."""
+    for test in TESTS:
+        assert compute_surprise(test, np.array([0.0]))[0] <= HEARD_FROM
 
 
 def test_abstaining_stays_silent() -> None:

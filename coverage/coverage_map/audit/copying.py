@@ -1,11 +1,12 @@
 """Copied reports: two receivers never fade together.
 
-Of each packet a receiver keeps its deviation from the link's slowly following level. Antennas more
-than a few wavelengths apart deviate independently, but for what the sender itself does (its
-amplifier, a missed power step), which is small. Two witnesses whose packets go up and down together
-are one receiver, or one copies the other, with noise added or not.
+Of each packet a receiver keeps its deviation from the link's slowly following level. What the sender
+did to a packet (its amplifier, a power step that it missed or made up) all receivers share: their
+median is taken out. What is left is independent between antennas more than a few wavelengths apart.
+Two witnesses whose packets go up and down together are one receiver, or one copies the other, with
+noise added or not.
 
-Needs: 40 packets that both measured. Abstains otherwise. Doesn't catch: a copier that adds several
+Needs: 40 packets that both and two others measured. Abstains otherwise. Doesn't catch: a copier that adds several
 times the packets' own noise; its slope and reciprocity then suffer.
 """
 
@@ -17,7 +18,7 @@ from coverage_map.audit.network import Network
 from coverage_map.audit.outcome import Outcome, make_outcome
 
 LEAST_COMMON = 40
-HONEST_CORRELATION = 0.35  # what senders' amplifiers and slow changes can cause
+HONEST_CORRELATION = 0.35  # what slow changes around a sender can cause
 MOST_NATS = 40.0
 
 

@@ -25,6 +25,7 @@ COLUMNS = 19
 PAIR_COLUMNS = 4  # of a pair of witnesses: count, squares of one, of the other, products
 
 LEVEL_SHARE = 1.0 / 16.0  # of a new packet in the level: follows what changes over hours
+LEAST_RECEIVERS = 4
 LEVEL_FROM = 4.0  # packets before a deviation means anything
 
 
@@ -145,7 +146,8 @@ def add_pairs(
 ) -> tuple[int, int]:
     """Add the products of deviations of all pairs that received one beacon.
 
-    Rows are sorted by beacon. Returns the row to go on with, always a beacon's first, and the
+    What is common to all, the sender's doing, is taken out first: their median. Beacons that fewer
+    than LEAST_RECEIVERS measured are left out. Rows are sorted by beacon. Returns the row to go on with, always a beacon's first, and the
     pairs in use; a beacon that wouldn't fit waits for a larger table.
     """
     row = start
@@ -155,8 +157,14 @@ def add_pairs(
             end += 1
         if used + (end - row) * (end - row - 1) // 2 > len(keys):
             return row, used
+        if end - row < LEAST_RECEIVERS:
+            row = end
+            continue
+        common = np.median(deviation[row:end])
         for i in range(row, end):
+            one = deviation[i] - common
             for j in range(i + 1, end):
+                other = deviation[j] - common
                 low, high = min(witness[i], witness[j]), max(witness[i], witness[j])
                 key = (np.int64(low) << 32) | np.int64(high)
                 place = find_slot(slots, keys, key)
@@ -166,8 +174,8 @@ def add_pairs(
                     slots[place] = used
                 pair = sums[slots[place] - 1]
                 pair[0] += 1.0
-                pair[1] += deviation[i] * deviation[i]
-                pair[2] += deviation[j] * deviation[j]
-                pair[3] += deviation[i] * deviation[j]
+                pair[1] += one * one
+                pair[2] += other * other
+                pair[3] += one * other
         row = end
     return row, used

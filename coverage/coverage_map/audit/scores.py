@@ -2,8 +2,10 @@
 
 A test's nats become surprise: -ln of the share of honest hotspots with as much, by the quantiles in
 calibrated.py and an exponential tail beyond the 99th. Tests that look at the same numbers speak
-with one voice, the loudest; voices are added as far as each is rarer than one in twenty. So more
-evidence never lowers a score, and a test that abstains changes nothing.
+with one voice, the loudest; voices are added as far as each is rarer than one in twenty, and never
+more of it than the nats themselves: a likelihood ratio of c is seen in one of c honest hotspots at
+most, and few data, whose nats are near 0, are no evidence. So more evidence never lowers a score,
+and a test that abstains changes nothing.
 
 Suspects may not testify: the audit runs again without those far above the threshold, then without
 those above it, so that the neighbours of liars are judged by the honest.
@@ -135,17 +137,27 @@ def judge(network: Network, threshold: float) -> Scores:
         "spectrum": compute_spectrum(network),
         "clusters": compute_clusters(network),
     }
-    surprise = np.column_stack([compute_surprise(t, outcomes[t].nats) for t in TESTS])
+    nats = np.column_stack([outcomes[test].nats for test in TESTS])
+    surprise = compute_surprises(nats)
     return Scores(outcomes, surprise, combine(surprise), threshold, network)
 
 
+def compute_surprises(nats: Floats) -> Floats:
+    """`compute_surprise` of all tests, [hotspots, tests]."""
+    return np.column_stack([compute_surprise(t, nats[:, i]) for i, t in enumerate(TESTS)])
+
+
 def compute_surprise(test: str, nats: Floats) -> Floats:
-    """-ln of the share of honest hotspots whose test says as much; NaN where it abstains."""
+    """-ln of the share of honest hotspots whose test says as much; NaN where it abstains.
+
+    At most the nats above HEARD_FROM.
+    """
     middle, rare, tail = TAILS[test]
     slope = (math.log(100.0) - math.log(2.0)) / max(rare - middle, 1e-9)
     common = math.log(2.0) + slope * (nats - middle)
     beyond = math.log(100.0) + (nats - rare) / tail
-    return np.asarray(np.clip(np.where(nats > rare, beyond, common), 0.0, MOST_SURPRISE))
+    surprise = np.minimum(np.where(nats > rare, beyond, common), HEARD_FROM + np.maximum(nats, 0.0))
+    return np.asarray(np.clip(surprise, 0.0, MOST_SURPRISE))
 
 
 def combine(surprise: Floats) -> Floats:

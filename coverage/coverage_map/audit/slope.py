@@ -6,7 +6,7 @@ side, show a radio that claims to set its power and doesn't.
 
 Needs: RSSI, senders that set their power, and links that stay above the floor at the deepest step:
 of weaker ones only the lucky packets arrive at deep steps, which flattens an honest slope. Abstains
-without 200 dB^2 of steps, about 20 packets.
+without 400 dB^2 of steps, about 40 packets.
 Doesn't catch: who knows the steps, because it owns the sender or receives through an accomplice.
 """
 
@@ -17,13 +17,15 @@ import numpy as np
 from coverage_map.audit.network import Flags, Floats, Ints, Network
 from coverage_map.audit.outcome import Outcome, gauss_nats, make_outcome
 
-LEAST_STEPS_DB2 = 200.0
+LEAST_STEPS_DB2 = 400.0
 LINK_STEPS_DB2 = 60.0
-HONEST_SIGMA = 0.1  # amplifiers miss their steps by a tenth
+# Amplifiers miss their steps by a tenth, and lost packets flatten the rest a little.
+HONEST_SLOPE, HONEST_SIGMA = 0.95, 0.12
 LIAR_SLOPE = 0.7  # from 0 to this a slope is somebody's invention, in part or whole
 LIAR_SIGMA = 0.05
 CLEAR_DB = 12.0  # above the floor: the deepest step of 9 dB and two deviations of a packet
-LEAST_VAR_DB2 = 1.0  # RSSI in whole dB varies by at least this between packets
+# A packet's deviation, before any was seen: 2 dB, worth eight packets. RSSI in whole dB varies.
+PRIOR_VAR_DB2, PRIOR_FREEDOM, LEAST_VAR_DB2 = 4.0, 8.0, 1.0
 
 
 def compute_slope(network: Network) -> Outcome:
@@ -38,7 +40,8 @@ def compute_slope(network: Network) -> Outcome:
     freedom = np.bincount(links.witness, used * links.freedom, count)
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = np.where(steps >= LEAST_STEPS_DB2, cross / steps, np.nan)
-        rest = np.maximum((squares - slope * cross) / freedom, LEAST_VAR_DB2)
+        rest = squares - slope * cross + PRIOR_VAR_DB2 * PRIOR_FREEDOM
+        rest = np.maximum(rest / (freedom + PRIOR_FREEDOM), LEAST_VAR_DB2)
         nats = compute_nats(slope, rest / steps)
     return make_outcome(slope, nats, freedom)
 
@@ -61,9 +64,9 @@ def is_clear(network: Network) -> Flags:
 
 
 def compute_nats(slope: Floats, variance: Floats) -> Floats:
-    """Evidence for a slope of 0 to LIAR_SLOPE, whichever fits best, against one of 1."""
+    """Evidence for a slope of 0 to LIAR_SLOPE, whichever fits best, against an honest one."""
     liar = gauss_nats(slope, np.clip(slope, 0.0, LIAR_SLOPE), variance + LIAR_SIGMA**2)
-    return liar - gauss_nats(slope, 1.0, variance + HONEST_SIGMA**2)
+    return liar - gauss_nats(slope, HONEST_SLOPE, variance + HONEST_SIGMA**2)
 
 
 def compute_sent_slopes(network: Network) -> Floats:
