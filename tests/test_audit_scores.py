@@ -63,10 +63,10 @@ def test_more_evidence_never_lowers_a_score(row: list[float], column: int, more:
 
 
 def test_one_test_alone_convicts_only_far_beyond_the_honest() -> None:
-    """A single voice needs less than one honest hotspot in a thousand to reach the threshold."""
+    """What one honest hotspot in 500 shows by a single test doesn't reach the threshold."""
     for test in TESTS:
         row = np.full((1, 10), math.nan)
-        row[0, TESTS.index(test)] = -math.log(0.001)
+        row[0, TESTS.index(test)] = -math.log(0.002)
         assert combine(row)[0] < THRESHOLD
         row[0, TESTS.index(test)] = 12.0
         assert combine(row)[0] > THRESHOLD

@@ -1,13 +1,13 @@
 """Copied reports: two receivers never fade together.
 
-Of each packet a receiver keeps its deviation from the link's slowly following level. What the sender
-did to a packet (its amplifier, a power step that it missed or made up) all receivers share: their
-median is taken out. What is left is independent between antennas more than a few wavelengths apart.
-Two witnesses whose packets go up and down together are one receiver, or one copies the other, with
-noise added or not.
+Of each packet a receiver keeps its deviation from the link's slowly following level. What the
+sender did to a packet (its amplifier, a power step that it missed or made up) all receivers share:
+their median is taken out. What is left is independent between antennas more than a few wavelengths
+apart. Two witnesses whose packets go up and down together are one receiver, or one copies the
+other, with noise added or not.
 
-Needs: 40 packets that both and two others measured. Abstains otherwise. Doesn't catch: a copier that adds several
-times the packets' own noise; its slope and reciprocity then suffer.
+Needs: 40 packets that both and two others measured. Abstains otherwise. Doesn't catch: a copier
+that adds several times the packets' own noise; its slope and reciprocity then suffer.
 """
 
 from __future__ import annotations

@@ -147,8 +147,9 @@ def add_pairs(
     """Add the products of deviations of all pairs that received one beacon.
 
     What is common to all, the sender's doing, is taken out first: their median. Beacons that fewer
-    than LEAST_RECEIVERS measured are left out. Rows are sorted by beacon. Returns the row to go on with, always a beacon's first, and the
-    pairs in use; a beacon that wouldn't fit waits for a larger table.
+    than LEAST_RECEIVERS measured are left out. Rows are sorted by beacon. Returns the row to go on
+    with, always a beacon's first, and the pairs in use; a beacon that wouldn't fit waits for a
+    larger table.
     """
     row = start
     while row < len(beacon):
