@@ -10,6 +10,7 @@ from chain.errors import UserError
 from chain.io_terminal import Parser, add_command
 from radio_sim.importers.io_files import FORMATS
 from radio_sim.importers.meshnet_lab import AXES
+from radio_sim.io_attack import add_attack
 from radio_sim.io_options import add_bench, add_render, add_replay, add_run
 
 DESCRIPTION = "Simulate a network of hotspots: the same daemons, on radios that exist in software."
@@ -26,6 +27,7 @@ OWNERS = {
     "render": ("radio_sim.io_report", "render"),
     "import": ("radio_sim.io_import", "import_network"),
     "telemetry": ("radio_sim.io_telemetry", "telemetry"),
+    "attack": ("radio_sim.io_attack", "attack"),
 }
 EXAMPLES = """
   wavecomb sim run builtin:city --minutes 10
@@ -39,6 +41,9 @@ EXAMPLES = """
   wavecomb sim import meshviewer.json -o town.toml
   wavecomb sim import nodes.json links.json --bbox 40.68,-74.02,40.74,-73.96 -o nyc.toml
   wavecomb sim telemetry builtin:city --seconds 7200 -o links.csv
+  wavecomb sim attack list
+  wavecomb sim attack wormhole --share 0.1 --seed 7 --out wormhole
+  wavecomb sim attack all --json
   wavecomb sim live --hotspots 6 --seconds 40
 """
 
@@ -67,6 +72,7 @@ def _parser() -> Parser:
     _add_telemetry(
         add_command(commands, "telemetry", "make link telemetry to train the forecast on")
     )
+    add_attack(add_command(commands, "attack", "attack the proof of coverage, and measure it"))
     for name, (_, text) in DELEGATED.items():
         commands.add_parser(name, help=text)
     return parser

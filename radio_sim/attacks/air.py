@@ -122,9 +122,12 @@ class Air:
         near = self.level_dbm > DECODES_AT_DBM - MARGIN_DB
         self._beaconer, self._witness = np.nonzero(near)
         self._mean = self.level_dbm[near]
-        # Named by both ends, so that a link drifts alike whoever else is in the network.
+        # Packets are named by keys; what drifts is the path between two radios.
         self._names = (self._beaconer << 32 | self._witness).astype(np.uint64)
-        self._drift = DRIFT_DB * self._normals("drift", -1, self._names)
+        radios = self.placement.radios_at(epoch)
+        path = radios[self._beaconer] << 32 | radios[self._witness]
+        self._paths = path.astype(np.uint64)
+        self._drift = DRIFT_DB * self._normals("drift", -1, self._paths)
 
     def _normals(self, name: str, epoch: int, names: NDArray[np.uint64]) -> Floats:
         return normals(draws_u64(draw_u64(self.placement.sites.seed, name, epoch + 1), names))
@@ -134,7 +137,7 @@ class Air:
         self._tune(epoch)
         sites, beacons = self.placement.sites, self.beacons
         kept = np.exp(-1.0 / DRIFT_EPOCHS)
-        fresh = DRIFT_DB * self._normals("drift", epoch, self._names)
+        fresh = DRIFT_DB * self._normals("drift", epoch, self._paths)
         self._drift = kept * self._drift + np.sqrt(1 - kept**2) * fresh
         present = sites.present[:, epoch]
         sends = present & ~self.placement.silent

@@ -38,6 +38,8 @@ Report = Callable[[Scene, Rows], Rows]
 
 RING_KEYS, SYBIL_KEYS = 8, 5
 ROOM_M = 3.0
+# In typical spacings: far enough for another reward cell, near enough to stay plausible.
+AROUND = (3.0, 6.0)
 IMPLAUSIBLE_DB = 10.0  # what a careful liar leaves out: a deviation and a half of shadowing
 BOOST_DB, GAIN_LIE_DB = 9.0, 6.0
 MOVES_AFTER = 4  # the part of a run after which hotspots are carried away
@@ -159,7 +161,7 @@ def place_ring(placement: Placement, keys: Ints) -> Placement:
         placed, radios = add_radios(placed, room, sites.patch[group])
         radio_of[group] = radios
         centre = np.full(len(group), group[0])
-        claimed[group] = scatter_around(sites, group, centre, 1.5, 4.0)
+        claimed[group] = scatter_around(sites, group, centre, *AROUND)
     return replace(placed, claimed_m=claimed, radio_of=((0, radio_of),))
 
 
@@ -170,7 +172,7 @@ def place_sybils(placement: Placement, keys: Ints) -> Placement:
     for group in groups_of(keys, sites, SYBIL_KEYS):
         radio_of[group] = group[0]
         centre = np.full(len(group) - 1, group[0])
-        claimed[group[1:]] = scatter_around(sites, group[1:], centre, 1.2, 3.0)
+        claimed[group[1:]] = scatter_around(sites, group[1:], centre, *AROUND)
         liars += list(group[1:])
     placed = with_plot(placement, keys, np.array(liars, np.int64))
     return replace(placed, claimed_m=claimed, radio_of=((0, radio_of),))
@@ -183,7 +185,7 @@ def place_wormhole(placement: Placement, keys: Ints) -> Placement:
     speaks = helpers[np.arange(len(liars)) % len(helpers)]
     claimed, radio_of = placement.claimed_m.copy(), np.arange(len(sites))
     radio_of[liars] = speaks
-    claimed[liars] = scatter_around(sites, liars, speaks, 2.0, 5.0)
+    claimed[liars] = scatter_around(sites, liars, speaks, *AROUND)
     placed = with_plot(placement, keys, liars)
     return replace(placed, claimed_m=claimed, radio_of=((0, radio_of),))
 
@@ -215,7 +217,7 @@ def place_nowhere(placement: Placement, keys: Ints) -> Placement:
 
 def place_silent(placement: Placement, keys: Ints) -> Placement:
     """Claims elsewhere, and never a beacon that a challenger could measure."""
-    placed = place_elsewhere(2.0, 4.0)(placement, keys)
+    placed = place_elsewhere(*AROUND)(placement, keys)
     return replace(placed, silent=placed.attackers.copy())
 
 
@@ -251,8 +253,8 @@ PRESENCE = (
         place_moved, report_plausibly,
     ),
     Strategy(
-        "gps-spoof", "a real radio, claimed 2 to 4 blocks away",
-        place_elsewhere(2.0, 4.0), report_truly,
+        "gps-spoof", "a real radio, claimed 3 to 6 blocks away",
+        place_elsewhere(*AROUND), report_truly,
     ),
     Strategy("witness-ring", "eight radios in one room, claimed around", place_ring, report_ring),
     Strategy("sybil", "five keys on one radio, claimed around it", place_sybils, report_ring),

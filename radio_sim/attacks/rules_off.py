@@ -18,7 +18,7 @@ from chain.rules.rewards import process_counted, process_settlement
 from chain.rules.verdicts import CODES, Judgement, compute_beaconer, process_draw
 from chain.state import OnTime
 from chain.wire import iter_receptions
-from radio_sim.attacks.town import SETTLEMENT_EPOCHS, Town
+from radio_sim.attacks.town import FIRST_EPOCH, SETTLEMENT_EPOCHS, Town
 
 LEFT_OUT = CODES["self"]
 
@@ -38,7 +38,8 @@ class RulesOff:
 
     def take(self, judgement: Judgement) -> None:
         """Count an epoch; settle when the ledger does."""
-        process_counted(self.state, self.get_open_judgement(judgement))
+        if judgement.epoch >= FIRST_EPOCH:
+            process_counted(self.state, self.get_open_judgement(judgement))
         closing = judgement.epoch + 1
         if closing % SETTLEMENT_EPOCHS == SETTLEMENT_EPOCHS // 2:
             self.town.process_traffic(self.state)
@@ -51,8 +52,8 @@ class RulesOff:
     def get_open_judgement(self, judgement: Judgement) -> Judgement:
         """The epoch as it was heard, with nothing refused but what attackers have a hand in."""
         epoch = judgement.epoch
-        everybody = self.town.reports.get(epoch, [])
-        present = self.town.world.sites.present[:, epoch - 2]
+        everybody = self.town.reports[epoch]
+        present = self.town.world.sites.present[:, epoch - FIRST_EPOCH]
         honest = np.flatnonzero(~self._plot & present)
         reports = {
             int(index): OnTime(b"", b"", everybody[index], self.town.secret(int(index), epoch))

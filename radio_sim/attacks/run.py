@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from chain.params import PRESETS
+from chain.rules.trust import FULL_PPM, TOTAL, compute_trust
 from coverage_map.audit.table import Claims, Hearings, join_hearings, make_claims, make_hearings
 from radio_sim.attacks.air import FREQUENCY_MHZ, Air, Rows, join_rows
 from radio_sim.attacks.forging import Scene
@@ -28,6 +30,7 @@ Ints = NDArray[np.int64]
 
 BEACONS = 4
 STEPS_CDB = np.array([0, 300, 600, 900])
+SETTLEMENTS = 10  # of trust, as in a run of 200 epochs through the ledger
 SEED_EVERY = 20  # a twentieth of the honest hotspots are seeds of trust
 
 
@@ -69,9 +72,10 @@ def make_world(
 
 
 def get_seeds(world: World) -> Ints:
-    """Hotspots where trust starts: honest ones, spread."""
+    """Hotspots where trust starts: honest ones, some of every patch, or trust never gets there."""
     honest = np.flatnonzero(~world.placement.attackers)
-    return honest[::SEED_EVERY]
+    patch = world.sites.patch[honest]
+    return np.concatenate([honest[patch == number][::SEED_EVERY] for number in np.unique(patch)])
 
 
 def hear_epoch(world: World, air: Air, epoch: int, steps_cdb: Ints) -> Rows:
@@ -121,8 +125,23 @@ def make_epoch(rows: Rows, epoch: int, steps_cdb: Ints) -> Hearings:
     )
 
 
+def compute_open_trust_ppm(world: World, hearings: Hearings) -> Ints:
+    """Trust by the ledger's rule over all mutual hearing of a run, after SETTLEMENTS of it."""
+    count, params = len(world.sites), PRESETS["mainnet"]
+    keys = np.unique(hearings.witness.astype(np.int64) * count + hearings.beaconer)
+    back = keys % count * count + keys // count
+    mutual = keys[np.isin(keys, back) & (keys < back)]
+    pairs = ((int(key // count), int(key % count)) for key in mutual)
+    links = dict.fromkeys(pairs, params.trust_edge_cap)
+    trust, seeds = [0] * count, [int(seed) for seed in get_seeds(world)]
+    for _ in range(SETTLEMENTS):
+        trust = compute_trust(links, seeds, trust, params)
+    reached = sum(1 for value in trust if value)
+    return np.array([min(FULL_PPM, FULL_PPM * reached * t // TOTAL) for t in trust], np.int64)
+
+
 def get_claims(world: World, trust_ppm: Ints | None = None) -> Claims:
-    """What everybody asserts; without a ledger only the honest have trust."""
+    """What everybody asserts, with everybody's trust; full trust where none is given."""
     placement, count = world.placement, len(world.sites)
     seed = np.zeros(count, np.bool_)
     seed[get_seeds(world)] = True

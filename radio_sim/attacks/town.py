@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,11 +149,15 @@ class Town:
         )
 
     def run(self, tell: Tell = lambda _: None) -> None:
-        """All epochs, and the two closes after them that judge and pay the last."""
+        """Everything, from the registrations on."""
         self.join()
         for number in range(self.world.epochs):
             self.run_epoch(number)
             tell(number + 1)
+        self.finish()
+
+    def finish(self) -> None:
+        """Close the last epoch: what came before it is judged, and paid if a settlement is due."""
         self.ledger.tick(self.time_ms(FIRST_EPOCH + self.world.epochs))
 
     def run_epoch(self, number: int) -> None:
@@ -193,13 +198,11 @@ class Town:
         secret = self.secret(index, epoch)
         report = self.reports[epoch][index]
         before = self.reports.get(epoch - 1)
-        number = epoch - FIRST_EPOCH
-        was_there = number > 0 and self.world.sites.present[index, number - 1]
         message = EpochMessage(
             index,
             epoch,
             draws.commit(index, epoch, secret, report),
-            before[index] if before is not None and was_there else b"",
+            before[index] if before is not None else b"",
             self.secret(index, epoch - 1),
         )
         network_id = self.ledger.network_id
@@ -246,7 +249,7 @@ def pack_reports(
     packed["tag"] = tags[rows.beaconer, rows.sequence]
     packed["tag"][~known[rows.beaconer, rows.sequence] & rows.forged] = np.void(UNKNOWN_TAG)
     ends = np.searchsorted(rows.witness, np.arange(count + 1))
-    return [packed[a:b].tobytes() for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [packed[a:b].tobytes() for a, b in pairwise(ends)]
 
 
 def get_hearings(judgement: Judgement) -> Hearings:

@@ -1,0 +1,38 @@
+"""Every attack by its name, and how it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from radio_sim.attacks import lots, money
+from radio_sim.attacks.bookkeeping import RECORDS, measure_records
+from radio_sim.attacks.measure import Measured, Size, Tell, run_presence
+from radio_sim.attacks.outcome import Outcome
+from radio_sim.attacks.presence import HONEST, STRATEGIES
+
+CHANCE: dict[str, Callable[[int], Outcome]] = {
+    "answer-first": lots.race,
+    "challenge-grinding": lots.grind,
+    "last-revealer": lots.revise,
+    "wash-traffic": money.wash,
+    "traffic-ring": money.ring,
+    "inflated-collusive": money.inflate_together,
+}
+BY_RECORD = {attack.name: attack for attack in RECORDS}
+NAMES = (*STRATEGIES, *CHANCE, *BY_RECORD)
+# No attack: what honest hotspots lose to the rules, and whom auditors accuse.
+BASELINE = HONEST.name
+
+
+def measure(name: str, size: Size, tell: Tell = lambda _: None) -> Measured:
+    """Run one attack, or `honest`; KeyError for a name that none has."""
+    nobody = np.empty(0)
+    if name in BY_RECORD:
+        return Measured(measure_records(BY_RECORD[name], size.seed), nobody, nobody)
+    if name in CHANCE:
+        return Measured(CHANCE[name](size.seed), nobody, nobody)
+    if name == BASELINE:
+        return run_presence(HONEST, Size(size.hotspots, size.epochs, 0.0, size.seed), tell)
+    return run_presence(STRATEGIES[name], size, tell)

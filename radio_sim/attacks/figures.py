@@ -1,0 +1,124 @@
+"""Figures of a run: who is found, when, and where the money went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chain.rules.payments import Payment
+from chain.rules.verdicts import REASONS
+from coverage_map.audit.scores import Scores
+from coverage_map.audit.table import Hearings
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+# Kinds of pay that proof of coverage decides; relay pay follows payers' receipts.
+PROOF_KINDS = ("coverage", "bootstrap", "bounty", "witness")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Audit:
+    """What auditors thought after so many epochs; `combined` per hotspot, 0 where they abstain."""
+
+    epochs: int
+    combined: Floats
+    threshold: float
+
+    @property
+    def found(self) -> Flags:
+        """Who has a finding against it."""
+        return self.combined > self.threshold
+
+
+def make_audit(epochs: int, scores: Scores) -> Audit:
+    """Keep of scores what figures need."""
+    return Audit(epochs, np.nan_to_num(scores.combined), scores.threshold)
+
+
+def compute_rate(found: Flags, among: Flags) -> float:
+    """Share of some hotspots that were found; 0 of nobody."""
+    return float(np.mean(found[among])) if among.any() else 0.0
+
+
+def compute_epochs_to_detect(audits: Sequence[Audit], liars: Flags) -> int | None:
+    """Epochs until half of the liars were found at least once; None if they never were."""
+    ever = np.zeros(len(liars), np.bool_)
+    for audit in audits:
+        ever |= audit.found
+        if 2 * np.count_nonzero(ever & liars) >= np.count_nonzero(liars) > 0:
+            return audit.epochs
+    return None
+
+
+def sum_pay_ucr(payments: Iterable[Payment], count: int) -> Ints:
+    """Proof-of-coverage pay per hotspot."""
+    paid = np.zeros(count, np.int64)
+    for payment in payments:
+        if payment.hotspot >= 0 and payment.kind in PROOF_KINDS:
+            paid[payment.hotspot] += payment.amount_ucr
+    return paid
+
+
+def sum_held_ucr(payments: Iterable[Payment], audits: dict[int, Audit], count: int) -> Ints:
+    """Pay per hotspot that falls into settlements at whose time a finding was in force.
+
+    `audits` by the epoch of the settlement.
+    """
+    held = np.zeros(count, np.int64)
+    for payment in payments:
+        audit = audits.get(payment.epoch)
+        if audit is None or payment.hotspot < 0 or payment.kind not in PROOF_KINDS:
+            continue
+        if audit.found[payment.hotspot]:
+            held[payment.hotspot] += payment.amount_ucr
+    return held
+
+
+def compute_share(part: int, whole: int) -> float:
+    """A share, 0 of nothing."""
+    return part / whole if whole else 0.0
+
+
+def count_verdicts(hearings: Sequence[Hearings], witnesses: Flags) -> dict[str, int]:
+    """Verdicts on the receptions that some witnesses reported, by reason."""
+    counts: Counter[str] = Counter()
+    for part in hearings:
+        codes = part.code[witnesses[part.witness]]
+        for code, number in zip(*np.unique(codes, return_counts=True), strict=True):
+            counts[REASONS[int(code)]] += int(number)
+    return dict(sorted(counts.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class RocPoint:
+    """One threshold: the share of the honest above it, and of the liars."""
+
+    threshold: float
+    fpr: float
+    tpr: float
+
+
+def compute_roc(honest: Floats, liars: Floats) -> list[RocPoint]:
+    """Every threshold at which something changes, from the highest down, ends included."""
+    levels = np.unique(np.concatenate([honest, liars]))[::-1]
+    one, other = np.sort(honest), np.sort(liars)
+    above_one = len(one) - np.searchsorted(one, levels, side="right")
+    above_other = len(other) - np.searchsorted(other, levels, side="right")
+    points = [
+        RocPoint(float(level), int(f) / max(1, len(one)), int(t) / max(1, len(other)))
+        for level, f, t in zip(levels, above_one, above_other, strict=True)
+    ]
+    return [*points, RocPoint(float("-inf"), 1.0, 1.0)]
+
+
+def compute_tpr_at(honest: Floats, liars: Floats, fpr: float) -> float:
+    """Share of liars found at the lowest threshold that at most this share of the honest pass."""
+    ordered = np.sort(honest)[::-1]
+    threshold = ordered[min(int(fpr * len(ordered)), len(ordered) - 1)]
+    return float(np.mean(liars > threshold)) if len(liars) else 0.0
