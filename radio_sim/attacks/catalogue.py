@@ -8,7 +8,7 @@ import numpy as np
 
 from radio_sim.attacks import lots, money
 from radio_sim.attacks.bookkeeping import RECORDS, measure_records
-from radio_sim.attacks.measure import Measured, Size, Tell, run_presence
+from radio_sim.attacks.measure import Measured, Size, Tell, run_presence, run_radio
 from radio_sim.attacks.outcome import Outcome
 from radio_sim.attacks.presence import HONEST, STRATEGIES
 
@@ -35,4 +35,6 @@ def measure(name: str, size: Size, tell: Tell = lambda _: None) -> Measured:
         return Measured(CHANCE[name](size.seed), nobody, nobody)
     if name == BASELINE:
         return run_presence(HONEST, Size(size.hotspots, size.epochs, 0.0, size.seed), tell)
-    return run_presence(STRATEGIES[name], size, tell)
+    strategy = STRATEGIES[name]
+    run = run_presence if strategy.pretends else run_radio
+    return run(strategy, size, tell)

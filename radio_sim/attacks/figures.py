@@ -65,21 +65,6 @@ def sum_pay_ucr(payments: Iterable[Payment], count: int) -> Ints:
     return paid
 
 
-def sum_held_ucr(payments: Iterable[Payment], audits: dict[int, Audit], count: int) -> Ints:
-    """Pay per hotspot that falls into settlements at whose time a finding was in force.
-
-    `audits` by the epoch of the settlement.
-    """
-    held = np.zeros(count, np.int64)
-    for payment in payments:
-        audit = audits.get(payment.epoch)
-        if audit is None or payment.hotspot < 0 or payment.kind not in PROOF_KINDS:
-            continue
-        if audit.found[payment.hotspot]:
-            held[payment.hotspot] += payment.amount_ucr
-    return held
-
-
 def compute_share(part: int, whole: int) -> float:
     """A share, 0 of nothing."""
     return part / whole if whole else 0.0

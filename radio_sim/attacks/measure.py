@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from chain.rules.verdicts import Judgement
 from coverage_map.audit.scores import compute_scores
 from coverage_map.audit.table import Hearings, join_hearings
+from radio_sim.attacks.books import FindingsHeld, RulesOff
 from radio_sim.attacks.figures import (
     Audit,
     compute_epochs_to_detect,
@@ -17,12 +19,10 @@ from radio_sim.attacks.figures import (
     compute_share,
     count_verdicts,
     make_audit,
-    sum_held_ucr,
     sum_pay_ucr,
 )
 from radio_sim.attacks.outcome import Outcome
-from radio_sim.attacks.presence import HONEST, Strategy
-from radio_sim.attacks.rules_off import RulesOff
+from radio_sim.attacks.presence import HONEST, Strategy, place_truly, report_truly
 from radio_sim.attacks.run import (
     World,
     compute_open_trust_ppm,
@@ -33,6 +33,7 @@ from radio_sim.attacks.run import (
 from radio_sim.attacks.town import FIRST_EPOCH, SETTLEMENT_EPOCHS, Town
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Tell = Callable[[int], None]
 
@@ -57,18 +58,47 @@ class Measured:
 
 
 class Auditor:
-    """Audits a town whenever a settlement is about to come."""
+    """Audits a town whenever a settlement is about to come, and pays by what it found."""
 
     def __init__(self, town: Town) -> None:
         self.town = town
         self.by_settlement: dict[int, Audit] = {}
+        self.held, self.off = FindingsHeld(town), RulesOff(town)
+
+    def take(self, judgement: Judgement) -> None:
+        """Keep both books."""
+        self.held.take(judgement)
+        self.off.take(judgement)
 
     def audit(self, epoch: int) -> None:
         """Scores from everything judged before an epoch."""
         hearings = join_hearings(self.town.hearings)
         claims = get_claims(self.town.world, self.town.trust_ppm())
         scores = compute_scores(hearings, claims)
-        self.by_settlement[epoch] = make_audit(epoch - FIRST_EPOCH, scores)
+        audit = make_audit(epoch - FIRST_EPOCH, scores)
+        self.by_settlement[epoch], self.held.found[epoch] = audit, audit.found
+
+    def pay_by_rules(self) -> Ints:
+        """Proof-of-coverage pay per hotspot, as the ledger paid it."""
+        return sum_pay_ucr(self.town.payments, self.town.count)
+
+    def pay_held(self) -> Ints:
+        """The same where settlements leave out who is accused."""
+        return sum_pay_ucr(self.held.payments, self.town.count)
+
+    def pay_without_rules(self) -> Ints:
+        """The same with the rules off and without attackers."""
+        return sum_pay_ucr(self.off.payments, self.town.count)
+
+    def bonds_ucr(self) -> int:
+        """What the plot has locked."""
+        plot = int(self.town.world.placement.attackers.sum())
+        return plot * self.town.ledger.params.bond_ucr
+
+    def find_unpaid(self) -> Flags:
+        """Whom the rules never paid anything, though it was there half of the time."""
+        there = self.town.world.sites.present.mean(axis=1) >= 0.5
+        return (self.pay_by_rules() == 0) & there
 
     @property
     def audits(self) -> list[Audit]:
@@ -82,15 +112,15 @@ def get_suspects(world: World) -> Flags:
     return placement.liars if placement.liars.any() else placement.attackers
 
 
-def run_presence(strategy: Strategy, size: Size, tell: Tell = lambda _: None) -> Measured:
-    """One attack of the radio's side, measured."""
+def run_town(strategy: Strategy, size: Size, tell: Tell) -> Auditor:
+    """A whole run through the ledger, audited before every settlement and at the end."""
     world = make_world(
         strategy, hotspots=size.hotspots, epochs=size.epochs, share=size.share, seed=size.seed
     )
     town = Town(world)
     town.join()
-    books, auditor = RulesOff(town), Auditor(town)
-    town.on_judgement = books.take
+    auditor = Auditor(town)
+    town.on_judgement = auditor.take
     for number in range(world.epochs):
         # A settlement falls on the tick that begins its epoch.
         epoch = FIRST_EPOCH + number
@@ -98,47 +128,100 @@ def run_presence(strategy: Strategy, size: Size, tell: Tell = lambda _: None) ->
             auditor.audit(epoch)
         town.run_epoch(number)
         tell(number + 1)
-    town.finish()
     auditor.audit(FIRST_EPOCH + world.epochs)
-    return make_measured(strategy, size, town, books, auditor)
+    town.finish()
+    return auditor
+
+
+def run_presence(strategy: Strategy, size: Size, tell: Tell = lambda _: None) -> Measured:
+    """One attack that pretends to be somewhere, or nobody's; measured."""
+    auditor = run_town(strategy, size, tell)
+    placement = auditor.town.world.placement
+    plot, suspects = placement.attackers, get_suspects(auditor.town.world)
+    kept, pay = auditor.pay_held(), auditor.pay_by_rules()
+    whole = int(auditor.pay_without_rules()[~plot].sum())
+    return make_measured(
+        strategy,
+        size,
+        auditor,
+        leaked_share=compute_share(int(kept[suspects].sum()), int(kept.sum())),
+        leaked_share_rules=compute_share(int(pay[suspects].sum()), int(pay.sum())),
+        honest_loss=1.0 - compute_share(int(kept[~plot].sum()), whole),
+        attacker_return=compute_share(int(kept[plot].sum()), auditor.bonds_ucr()),
+        honest_loss_rules=1.0 - compute_share(int(pay[~plot].sum()), whole),
+    )
+
+
+def run_radio(strategy: Strategy, size: Size, tell: Tell = lambda _: None) -> Measured:
+    """An attack from where the attackers really are, against the same hotspots being honest."""
+    auditor, twin = run_town(strategy, size, tell), run_town(TWIN, size, tell)
+    plot = auditor.town.world.placement.attackers
+    kept, pay = auditor.pay_held(), auditor.pay_by_rules()
+    fair = twin.pay_by_rules()
+    fair_share = compute_share(int(fair[plot].sum()), int(fair.sum()))
+    honest = int(fair[~plot].sum())
+    gained = int(kept[plot].sum()) - int(fair[plot].sum())
+    return make_measured(
+        strategy,
+        size,
+        auditor,
+        leaked_share=max(
+            0.0, compute_share(int(kept[plot].sum()), int(kept.sum())) - fair_share
+        ),
+        leaked_share_rules=max(
+            0.0, compute_share(int(pay[plot].sum()), int(pay.sum())) - fair_share
+        ),
+        honest_loss=1.0 - compute_share(int(kept[~plot].sum()), honest),
+        attacker_return=compute_share(gained, auditor.bonds_ucr()),
+        honest_loss_rules=1.0 - compute_share(int(pay[~plot].sum()), honest),
+    )
+
+
+TWIN = Strategy("twin", "the plot does nothing", place_truly, report_truly, False)
 
 
 def make_measured(
-    strategy: Strategy, size: Size, town: Town, books: RulesOff, auditor: Auditor
+    strategy: Strategy,
+    size: Size,
+    auditor: Auditor,
+    *,
+    leaked_share: float,
+    leaked_share_rules: float,
+    honest_loss: float,
+    attacker_return: float,
+    honest_loss_rules: float,
 ) -> Measured:
-    """All figures of a finished run."""
-    placement, last = town.world.placement, auditor.audits[-1]
-    honest, suspects = ~placement.attackers, get_suspects(town.world)
-    pay = sum_pay_ucr(town.payments, town.count)
-    kept = pay - sum_held_ucr(town.payments, auditor.by_settlement, town.count)
-    open_pay = sum_pay_ucr(books.payments, town.count)
-    whole = int(open_pay[honest].sum())
-    bonds = int(placement.attackers.sum()) * town.ledger.params.bond_ucr
-    has_liars = bool(placement.attackers.any())
+    """An outcome from its money, with who was found."""
+    town, placement = auditor.town, auditor.town.world.placement
+    plot, suspects, last = placement.attackers, get_suspects(town.world), auditor.audits[-1]
+    unpaid = auditor.find_unpaid()
     outcome = Outcome(
         strategy.name,
         "presence" if strategy.pretends else "radio",
         strategy.summary,
-        size.share if has_liars else 0.0,
-        tpr=compute_rate(last.found, suspects) if has_liars else None,
-        fpr=compute_rate(last.found, honest),
+        size.share if plot.any() else 0.0,
+        tpr=compute_rate(last.found | unpaid, suspects) if plot.any() else None,
+        fpr=compute_rate(last.found | unpaid, ~plot),
         epochs_to_detect=compute_epochs_to_detect(auditor.audits, suspects),
-        leaked_share=compute_share(int(kept[suspects].sum()), int(kept.sum())),
-        leaked_share_rules=compute_share(int(pay[suspects].sum()), int(pay.sum())),
-        honest_loss=1.0 - compute_share(int(kept[honest].sum()), whole),
-        attacker_return=compute_share(int(kept[placement.attackers].sum()), bonds),
-        refused=count_verdicts(town.hearings, placement.attackers),
+        leaked_share=leaked_share,
+        leaked_share_rules=leaked_share_rules,
+        honest_loss=honest_loss,
+        attacker_return=attacker_return,
+        refused=count_verdicts(town.hearings, plot),
         details={
-            "honest_loss_rules": 1.0 - compute_share(int(pay[honest].sum()), whole),
+            "honest_loss_rules": honest_loss_rules,
+            "accused": compute_rate(last.found, suspects),
+            "never_paid": compute_rate(unpaid, suspects),
+            "honest_never_paid": compute_rate(unpaid, ~plot),
             "receptions": sum(len(part) for part in town.hearings),
-            "attackers": int(placement.attackers.sum()),
+            "attackers": int(plot.sum()),
             "liars": int(placement.liars.sum()),
             "found_by_epoch": [
                 [audit.epochs, compute_rate(audit.found, suspects)] for audit in auditor.audits
             ],
         },
     )
-    return Measured(outcome, last.combined[honest], last.combined[suspects])
+    return Measured(outcome, last.combined[~plot], last.combined[suspects])
 
 
 def run_open(strategy: Strategy, size: Size) -> tuple[World, Hearings, Floats]:

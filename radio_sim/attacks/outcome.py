@@ -11,10 +11,12 @@ from typing import Any
 class Outcome:
     """Figures of one attack. None where a figure has no meaning for it.
 
-    `leaked_share`: of proof-of-coverage pay, what went to liars (to all attackers where nobody
-    lies about a place), pay held by audit findings left out; `leaked_share_rules`: the same with
-    consensus rules alone. `honest_loss`: what honest hotspots got less than with the rules off and
-    without attackers. `attacker_return`: gain on what was bonded, spent and slashed. `refused`:
+    `tpr`, `fpr`: share of liars and of honest hotspots that are accused by auditors at the end, or
+    that the rules never paid anything. `leaked_share`: of proof-of-coverage pay, what went to liars
+    where settlements leave out whom auditors accuse; `leaked_share_rules`: by consensus rules
+    alone, which know no auditors. `honest_loss`: what honest hotspots got less than with the rules
+    off and without attackers. Where nobody pretends to be elsewhere, all three compare with the
+    same hotspots being honest. `attacker_return`: gain on what was bonded or spent. `refused`:
     records or receptions of the attack by reason; `refused_share` of all that it tried.
     """
 

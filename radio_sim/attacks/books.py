@@ -1,0 +1,137 @@
+"""Books beside a town's ledger: the same epochs paid under other assumptions.
+
+`RulesOff`: what honest hotspots would have got if everybody were honest. The attackers don't exist;
+every beacon that an honest receiver really heard counts, delivered or not, mutual or not, trusted
+or not. Only the draw of witnesses stays: it is a sample, not a check. Trust is equal for all.
+
+`FindingsHeld`: the ledger's verdicts, but whoever the auditors accuse when a settlement comes has
+what it did since the last one struck out, as `process_forfeits` does for who was slashed. Lots that
+fell to accused witnesses stay lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chain.records import RECEPTION_BYTES
+from chain.rules.bonds import process_forfeits
+from chain.rules.outcome import Effects
+from chain.rules.payments import Payment
+from chain.rules.rewards import process_counted, process_settlement
+from chain.rules.verdicts import (
+    CODES,
+    Judgement,
+    compute_beaconer,
+    get_mutual_links,
+    process_draw,
+)
+from chain.state import OnTime, State
+from chain.wire import iter_receptions
+from radio_sim.attacks.town import FIRST_EPOCH, SETTLEMENT_EPOCHS, Town
+
+Flags = NDArray[np.bool_]
+
+LEFT_OUT = CODES["self"]
+
+
+class Books:
+    """Books with the state that a town has after everybody joined; feed them every judgement."""
+
+    def __init__(self, town: Town) -> None:
+        self.town = town
+        self.state: State = town.state.copy()
+        self.payments: list[Payment] = []
+
+    def take(self, judgement: Judgement) -> None:
+        """Count an epoch; settle when the ledger does."""
+        if judgement.epoch >= FIRST_EPOCH:
+            self.count(judgement)
+        closing = judgement.epoch + 1
+        if closing % SETTLEMENT_EPOCHS == SETTLEMENT_EPOCHS // 2:
+            self.town.process_traffic(self.state)
+        self.state.epoch = closing + 1
+        if self.state.epoch % SETTLEMENT_EPOCHS == 0:
+            self.prepare()
+            effects = Effects()
+            process_settlement(self.state, effects)
+            self.payments += list(effects.payments)
+
+    def count(self, judgement: Judgement) -> None:
+        """What of an epoch is paid for."""
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """What comes before a settlement."""
+
+
+class FindingsHeld(Books):
+    """The ledger's verdicts, less what audits accuse; `found` by the epoch of the settlement."""
+
+    def __init__(self, town: Town) -> None:
+        super().__init__(town)
+        self.found: dict[int, Flags] = {}
+
+    def count(self, judgement: Judgement) -> None:
+        """As when an epoch closes."""
+        for link in get_mutual_links(judgement):
+            self.state.add("links", link, 1)
+        process_counted(self.state, judgement)
+
+    def prepare(self) -> None:
+        """Strike out."""
+        found = self.found.get(self.state.epoch)
+        if found is not None:
+            self.state.forfeits.update((int(i), self.state.epoch) for i in np.flatnonzero(found))
+        process_forfeits(self.state)
+
+
+class RulesOff(Books):
+    """Everything that honest receivers heard of honest hotspots, and equal trust."""
+
+    def __init__(self, town: Town) -> None:
+        super().__init__(town)
+        self.state.genesis = replace(self.state.genesis, seeds=())
+        self.state.params = replace(
+            self.state.params, may_lack_seeds=True, trust_damping_permille=0
+        )
+        self._plot = town.world.placement.attackers
+
+    def count(self, judgement: Judgement) -> None:
+        """As it was heard."""
+        process_counted(self.state, self.get_open_judgement(judgement))
+
+    def get_open_judgement(self, judgement: Judgement) -> Judgement:
+        """The epoch as it was heard, with nothing refused but what attackers have a hand in."""
+        epoch = judgement.epoch
+        everybody = self.town.reports[epoch]
+        present = self.town.world.sites.present[:, epoch - FIRST_EPOCH]
+        honest = np.flatnonzero(~self._plot & present)
+        reports = {
+            int(index): OnTime(b"", b"", everybody[index], self.town.secret(int(index), epoch))
+            for index in honest
+        }
+        opened = replace(judgement, reports=reports, beaconers={}, codes={})
+        for index, message in reports.items():
+            if index in judgement.assertions:
+                assertion = judgement.assertions[index]
+                opened.beaconers[index] = compute_beaconer(opened, assertion, message)
+        process_open_draws(opened)
+        return opened
+
+
+def process_open_draws(opened: Judgement) -> None:
+    """Every reception of somebody honest is a candidate."""
+    lots: dict[int, list[tuple[int, int]]] = {}
+    for witness, message in opened.reports.items():
+        codes = bytearray(len(message.report) // RECEPTION_BYTES)
+        opened.codes[witness] = codes
+        for entry, (heard, sequence, *_) in enumerate(iter_receptions(message.report)):
+            if heard in opened.beaconers:
+                lots.setdefault(heard << 8 | sequence, []).append((witness, entry))
+            else:
+                codes[entry] = LEFT_OUT
+    for beacon, candidates in lots.items():
+        process_draw(opened, beacon, candidates)
