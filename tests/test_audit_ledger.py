@@ -42,16 +42,19 @@ class Liars(Town):
     """One hotspot makes its RSSI up, one driver gives none."""
 
     def report_of(self, witness: int, epoch: int) -> bytes:
-        """What it says that it heard."""
-        report = super().report_of(witness, epoch)
-        if witness not in (LIAR, SILENT):
-            return report
+        """What it says that it heard, with a street's shadowing, the same both ways."""
         changed = []
-        for k, reception in enumerate(unpack_receptions(report)):
-            lot = digest("lie", b"%d:%d:%d" % (witness, epoch, k))[0]
-            lie = replace(reception, rssi_cdbm=-6_500 - 10 * lot)
-            changed.append(lie if witness == LIAR else replace(reception, rssi_cdbm=0, flags=1))
-        return b"".join(sorted(pack_reception(Reception(*_fields(r))) for r in changed))
+        for k, heard in enumerate(unpack_receptions(super().report_of(witness, epoch))):
+            ends = sorted((witness, heard.heard))
+            shadow_cdb = 100 * (digest("street", bytes(ends))[0] % 19 - 9)
+            told = replace(heard, rssi_cdbm=heard.rssi_cdbm + shadow_cdb)
+            if witness == LIAR:
+                lot = digest("lie", b"%d:%d" % (epoch, k))[0]
+                told = replace(heard, rssi_cdbm=-6_500 - 10 * lot)
+            if witness == SILENT:
+                told = replace(heard, rssi_cdbm=0, flags=1)
+            changed.append(pack_reception(Reception(*_fields(told))))
+        return b"".join(sorted(changed))
 
 
 def _fields(reception: Reception) -> tuple[object, ...]:
@@ -163,6 +166,20 @@ def test_findings_are_signed_and_derived_again(
     said = capsys.readouterr().out
     assert "signature" in said
     assert "nats_milli" in said
+
+
+def test_findings_come_out_the_same_when_the_ledger_went_on(
+    town: Liars, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_finding(folder, tmp_path)
+    for epoch in (FIRST_EPOCH + EPOCHS + 1, FIRST_EPOCH + EPOCHS + 2):
+        town.run_epoch(epoch)
+    later = tmp_path / "later"
+    later.mkdir()
+    town.durable.store.connection.execute("VACUUM INTO ?", (str(later / DATABASE),))
+    capsys.readouterr()
+    assert run("--ledger", later, "--verify", path) == 0
+    assert capsys.readouterr().out == "confirmed\n"
 
 
 def test_findings_read_back_or_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_tables_that_grow_change_nothing(
 
 
 def test_pairs_know_their_correlation() -> None:
-    """Two witnesses among ten, one beaconer that changes its power as it likes."""
+    """Two witnesses among eighteen, one beaconer that changes its power as it likes."""
     _, claims = network(20, 2, 1)
     epochs, rng = 400, np.random.default_rng(5)
     common = rng.normal(0.0, 2.0, epochs)
@@ -122,9 +122,13 @@ def test_pairs_know_their_correlation() -> None:
         others = [(w, rng.normal(0.0, 2.0, epochs)) for w in range(3, 19)]
         columns = [
             make_hearings(
-                epoch=np.arange(epochs), witness=np.full(epochs, w), beaconer=np.full(epochs, 2),
-                sequence=np.zeros(epochs), step_cdb=np.zeros(epochs),
-                rssi_cdbm=np.round(100 * (value + power)) - 7_000, frequency_mhz=np.full(epochs, 2437),
+                epoch=np.arange(epochs),
+                witness=np.full(epochs, w),
+                beaconer=np.full(epochs, 2),
+                sequence=np.zeros(epochs),
+                step_cdb=np.zeros(epochs),
+                rssi_cdbm=np.round(100 * (value + power)) - 7_000,
+                frequency_mhz=np.full(epochs, 2437),
                 code=np.zeros(epochs),
             )
             for w, value in ((0, one), (1, other), *others)

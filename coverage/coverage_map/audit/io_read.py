@@ -77,9 +77,12 @@ class LedgerFolder:
     def claims(self, epoch: int) -> Claims:
         """What hotspots asserted in an epoch, and who were seeds; trust is left to the evidence.
 
-        Who was not bound yet is shown with its newest assertion, which binds later.
+        Hotspots that came after it are left out, so that an audit doesn't change as they come. Who
+        was not bound yet, before the last that was, is shown with its newest assertion.
         """
         found = [self._assertion(index, epoch) for index in range(len(self.state.hotspots))]
+        while found and found[-1][1] > epoch:
+            found.pop()
         registrations = [registration for registration, _ in found]
         owners: dict[bytes, int] = {}
         seeds = {member.key for member in get_keys(self.state, Role.SEED, epoch)}
@@ -111,25 +114,27 @@ class LedgerFolder:
     def hearings(self, first: int, last: int) -> Iterator[Hearings]:
         """Receptions of every epoch from first to last, an epoch at a time.
 
-        UserError if the database is damaged, or if messages were pruned and no archive holds them.
+        Between hotspots of `claims(last)` only. UserError if the database is damaged, or if
+        messages were pruned and no archive holds them.
         """
+        known = len(self.claims(last))
         try:
             for epoch in range(first, last + 1):
-                yield self._epoch(epoch)
+                yield self._epoch(epoch, known)
         except (*UNREADABLE, ValueError, KeyError, TypeError, OverflowError) as error:
             raise damaged(self.store.path, error) from error
 
-    def _epoch(self, epoch: int) -> Hearings:
+    def _epoch(self, epoch: int, known: int) -> Hearings:
         steps = self._steps(epoch)
         sql = (
             "SELECT v.witness, v.codes, r.wire FROM verdicts v JOIN records r"
             " ON r.id = v.record_id WHERE v.epoch = ? AND r.reason = 'ok' ORDER BY v.witness"
         )
         rows = self.store.rows(sql, (epoch,))
-        known = len(self.state.hotspots)
         return join_hearings(
             _read_report(epoch, row["witness"], row["codes"], row["wire"], steps, known)
             for row in rows
+            if row["witness"] < known
         )
 
     def _steps(self, epoch: int) -> np.ndarray[Any, np.dtype[np.int16]]:

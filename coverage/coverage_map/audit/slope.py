@@ -58,12 +58,13 @@ def fit_slopes(network: Network, among: Flags) -> tuple[Floats, Floats, Floats]:
     steps = np.bincount(links.witness, used * links.step_step, count)
     cross = np.bincount(links.witness, -used * links.step_rssi, count)
     squares = np.bincount(links.witness, used * links.rssi_rssi, count)
-    freedom = np.bincount(links.witness, used * links.freedom, count)
+    freedom = np.bincount(links.witness, used * links.freedom, count).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = np.where(steps >= LEAST_STEPS_DB2, cross / steps, np.nan)
         rest = squares - slope * cross + PRIOR_VAR_DB2 * PRIOR_FREEDOM
         rest = np.maximum(rest / (freedom + PRIOR_FREEDOM), LEAST_VAR_DB2)
-        return slope, rest / steps, freedom
+        variance = np.asarray(rest / steps, np.float64)
+    return np.asarray(slope, np.float64), variance, freedom
 
 
 def compute_sent_slope(network: Network) -> Outcome:
