@@ -46,12 +46,19 @@ def compute_rate(found: Flags, among: Flags) -> float:
     return float(np.mean(found[among])) if among.any() else 0.0
 
 
-def compute_epochs_to_detect(audits: Sequence[Audit], liars: Flags) -> int | None:
-    """Epochs until half of the liars were found at least once; None if they never were."""
-    ever = np.zeros(len(liars), np.bool_)
+def compute_epochs_to_detect(
+    audits: Sequence[Audit], liars: Flags, unpaid: Flags
+) -> int | None:
+    """Epochs until half of the liars were accused at least once; None if they never were.
+
+    Whom the rules never pay needs no audit: 0 if those are half of them.
+    """
+    ever, wanted = unpaid.copy(), np.count_nonzero(liars)
+    if 2 * np.count_nonzero(ever & liars) >= wanted > 0:
+        return 0
     for audit in audits:
         ever |= audit.found
-        if 2 * np.count_nonzero(ever & liars) >= np.count_nonzero(liars) > 0:
+        if 2 * np.count_nonzero(ever & liars) >= wanted > 0:
             return audit.epochs
     return None
 

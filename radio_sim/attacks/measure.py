@@ -98,7 +98,7 @@ class Auditor:
     def find_unpaid(self) -> Flags:
         """Whom the rules never paid anything, though it was there half of the time."""
         there = self.town.world.sites.present.mean(axis=1) >= 0.5
-        return (self.pay_by_rules() == 0) & there
+        return np.asarray((self.pay_by_rules() == 0) & there, np.bool_)
 
     @property
     def audits(self) -> list[Audit]:
@@ -202,7 +202,7 @@ def make_measured(
         size.share if plot.any() else 0.0,
         tpr=compute_rate(last.found | unpaid, suspects) if plot.any() else None,
         fpr=compute_rate(last.found | unpaid, ~plot),
-        epochs_to_detect=compute_epochs_to_detect(auditor.audits, suspects),
+        epochs_to_detect=compute_epochs_to_detect(auditor.audits, suspects, unpaid),
         leaked_share=leaked_share,
         leaked_share_rules=leaked_share_rules,
         honest_loss=honest_loss,
