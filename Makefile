@@ -53,7 +53,8 @@ check: $(DEV) ## layers, lint, types
 	@$(VENV)/bin/mypy
 
 soak: $(DEV) page ## the long runs: an hour of 1,000 hotspots, five minutes of 50 live daemons, long fuzzing
-	@$(PY) -m bench.world --hotspots 1000 --json
+	@$(PY) -m bench.world --hotspots 1000 --preset testbed --minutes 60 --json
+	@$(PY) -m wavecomb sim run --swarm --seed 1 --runs 200
 	@WAVECOMB_SOAK=1 $(PY) -m pytest -m slow --timeout=3600 $(TESTS)
 
 pythons: $(DEV) ## the same seed gives the same digest on every Python 3.11 to 3.13 found
