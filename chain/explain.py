@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from chain.rules.regions import get_region
 from chain.rules.verdicts import (
     COUNTED,
     LINK_RULES,
     NO_RSSI,
     PAIR_RULES,
+    PLAUSIBLE,
     REASONS,
+    REPLAY_EPOCHS,
     REPORT_REASONS,
     SIGNAL_RULES,
     Case,
@@ -40,6 +43,14 @@ class Finding:
 def _owners(case: Case) -> Inputs:
     registered = case.registered
     return {} if registered is None else {"owner": registered.registration.owner.hex()}
+
+
+def _regions(case: Case) -> Inputs:
+    registered, own = case.registered, case.judgement.assertions.get(case.witness)
+    ends = {"witness_region": own, "beaconer_region": registered}
+    return {
+        name: get_region(end.registration) for name, end in ends.items() if end is not None
+    }
 
 
 def _tag(case: Case) -> Inputs:
@@ -84,6 +95,14 @@ INPUTS: dict[str, Callable[[Case], Inputs]] = {
     "too_close": _distance,
     "too_far": _distance,
     "same_owner": _owners,
+    "foreign_region": _regions,
+    "malformed": lambda case: {
+        "flags": case.flags,
+        "rssi_cdbm": case.rssi_cdbm,
+        "sequence": case.sequence,
+        "beacons_per_epoch": case.judgement.beacons,
+    },
+    "replayed": lambda case: {"heard_tag": case.tag.hex(), "epochs_searched": REPLAY_EPOCHS},
     "wrong_tag": _tag,
     "wrong_frequency": _frequency,
     "duplicate": lambda case: {"beaconer": case.heard, "sequence": case.sequence},
@@ -91,6 +110,7 @@ INPUTS: dict[str, Callable[[Case], Inputs]] = {
     "rssi_too_low": _signal,
     "not_mutual": _link,
     "untrusted_witness": lambda case: {"witness": case.witness},
+    "power_blind": lambda case: {"witness": case.witness, "slope_at_least_permille": 500},
     "not_drawn": lambda case: {"drawn_at_most": case.judgement.params.witnesses_drawn},
 }
 MARGINS: dict[str, Callable[[Case], int | None]] = {
@@ -140,7 +160,7 @@ def explain_receptions(
                     "verdict": REASONS[code],
                     "rules": [asdict(finding) for finding in explain_case(case, code)],
                 }
-            if code == COUNTED or REASONS[code] in ("not_mutual", "untrusted_witness", "not_drawn"):
+            if REASONS[code] in PLAUSIBLE:
                 case.last = (case.heard, case.sequence)
 
 

@@ -1,4 +1,4 @@
-"""How a hotspot is packed: about 139 bytes, and 47 more for an account of its own.
+"""How a hotspot is packed: about 144 bytes, and 47 more for an account of its own.
 
 | bytes | fields |
 |---|---|
@@ -8,7 +8,9 @@
 | 52 each | chains: first epoch, length, tip epoch + 1, start of the anchor, tip |
 | 34 each | assertions: number of chain, bind epoch, slot of the owner's account, place, radio |
 | 8 each | retired ids |
-| 1 + n each | bond, trust and earned, each with its length before it |
+| 1 + n each | bond, trust, earned, spread and slope, each with its length before it |
+
+The slope s may be negative: it is kept as 2 s, or -2 s - 1 below zero.
 
 Everything little-endian. At most one assertion of a hotspot binds per epoch, and those that ended
 before any late message are forgotten, so that a byte counts them.
@@ -40,7 +42,11 @@ def pack_hotspot(state: State, hotspot: Hotspot) -> bytes:
     bits = hotspot.seen.bit_length()
     gaps = _pack_number(hotspot.seen ^ (1 << bits) - 1)
     counts = (bits, len(gaps), len(chains), len(assertions), len(hotspot.retired))
-    money = (hotspot.bond_ucr, hotspot.trust, hotspot.earned_ucr)
+    slope = hotspot.slope_db2
+    money = (
+        *(hotspot.bond_ucr, hotspot.trust, hotspot.earned_ucr),
+        *(hotspot.spread_db2, slope << 1 if slope >= 0 else ~(slope << 1)),
+    )
     return b"".join(
         (
             *(_HEAD.pack(hotspot.key, hotspot.last_epoch + 1, *counts), gaps),
@@ -99,13 +105,35 @@ def _unpack(state: State, index: int, raw: bytes) -> Hotspot:
         at += _ASSERTION.size
     end = at + retired_count * _RETIRED_BYTES
     retired = [raw[i : i + _RETIRED_BYTES] for i in range(at, end, _RETIRED_BYTES)]
-    money: list[int] = []
-    for _ in range(3):
+    bond, trust, earned, spread, slope = _unpack_sized(raw, end)
+    return Hotspot(
+        *(index, key, assertions, retired, last_epoch - 1, seen, bond, trust, earned),
+        *(_unpack_signed(slope), spread),
+    )
+
+
+def _unpack_signed(number: int) -> int:
+    return ~(number >> 1) if number & 1 else number >> 1
+
+
+def _unpack_sized(raw: bytes, end: int) -> list[int]:
+    """The numbers at the end of a row; IndexError if they don't end where it does."""
+    found: list[int] = []
+    for _ in range(5):
         at, end = end + 1, end + 1 + raw[end]
-        money.append(int.from_bytes(raw[at:end], "little"))
+        found.append(int.from_bytes(raw[at:end], "little"))
     if end != len(raw):
         raise IndexError(f"{len(raw)} bytes, not {end}")
-    return Hotspot(index, key, assertions, retired, last_epoch - 1, seen, *money)
+    return found
+
+
+def unpack_slope(raw: bytes) -> tuple[int, int]:
+    """Slope and spread (dB^2) of a packed hotspot, without its accounts; IndexError if damaged."""
+    *_, gap_bytes, chains, assertions, retired = _HEAD.unpack_from(raw)
+    end = _HEAD.size + gap_bytes + chains * _CHAIN.size
+    end += assertions * _ASSERTION.size + retired * _RETIRED_BYTES
+    *_, spread, slope = _unpack_sized(raw, end)
+    return _unpack_signed(slope), spread
 
 
 def _unpack_assertion(

@@ -19,7 +19,8 @@ from chain.state import Assertion, Chain, OnTime
 from chain.wire import decode, iter_receptions
 
 UNKNOWN = CODES["unknown_beaconer"]
-TRUSTED_CODES = frozenset({CODES["counted"], CODES["not_drawn"]})
+BLIND = CODES["power_blind"]
+TRUSTED_CODES = frozenset({CODES["counted"], CODES["not_drawn"], BLIND})
 
 
 def load_judgement(store: Store, epoch: int, beaconer: int) -> Judgement | None:
@@ -160,11 +161,14 @@ def _build_assertion(hotspot: int, registration: Registration, bind_epoch: int) 
 def _load_knowledge(judgement: Judgement) -> None:
     """Who plausibly heard whom, and whom the rules trusted, as far as the codes tell."""
     trusted: set[int] = set()
+    blind: set[int] = set()
     for witness, message in judgement.reports.items():
         codes = judgement.codes[witness]
         if TRUSTED_CODES & set(codes):
             trusted.add(witness)
+        if BLIND in codes:
+            blind.add(witness)
         for reception, code in zip(iter_receptions(message.report), codes, strict=True):
             if REASONS[code] in PLAUSIBLE:
                 judgement.plausible.add((witness, reception[0]))
-    judgement.trusted = frozenset(trusted)
+    judgement.trusted, judgement.blind = frozenset(trusted), frozenset(blind)

@@ -42,6 +42,17 @@ class Params:
     # Of a beacon's candidates this many count. With 20 % liars, four or more of five lots fall to
     # them for 0.7 % of the beacons (binomial).
     witnesses_drawn: int = 5
+    # A witness whose reports show less than half of the secret power steps hears something else.
+    # This much must they have varied, in dB^2, before the slope tells: its deviation is s over the
+    # root of that. With packets that vary by s = 4 dB (cabled: 1.0 to 2.1) and a receiver that
+    # shows nine tenths of a step, half a step is 5.3 deviations away: 0.4 * sqrt(2,800) / 4, one
+    # honest witness in 17 million looks. Four steps of 0, 3, 6, 9 dB vary by 33.75, so a hotspot
+    # with ten neighbours gets there in nine epochs, with one in 83.
+    slope_spread_min_db2: int = 2_800
+    # Only links so strong on average, at full power, tell: of weaker ones the lowest steps get lost
+    # and those that don't were lucky. At -9 dB two deviations are left to -92 dBm, where 6 Mb/s
+    # ends.
+    slope_floor_cdbm: int = -7_500
     # Res-10 neighbours stand 130 m apart; nearer than 50 m two keys are one site.
     min_distance_m: int = 50
     # The radio horizon of two 37 m masts, 4.12 * 2 * sqrt(37) km; longer links prove no coverage.

@@ -69,6 +69,8 @@ class Hotspot:
     bond_ucr: int = 0
     trust: int = 0
     earned_ucr: int = 0
+    slope_db2: int = 0  # how what it reports goes with the power steps, and how these vary:
+    spread_db2: int = 0  # sums over its links, see chain/rules/slopes.py
 
     def has_seen(self, epoch: int) -> bool:
         """Whether a message for this epoch, not older than `see` keeps them, was accepted."""

@@ -174,7 +174,7 @@ LAYOUT: dict[int, tuple[type[Any], tuple[Field, ...]]] = {
         (
             *(HASH, HASH, Cell()),
             *(Integer(-90_000_000, 90_000_000), Integer(-180_000_000, 180_000_000)),
-            *(U16, I16, I16, U16, Integer(0, 1), U32, Integer(1, MAX_CHAIN_LENGTH), HASH),
+            *(U16, I16, I16, U16, Integer(0, 15), U32, Integer(1, MAX_CHAIN_LENGTH), HASH),
         ),
     ),
     Deposit.TYPE: (Deposit, (HASH, U64, Octets(0, 32), Many(U8, 1, 64, ascending=True))),

@@ -74,7 +74,9 @@ def test_at_most_the_drawn_witnesses_count_per_beacon() -> None:
     ("changed", "reason"),
     [
         ({"tag": b"liar"}, "wrong_tag"),
-        ({"sequence": 1}, "wrong_tag"),
+        ({"sequence": 1}, "malformed"),
+        ({"flags": 2}, "malformed"),
+        ({"flags": 1}, "malformed"),
         ({"frequency_mhz": 2412}, "wrong_frequency"),
         ({"rssi_cdbm": -1_000}, "rssi_too_high"),
         ({"rssi_cdbm": -30_000}, "rssi_too_low"),
@@ -413,7 +415,7 @@ def test_mixes_follow_the_records_page() -> None:
 
 def test_registration_fields_out_of_range_never_reach_the_rules() -> None:
     town = Town(2)
-    bad = {"cell": 0x8F2830828052D25, "latitude_udeg": 90_000_001, "flags": 2, "chain_length": 0}
+    bad = {"cell": 0x8F2830828052D25, "latitude_udeg": 90_000_001, "flags": 16, "chain_length": 0}
     for name, value in bad.items():
         record = town.registration(0, **{name: value})
         raw = wire.cbor.encode((Registration.TYPE, 1, wire.body_of(record), (bytes(64), bytes(64))))

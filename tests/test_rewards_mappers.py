@@ -55,7 +55,7 @@ def test_what_a_mapper_honestly_heard_counts() -> None:
         ("rssi_too_high", {"rssi_cdbm": 0}),
         ("rssi_too_low", {"rssi_cdbm": -20_000}),
         ("unknown_beaconer", {"heard": 77}),
-        ("wrong_tag", {"sequence": 9}),
+        ("malformed", {"sequence": 9}),
     ],
 )
 def test_what_it_could_not_have_heard_does_not(reason: str, changes: dict[str, object]) -> None:
@@ -150,7 +150,7 @@ def test_a_copycat_earns_nothing() -> None:
     assert town.submit(copycat.report(5, report))[0].accepted
     recorder.mapped.clear()
     town.ledger.tick(town.time_ms(7))
-    assert reasons_of(recorder) == ["wrong_tag", "wrong_tag"]
+    assert reasons_of(recorder) == ["replayed", "replayed"]
     assert copycat.key not in {key for _, _, key in town.ledger.state.mappings}
 
 

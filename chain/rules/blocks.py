@@ -62,6 +62,7 @@ from chain.rules.registration import process_registration
 from chain.rules.rewards import process_counted, process_settlement
 from chain.rules.sessions import process_session_open
 from chain.rules.settled import process_settled
+from chain.rules.slopes import process_old_slopes, process_slopes
 from chain.rules.treasury import process_deposit
 from chain.rules.trust import get_trusted
 from chain.rules.validators import process_validator_fault
@@ -243,6 +244,7 @@ def process_epoch_close(state: State, effects: Effects, pairs: PairCache) -> Non
         process_forfeits(state)
         process_settlement(state, effects)
         process_settled(state, effects)
+        process_old_slopes(state)
     process_releases(state)
     process_close(state, state.epoch - 1)
 
@@ -276,6 +278,7 @@ def process_verdicts(state: State, effects: Effects, pairs: PairCache) -> None:
     process_links(judgement, get_trusted(state))
     process_mapper_inbox(state, judgement, effects)
     process_counted(state, judgement)
+    process_slopes(state, judgement)
     for reason, count in get_reason_counts(judgement).items():
         state.add("stats", f"verdict_{reason}", count)
     beacons = len(judgement.beaconers) * state.params.beacons_per_epoch

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from chain.envelope import band_of, loss_bounds_cdb
 from chain.geo import cell_resolution, distance_m
 from chain.records import Registration
+from chain.rules.regions import get_region
 from chain.state import Assertion
 
 # The farthest that a point of an H3 cell lies from its centre, in m, by resolution: the edge of a
@@ -25,6 +26,7 @@ class Pair:
     rssi_low_cdbm: int
     rssi_high_cdbm: int
     same_owner: bool
+    foreign: bool = False  # in two regions, each with its own limits
 
 
 def compute_pair(witness: Registration, beaconer: Registration) -> Pair:
@@ -41,7 +43,9 @@ def compute_pair(witness: Registration, beaconer: Registration) -> Pair:
     if (band := band_of(beaconer.frequency_mhz)) is not None:
         least, most = loss_bounds_cdb(band, nearest, farthest)
         low, high = loudest - most, loudest - least
-    return Pair(apart, nearest, farthest, low, high, witness.owner == beaconer.owner)
+    same_owner = witness.owner == beaconer.owner
+    foreign = get_region(witness) != get_region(beaconer)
+    return Pair(apart, nearest, farthest, low, high, same_owner, foreign)
 
 
 class PairCache:

@@ -4,8 +4,8 @@ Used where numpy is installed and the network is large; `PlainPayday` is the rul
 compares both. Everything is int64. Products of amounts and weights don't fit, so a share is worked
 out digit by digit, as one divides on paper: with weights that add up to less than 2^T, digits of
 62 - T bits keep every intermediate below 2^63. A hotspot's quality is 576 beacons a day * 5
-witnesses * 128 units at most; times 10^6 ppm of trust and 1,993 permille of ranks that is below
-2^50, and T = 54 leaves room; smaller totals take larger digits, so fewer of them.
+witnesses * 512 units at most; times 10^6 ppm of trust and 1,993 permille of ranks that is below
+2^52, and T = 54 leaves room; smaller totals take larger digits, so fewer of them.
 """
 
 from __future__ import annotations

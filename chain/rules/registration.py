@@ -11,6 +11,7 @@ from chain.params import Params
 from chain.records import Refusal, Registration, Signed
 from chain.rules.bonds import compute_bond_due, is_slashed, process_registration_bond
 from chain.rules.outcome import ALREADY, Accepted, Verdict, Verify
+from chain.rules.regions import get_region_refusal
 from chain.rules.treasury import get_balance_refusal
 from chain.state import ANCHOR_BYTES, Assertion, Chain, Hotspot, State
 from chain.wire import body_of
@@ -66,6 +67,8 @@ def get_registration_refusal(
             "wrong_place",
             f"latitude_udeg, longitude_udeg: must be {latitude}, {longitude}, the cell's centre",
         )
+    if refusal := get_region_refusal(registration):
+        return refusal
     due = compute_bond_due(state, hotspot, registration)
     return get_balance_refusal(state, registration.owner, due, "owner: the bond")
 

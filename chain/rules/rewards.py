@@ -54,7 +54,7 @@ def process_counted(state: State, judgement: Judgement) -> None:
     for item in counted:
         state.add("quality", (cells[item.witness], item.beaconer), item.quality)
         if hearers[item.beaconer, item.sequence] > 1:
-            state.add("measured", (cells[item.witness], item.witness), 1)
+            state.add("measured", (cells[item.witness], item.witness), item.weight)
 
 
 def get_payday(state: State) -> Payday:

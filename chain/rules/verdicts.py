@@ -9,8 +9,8 @@ that fails is its verdict, and a reception that fails none of them counts.
 |---|---|---|
 | report | once per report | late, no_commit, commit_mismatch |
 | pair | once per beaconer in a report | unknown_beaconer, self, no_reveal, too_close, ... |
-| signal | per reception | wrong_tag, wrong_frequency, duplicate, rssi_too_high, rssi_too_low |
-| link | once every report is read | not_mutual, untrusted_witness, not_drawn |
+| signal | per reception | malformed, replayed, wrong_tag, wrong_frequency, duplicate, ... |
+| link | once every report is read | not_mutual, untrusted_witness, power_blind, not_drawn |
 
 A rule is one small predicate over a `Case`. The same table decides and explains, so an explanation
 can't drift from what was decided; `chain/explain.py` adds the numbers.
@@ -24,16 +24,20 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-from chain.draws import answer, commit, draw_prefix, power_step_db, tag_of, u32
+from chain.draws import answer, chain_link, commit, draw_prefix, power_step_db, tag_of, u32
 from chain.geo import cell_resolution
 from chain.params import Params
 from chain.records import RECEPTION_BYTES, Reception, Registration
+from chain.rules.hearing import get_hearing
 from chain.rules.pairs import Pair, PairCache
 from chain.state import Assertion, OnTime, State
 from chain.wire import iter_receptions, unpack_receptions
 
 NO_RSSI = 1
 CAN_SET_POWER = 1
+# A tag is looked for among the beacons of this many epochs before: what was recorded an hour ago
+# is told from what was made up.
+REPLAY_EPOCHS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,17 @@ def is_unrevealed(case: Case) -> bool:
     return case.beaconer is None
 
 
+def is_malformed(case: Case) -> bool:
+    """A field holds what no hotspot writes: unknown flags, a strength that isn't there, ..."""
+    is_silent = case.flags == NO_RSSI and not case.rssi_cdbm
+    return not (is_silent or not case.flags) or case.sequence >= case.judgement.beacons
+
+
+def is_replayed(case: Case) -> bool:
+    """The tag is that of another beacon of this hotspot, of this epoch or of a recent one."""
+    return is_wrong_tag(case) and case.tag in get_other_tags(case.judgement, case.heard)
+
+
 def is_wrong_tag(case: Case) -> bool:
     """The entropy answer isn't the one that this beacon carried."""
     tags = case.beaconer.tags if case.beaconer else ()
@@ -121,6 +136,11 @@ def is_same_owner(case: Case) -> bool:
     return case.pair.same_owner
 
 
+def is_foreign(case: Case) -> bool:
+    """Beaconer and witness assert two regions, of which one rules where they are."""
+    return case.pair.foreign
+
+
 def is_too_strong(case: Case) -> bool:
     """Stronger than free space allows."""
     return not case.flags & NO_RSSI and case.full_power_rssi_cdbm() > case.pair.rssi_high_cdbm
@@ -141,6 +161,11 @@ def is_untrusted(case: Case) -> bool:
     return case.witness not in case.judgement.trusted
 
 
+def is_power_blind(case: Case) -> bool:
+    """What the witness reports doesn't follow the secret power steps (chain/rules/slopes.py)."""
+    return case.witness in case.judgement.blind
+
+
 def is_not_drawn(case: Case) -> bool:
     """Other witnesses drew the smaller lots."""
     return not case.drawn
@@ -154,8 +179,11 @@ PAIR_RULES: Final[tuple[Rule, ...]] = (
     ("too_close", is_too_close),
     ("too_far", is_too_far),
     ("same_owner", is_same_owner),
+    ("foreign_region", is_foreign),
 )
 SIGNAL_RULES: Final[tuple[Rule, ...]] = (
+    ("malformed", is_malformed),
+    ("replayed", is_replayed),
     ("wrong_tag", is_wrong_tag),
     ("wrong_frequency", is_wrong_frequency),
     ("duplicate", is_duplicate),
@@ -165,21 +193,24 @@ SIGNAL_RULES: Final[tuple[Rule, ...]] = (
 LINK_RULES: Final[tuple[Rule, ...]] = (
     ("not_mutual", is_not_mutual),
     ("untrusted_witness", is_untrusted),
+    ("power_blind", is_power_blind),
     ("not_drawn", is_not_drawn),
 )
 # Mappers have no trust of their own: it is the hotspot heard that must have some.
 MAPPER_REASONS: Final = ("untrusted_beaconer",)
 REPORT_REASONS: Final = ("late", "no_commit", "commit_mismatch")
+# By code, as databases keep them: new ones come last, wherever their rule stands above.
 REASONS: Final = (
-    "counted",
-    *REPORT_REASONS,
-    *(name for name, _ in (*PAIR_RULES, *SIGNAL_RULES, *LINK_RULES)),
-    *MAPPER_REASONS,
+    *("counted", *REPORT_REASONS),
+    *("unknown_beaconer", "self", "no_reveal", "too_close", "too_far", "same_owner"),
+    *("wrong_tag", "wrong_frequency", "duplicate", "rssi_too_high", "rssi_too_low"),
+    *("not_mutual", "untrusted_witness", "not_drawn", *MAPPER_REASONS),
+    *("malformed", "replayed", "power_blind", "foreign_region"),
 )
 CODES: Final = {reason: code for code, reason in enumerate(REASONS)}
 COUNTED: Final = CODES["counted"]
 # Receptions that were physically plausible: what an honest map may show beside the counted ones.
-PLAUSIBLE: Final = frozenset({"counted", "not_mutual", "untrusted_witness", "not_drawn"})
+PLAUSIBLE: Final = frozenset({"counted", *(name for name, _ in LINK_RULES)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +240,8 @@ class BeaconVerdict:
 class Judgement:
     """One epoch under judgement: what went in, and the verdict codes that came out.
 
-    `codes[w][i]` indexes REASONS for the i-th reception of witness w's report.
+    `codes[w][i]` indexes REASONS for the i-th reception of witness w's report. `blind` and `proven`
+    witnesses are those whose power slope is known to be wrong or right (chain/rules/slopes.py).
     """
 
     params: Params
@@ -221,9 +253,17 @@ class Judgement:
     reports: dict[int, OnTime]
     beaconers: dict[int, Beaconer]
     pairs: PairCache
+    blind: frozenset[int] = frozenset()
+    proven: frozenset[int] = frozenset()
     trusted: frozenset[int] = frozenset()
+    other_tags: dict[int, frozenset[bytes]] = field(default_factory=dict)
     plausible: set[tuple[int, int]] = field(default_factory=set)
     codes: dict[int, bytearray] = field(default_factory=dict)
+
+    @property
+    def beacons(self) -> int:
+        """How many a hotspot sends in an epoch."""
+        return self.params.beacons_per_epoch
 
     def candidates(self) -> Iterator[tuple[int, int]]:
         """(witness, reception number) of every reception that passed the signal rules."""
@@ -239,6 +279,7 @@ def get_judgement(state: State, epoch: int, pairs: PairCache) -> Judgement:
     ended = {index for index in state.ended if state.is_ended(index, epoch)}
     bound = ((h.index, h.assertion_at(epoch)) for h in state.hotspots if h.index not in ended)
     assertions = {index: assertion for index, assertion in bound if assertion is not None}
+    blind, proven = get_hearing(state)
     judgement = Judgement(
         params=state.params,
         epoch=epoch,
@@ -249,6 +290,8 @@ def get_judgement(state: State, epoch: int, pairs: PairCache) -> Judgement:
         reports={index: state.inbox[index] for index in sorted(state.inbox)},
         beaconers={},
         pairs=pairs,
+        blind=blind,
+        proven=proven,
     )
     for index, message in judgement.reports.items():
         if index in assertions:
@@ -265,8 +308,24 @@ def compute_beaconer(judgement: Judgement, assertion: Assertion, message: OnTime
         secret,
         tuple(tag_of(answer(secret, judgement.epoch, n)) for n in numbers),
         tuple(100 * power_step_db(secret, judgement.mix, n) if sets_power else 0 for n in numbers),
-        get_weight(assertion.registration),
+        get_weight(assertion.registration, is_blind=assertion.index in judgement.blind),
     )
+
+
+def get_other_tags(judgement: Judgement, heard: int) -> frozenset[bytes]:
+    """Tags of a revealed hotspot's beacons of this epoch and of REPLAY_EPOCHS before.
+
+    Each secret leads to those before it; worked out once per hotspot, and only if one is wrong.
+    """
+    tags = judgement.other_tags.get(heard)
+    if tags is None:
+        found: set[bytes] = set()
+        secret = judgement.beaconers[heard].secret
+        for epoch in range(judgement.epoch, max(-1, judgement.epoch - REPLAY_EPOCHS - 1), -1):
+            found.update(tag_of(answer(secret, epoch, n)) for n in range(judgement.beacons))
+            secret = chain_link(secret)
+        tags = judgement.other_tags[heard] = frozenset(found)
+    return tags
 
 
 def get_report_reason(judgement: Judgement, witness: int) -> str:
@@ -309,8 +368,8 @@ def judge_pair(case: Case) -> int:
     """The first pair rule that fails; what passes them all, nearly everything, takes one look."""
     if case.registered and case.beaconer and case.heard != case.witness:
         pair, params = case.pair, case.judgement.params
-        apart = pair.distance_m
-        if params.min_distance_m <= apart <= params.max_distance_m and not pair.same_owner:
+        is_near = params.min_distance_m <= pair.distance_m <= params.max_distance_m
+        if is_near and not (pair.same_owner or pair.foreign):
             return COUNTED
     return get_first_failing(PAIR_RULES, case)
 
@@ -327,7 +386,9 @@ def judge_signal(case: Case) -> int:
         and case.last != (case.heard, sequence)
     ):
         full_power_cdbm, pair = case.rssi_cdbm + beaconer.steps_cdb[sequence], case.pair
-        if case.flags & NO_RSSI or pair.rssi_low_cdbm <= full_power_cdbm <= pair.rssi_high_cdbm:
+        is_silent = case.flags == NO_RSSI and not case.rssi_cdbm
+        is_fair = pair.rssi_low_cdbm <= full_power_cdbm <= pair.rssi_high_cdbm
+        if is_silent or (is_fair and not case.flags):
             return COUNTED
     return get_first_failing(SIGNAL_RULES, case)
 
@@ -357,7 +418,8 @@ def get_mutual_links(judgement: Judgement) -> list[tuple[int, int]]:
 
 def get_link_code(judgement: Judgement, witness: int, heard: int) -> int:
     """The verdict on all plausible receptions of a pair, as far as the draw doesn't change it."""
-    if (heard, witness) in judgement.plausible and witness in judgement.trusted:
+    is_mutual = (heard, witness) in judgement.plausible
+    if is_mutual and witness in judgement.trusted and witness not in judgement.blind:
         return COUNTED
     case = Case()
     case.judgement, case.witness, case.heard, case.drawn = judgement, witness, heard, True
@@ -473,17 +535,21 @@ class Counted(NamedTuple):
     sequence: int
     witness: int
     quality: int
+    weight: int
 
 
 # Location precision that the owner chose: coarser than a res-9 cell weighs less.
 PRECISION_WEIGHT = {7: 1, 8: 2, 9: 4, 10: 4}
-# A radio that can't set its power can't answer for free riders: a quarter of the weight.
+# A radio that can't set its power can't answer for free riders: a quarter of the weight. The same
+# for one whose own reports don't follow the power of others.
 POWER_WEIGHT = {True: 4, False: 1}
+# So it is with a witness that hasn't shown yet, or can't show, that it hears the power steps.
+WITNESS_WEIGHT = {True: 4, False: 1}
 QUALITY_FLOOR_CDBM, QUALITY_STEP_CDB, QUALITY_STEPS = -9_500, 500, 8
 
 
 def compute_quality(beaconer: Beaconer, sequence: int, flags: int, rssi_cdbm: int) -> int:
-    """Quality units of a reception: 1 to 8 steps of 5 dB above -95 dBm, times the weights."""
+    """Quality units of a reception: 1 to 8 steps of 5 dB above -95 dBm, times the weight."""
     steps = 1
     if not flags & NO_RSSI:
         full_power_cdbm = rssi_cdbm + beaconer.steps_cdb[sequence]
@@ -492,9 +558,9 @@ def compute_quality(beaconer: Beaconer, sequence: int, flags: int, rssi_cdbm: in
     return steps * beaconer.weight
 
 
-def get_weight(registration: Registration) -> int:
+def get_weight(registration: Registration, *, is_blind: bool = False) -> int:
     """What a beaconer's location precision and its radio make its receptions worth."""
-    sets_power = bool(registration.flags & CAN_SET_POWER)
+    sets_power = bool(registration.flags & CAN_SET_POWER) and not is_blind
     return PRECISION_WEIGHT[cell_resolution(registration.cell)] * POWER_WEIGHT[sets_power]
 
 
@@ -505,9 +571,10 @@ def get_counted(judgement: Judgement) -> Iterator[Counted]:
         if COUNTED not in codes:
             continue
         receptions = iter_receptions(message.report)
+        weight = WITNESS_WEIGHT[witness in judgement.proven]
         for code, reception in zip(codes, receptions, strict=True):
             if code == COUNTED:
                 heard, sequence, flags, rssi_cdbm, _, _ = reception
                 beaconer = judgement.beaconers[heard]
                 quality = compute_quality(beaconer, sequence, flags, rssi_cdbm)
-                yield Counted(heard, sequence, witness, quality)
+                yield Counted(heard, sequence, witness, quality * weight, weight)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chain import cbor, wire
+from chain import cbor, draws, wire
 from chain.records import Deposit, EpochMessage, Reception, SessionOpen, Signed
 from chain.vectors.runs import make_runs
 from chain.vectors.town import CHAIN_LENGTH, FIRST_EPOCH, OPERATORS_01, Town, get_chain
@@ -59,6 +59,9 @@ def registrations(town: Town) -> None:
     town.submit(resign(first, *first.signatures[::-1]))  # bad_signature: swapped
     town.submit(resign(first, first.signatures[0], bytes(64)))  # bad_signature
     town.submit(town.registration(0, latitude_udeg=0))  # wrong_place: not its cell's centre
+    town.submit(town.registration(0, flags=5, eirp_cdbm=2_001))  # over_cap: more than ETSI lets it
+    town.submit(town.registration(0, flags=3, frequency_mhz=2_484))  # wrong_region: not in FCC's
+    town.submit(town.registration(0, flags=15))  # unknown_region
     town.submit(first)
     town.submit(first)  # already
     town.submit(resign(first, *first.signatures[::-1]))  # bad_signature, though it is there
@@ -220,6 +223,23 @@ def lies(town: Town) -> None:
     town.run(13, 15)
 
 
+def other_lies(town: Town) -> None:
+    """A beacon of an epoch ago, hotspots of another region, and strengths that were made up."""
+    town.submit(*(town.deposit(number) for number in range(town.count)))
+    flags = {0: 5, 1: 5, 2: 5, 3: 3}  # the last under FCC's rules, the others under ETSI's
+    town.submit(*(town.registration(n, flags=flags[n]) for n in range(town.count)))
+    town.run(2, 3)
+    old = draws.tag_of(draws.answer(town.secret(0, 3), 3, 0))
+    town.run_epoch(4, lambda witness, heard: _lie(witness, heard, {"tag": old}))
+    for epoch in range(5, 55):
+        town.run_epoch(epoch, _forge)
+    town.go_to(55)
+
+
+def _forge(witness: int, heard: list[Reception]) -> list[Reception]:
+    return [replace(r, rssi_cdbm=-6_800) for r in heard] if witness == 1 else heard
+
+
 def _lie(witness: int, heard: list[Reception], change: dict[str, object]) -> list[Reception]:
     if witness != 1:
         return heard
@@ -245,5 +265,5 @@ TRAFFIC = make_runs(
 COVERAGE = make_runs(
     "coverage",
     "Ledgers with receptions, verdicts and settlements.",
-    [(preset, run) for preset in BOTH for run in (coverage, lies)],
+    [*((preset, run) for preset in BOTH for run in (coverage, lies)), ("mainnet", other_lies)],
 )
