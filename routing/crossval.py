@@ -20,14 +20,16 @@ from routing.training import TrainOptions, apply_model, assemble, fit_split
 _CALIBRATION_SHARE = 0.15
 
 
-def fold_split(series: Sequence[Series], fold: int, folds: int, horizon: int) -> Split:
+def fold_split(
+    series: Sequence[Series], fold: int, folds: int, horizon: int, span: int = 0
+) -> Split:
     """Return the split that tests on every `folds`-th trace, from `fold` on."""
     links = sorted({one.link for one in series})
     held = set(links[fold::folds])
     rest = [one for one in series if one.link not in held]
     calibrate_ms, _ = cut_times(rest, 0.0, _CALIBRATION_SHARE)
-    parts = split(build_table(rest, horizon), calibrate_ms, 2**62)
-    test = build_table([one for one in series if one.link in held], horizon)
+    parts = split(build_table(rest, horizon, span), calibrate_ms, 2**62)
+    test = build_table([one for one in series if one.link in held], horizon, span)
     # Link numbers of two tables mean nothing to each other; unknown links take pooled offsets.
     return replace(parts, test=replace(test, link=test.link + len(links)))
 
@@ -46,7 +48,7 @@ def cross_validate(
     highs: list[Array] = []
     baselines: dict[str, list[Score]] = {"persistence": [], "ewma": []}
     for fold in range(folds):
-        parts = fold_split(series, fold, folds, horizon)
+        parts = fold_split(series, fold, folds, horizon, options.span)
         fitted = fit_split(parts, one_horizon, step)
         model = assemble(series, "fold", one_horizon, {horizon: fitted}, {})
         median = apply_model(model, TARGETS[0], parts.test)

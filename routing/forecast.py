@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from chain.records import Refusal
-from routing.features import WINDOW, Array, Rows, Series, build_tail_rows, series_of
+from routing.features import WINDOW, Array, Series, build_tail_rows, series_of, with_season
 from routing.history import History
 from routing.model import TARGETS, Model, load_booster, predict_ratio
 from routing.types import Forecast, Link
@@ -26,24 +26,32 @@ class Forecaster:
         tails = [tail for link in history.links() if (tail := self._tail(history, link))]
         if not tails:
             return {}
-        table = build_tail_rows(tails)
-        values = {key: self._values(key, table, tails) for key in sorted(self._boosters)}
+        values = self._all_values(tails)
         if not all(bool(np.isfinite(array).all()) for array in values.values()):
             return Refusal("forecast-not-finite", "the model's output is not a number; retrain it")
         return {tail.link: self._forecast(tail, j, values) for j, tail in enumerate(tails)}
 
     def _tail(self, history: History, link: Link) -> Series | None:
         series = series_of(history.of(link), self.model.step_ms)
-        if not series or series[-1].length < WINDOW:
-            return None
-        return series[-1].part(series[-1].length - WINDOW, series[-1].length)
+        return series[-1] if series and series[-1].length >= WINDOW else None
 
-    def _values(self, key: tuple[str, int], table: Rows, tails: list[Series]) -> Array:
-        field = next(target.field for target in TARGETS if target.name == key[0])
-        scale = table.load_scale if field == "load" else table.rate_scale
+    def _all_values(self, tails: list[Series]) -> dict[tuple[str, int], Array]:
+        rows = build_tail_rows(tails)
+        span = int(self.model.options.get("span", 0))
+        matrices = {h: with_season(rows, tails, h, span or h) for h in self.model.horizons}
+        result = {}
+        for key in sorted(self._boosters):
+            of_load = next(target.field for target in TARGETS if target.name == key[0]) == "load"
+            scale = rows.load_scale if of_load else rows.rate_scale
+            result[key] = self._values(key, matrices[key[1]], scale, tails)
+        return result
+
+    def _values(
+        self, key: tuple[str, int], matrix: Array, scale: Array, tails: list[Series]
+    ) -> Array:
         offsets = self.model.offsets[key]
         shift = np.array([offsets.own.get(tail.link, offsets.pooled) for tail in tails])
-        ratio = predict_ratio(self._boosters[key], table.matrix) + shift
+        ratio = predict_ratio(self._boosters[key], matrix) + shift
         return np.asarray(np.maximum(ratio, 0.0) * scale)
 
     def _forecast(self, tail: Series, row: int, values: dict[tuple[str, int], Array]) -> Forecast:

@@ -10,7 +10,7 @@ from typing import Any
 from chain.errors import EXIT_OK, UserError
 from chain.io_terminal import Parser, Progress, add_command, print_json
 from routing.charts import importance_svg
-from routing.io_datasets import NAMES, TRACES, horizons_for, load_series
+from routing.io_datasets import NAMES, SPANS, TRACES, horizons_for, load_series
 from routing.model import TARGETS, Model, dump_model, load_model
 from routing.tables import build_table, common_step_ms, cut_times, split
 from routing.training import BASELINES, TrainOptions, evaluate, explain, train
@@ -104,7 +104,8 @@ def _train(options: argparse.Namespace) -> int:
     horizons = parse_horizons(steps) if steps else horizons_for(options.data, step_ms)
     bar = Progress(f"train {Path(options.data).name}", len(horizons) * len(TARGETS), quiet=False)
     bar.update(0)
-    settings = TrainOptions(horizons=horizons, rounds=options.rounds)
+    span = SPANS.get(options.data, 0)
+    settings = TrainOptions(horizons=horizons, span=span, rounds=options.rounds)
     name = options.data if options.data in NAMES else Path(options.data).name
     model = train(series, name, settings, lambda done, _, note: bar.update(done, note))
     bar.close()
@@ -151,7 +152,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     cuts = cut_times(series, *shares)
     metrics = {}
     for horizon in model.horizons:
-        parts = split(build_table(series, horizon), *cuts)
+        parts = split(build_table(series, horizon, int(model.options["span"])), *cuts)
         if parts.test.length == 0 or parts.calibrate.length == 0:
             raise UserError("--data", "too short to score on", "give a longer trace")
         metrics[str(horizon)] = evaluate(model, parts)

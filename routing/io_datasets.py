@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import tarfile
 import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,30 +17,50 @@ from routing.datasets import (
     abilene_series,
     parse_samples,
     series_of_all,
+    servegen_rates,
+    servegen_series,
+    ucc_rows,
     ucc_samples,
 )
 from routing.features import Series
 from routing.replay import replay_series
 
+T = TypeVar("T")
+
 TRACES = Path(__file__).resolve().parents[2] / "shared" / "ground-truth" / "routing"
-NAMES = ("abilene", "ucc5g", "replay")
-HORIZONS = {"abilene": (1, 12), "ucc5g": (5, 30), "replay": (10, 60)}
-_NEAR_MS, _FAR_MS = 10_000, 60_000
+NAMES = ("abilene", "ucc5g", "ucc5g-rows", "servegen", "replay")
+HORIZONS = {
+    "abilene": (1, 12),
+    "ucc5g": (5, 30),
+    "ucc5g-rows": (5,),
+    "servegen": (1, 6),
+    "replay": (10, 60),
+}
+SPANS = {"servegen": 1}
+_AHEAD_MS = (10_000, 60_000, 900_000, 3_600_000)
 
 
 def horizons_for(name: str, step_ms: int) -> tuple[int, ...]:
-    """Return the default horizons in steps: 10 s and 60 s where the data is that fine."""
+    """Return the default horizons in steps: of 10 s, 60 s, 15 min and 60 min what the step allows.
+
+    A horizon is 1 to 60 steps, because features reach 36 steps back: seconds say little of an hour.
+    """
     if name in HORIZONS:
         return HORIZONS[name]
-    return tuple(sorted({max(1, _NEAR_MS // step_ms), max(2, _FAR_MS // step_ms)}))
+    steps = {ahead // step_ms for ahead in _AHEAD_MS if 1 <= ahead // step_ms <= 60}
+    return tuple(sorted(steps)) or (1,)
 
 
 def load_series(name: str, traces: Path = TRACES) -> list[Series]:
-    """Load `abilene`, `ucc5g`, `replay` or a CSV file; UserError says what is wrong with it."""
+    """Load a data set of NAMES or a CSV file; UserError says what is wrong with it."""
     if name == "abilene":
         return _load_abilene(_existing(traces / "abilene"))
     if name == "ucc5g":
-        return _load_ucc(_existing(traces / "cellular" / "ucc_5g_half.zip"))
+        return series_of_all([row for log in _ucc(ucc_samples, traces) for row in log], UCC_STEP_MS)
+    if name == "ucc5g-rows":
+        return list(_ucc(ucc_rows, traces))
+    if name == "servegen":
+        return _load_servegen(_existing(traces / "llm"))
     if name == "replay":
         return replay_series()
     path = Path(name)
@@ -58,17 +81,35 @@ def _existing(path: Path) -> Path:
 
 
 def _load_abilene(folder: Path) -> list[Series]:
+    """Load every archive of the folder; weeks apart become series apart."""
     topology = (folder / "abilene_topology_caps_ospf.txt").read_text(encoding="utf-8")
-    with np.load(folder / "abilene_5min_4032tm_mbps.npz", allow_pickle=False) as archive:
-        stamps = [str(stamp) for stamp in archive["ts"][:1]]
-        return abilene_series(archive["tm"], stamps, topology)
+    series: list[Series] = []
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path, allow_pickle=False) as archive:
+            stamps = [str(stamp) for stamp in archive["ts"][:1]]
+            series += abilene_series(archive["tm"], stamps, topology)
+    return series
 
 
-def _load_ucc(path: Path) -> list[Series]:
-    samples = []
-    with zipfile.ZipFile(path) as archive:
-        names = sorted(name for name in archive.namelist() if "/Download/" in name)
-        for trace, name in enumerate(names):
-            text = io.StringIO(archive.read(name).decode("utf-8"), newline="")
-            samples += ucc_samples(text, trace, name)
-    return series_of_all(samples, UCC_STEP_MS)
+def _ucc(read: Callable[[Iterable[str], int, str], T], traces: Path) -> Iterator[T]:
+    """Read the download logs of every archive in the folder, each as a link of its own."""
+    archives = sorted(_existing(traces / "cellular").glob("ucc_5g*.zip"))
+    trace = 0
+    for path in archives:
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(name for name in archive.namelist() if "/Download/" in name):
+                text = io.StringIO(archive.read(name).decode("utf-8"), newline="")
+                yield read(text, trace, name)
+                trace += 1
+
+
+def _load_servegen(folder: Path) -> list[Series]:
+    path = _existing(folder / "servegen_language-m-small-traces.tar.xz")
+    clients = []
+    with tarfile.open(path) as archive:
+        for member in sorted(archive.getmembers(), key=lambda member: member.name):
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is not None:
+                lines = content.read().decode("utf-8").splitlines()
+                clients.append(servegen_rates(lines, member.name))
+    return servegen_series(clients)

@@ -24,7 +24,8 @@ Flags = npt.NDArray[np.bool_]
 class Table:
     """Rows of all links for one horizon; arrays are [m], `matrix` [m, features], values in kbps.
 
-    `load` and `rate` are the labels: means over the `horizon` steps after the row's time. The
+    `load` and `rate` are the labels: means over the `horizon` steps after the row's time, or over
+    their last `span`. The
     baselines forecast the same mean: `last` repeats the newest load, `load_scale` is its EWMA,
     `season` is the mean of the same steps a day before (NaN in the first day).
     """
@@ -80,11 +81,14 @@ def common_step_ms(series: Sequence[Series]) -> int:
     return steps.pop()
 
 
-def build_table(series: Sequence[Series], horizon: int) -> Table:
-    """Make the table of every row that has a whole window behind it and a whole horizon ahead."""
+def build_table(series: Sequence[Series], horizon: int, span: int = 0) -> Table:
+    """Make the table of every row that has a whole window behind it and a whole horizon ahead.
+
+    Labels are means over the last `span` steps of the horizon; 0 means over all of it.
+    """
     step_ms = common_step_ms(series)
     links = tuple(sorted({one.link for one in series}))
-    parts = [_part(one, horizon, links.index(one.link)) for one in series]
+    parts = [_part(one, horizon, span or horizon, links.index(one.link)) for one in series]
     stacked = [np.concatenate(column) for column in zip(*parts, strict=True)]
     table = Table(links, step_ms, horizon, *stacked)
     known = table.select(np.isfinite(table.load))
@@ -93,20 +97,22 @@ def build_table(series: Sequence[Series], horizon: int) -> Table:
     return known
 
 
-def _part(one: Series, horizon: int, index: int) -> tuple[npt.NDArray[np.generic], ...]:
-    rows = build_rows(one)
+def _part(
+    one: Series, horizon: int, span: int, index: int
+) -> tuple[npt.NDArray[np.generic], ...]:
+    rows = build_rows(one, horizon, span)
     steps = rows.steps
     day = 86_400_000 // one.step_ms
     before = steps - day
-    season = future_mean(one.load, np.maximum(before, 0), horizon)
+    season = future_mean(one.load, np.maximum(before, 0), horizon, span)
     return (
         np.full(len(steps), index, dtype=np.int64),
         one.times_ms()[steps],
         rows.matrix,
         rows.load_scale,
         rows.rate_scale,
-        future_mean(one.load, steps, horizon),
-        future_mean(one.rate, steps, horizon),
+        future_mean(one.load, steps, horizon, span),
+        future_mean(one.rate, steps, horizon, span),
         one.load[steps],
         np.where(before >= 0, season, np.nan),
     )

@@ -22,12 +22,17 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """Horizons in steps and the size of the boosters; shares are of the samples, newest last."""
+    """Horizons in steps and the size of the boosters; shares are of the samples, newest last.
+
+    The forecast is of the mean over the last `span` steps of a horizon; 0 means over all of it.
+    """
 
     horizons: tuple[int, ...] = (1, 6)
+    span: int = 0
     rounds: int = 200
     leaves: int = 31
     learning_rate: float = 0.05
+    feature_share: float = 0.8
     min_leaf_rows: int = 40
     patience: int = 30
     calibration_share: float = 0.1
@@ -35,14 +40,15 @@ class TrainOptions:
     seed: int = 1
 
 
-def _parameters(options: TrainOptions, level: float) -> dict[str, Any]:
+def booster_parameters(options: TrainOptions, level: float) -> dict[str, Any]:
+    """Return LightGBM's parameters: one thread and fixed seeds, so that runs repeat."""
     return {
         "objective": "quantile",
         "alpha": level,
         "num_leaves": options.leaves,
         "learning_rate": options.learning_rate,
         "min_data_in_leaf": options.min_leaf_rows,
-        "feature_fraction": 0.8,
+        "feature_fraction": options.feature_share,
         "bagging_fraction": 0.8,
         "bagging_freq": 1,
         "seed": options.seed,
@@ -53,19 +59,22 @@ def _parameters(options: TrainOptions, level: float) -> dict[str, Any]:
     }
 
 
-def _scale(table: Table, target: Target) -> Array:
+def scale_of(table: Table, target: Target) -> Array:
+    """Return what a target's ratio is of, kbps [m]."""
     return table.load_scale if target.field == "load" else table.rate_scale
 
 
-def _label(table: Table, target: Target) -> Array:
-    return (table.load if target.field == "load" else table.rate) / _scale(table, target)
+def label_of(table: Table, target: Target) -> Array:
+    """Return the ratio that a booster learns, [m]."""
+    return (table.load if target.field == "load" else table.rate) / scale_of(table, target)
 
 
-def _dataset(table: Table, target: Target) -> Any:
-    weight = _scale(table, target)
+def dataset_of(table: Table, target: Target) -> Any:
+    """Return a table as LightGBM's data: ratios, weighted by what they are of."""
+    weight = scale_of(table, target)
     return lightgbm.Dataset(
         table.matrix,
-        label=_label(table, target),
+        label=label_of(table, target),
         weight=weight / np.mean(weight),
         feature_name=list(FEATURES),
     )
@@ -77,12 +86,12 @@ def fit_booster(parts: Split, target: Target, options: TrainOptions) -> str:
     It stops growing once `patience` trees brought nothing on the calibration part: short or noisy
     data gets a small model instead of one that knows the past by heart.
     """
-    data = _dataset(parts.fit, target)
-    held = [_dataset(parts.calibrate, target)] if parts.calibrate.length else []
+    data = dataset_of(parts.fit, target)
+    held = [dataset_of(parts.calibrate, target)] if parts.calibrate.length else []
     stop: list[Callable[..., Any]] = []
     if held:
         stop.append(lightgbm.early_stopping(options.patience, verbose=False))
-    parameters = _parameters(options, target.level)
+    parameters = booster_parameters(options, target.level)
     booster = lightgbm.train(parameters, data, options.rounds, valid_sets=held, callbacks=stop)
     return str(booster.model_to_string(num_iteration=booster.best_iteration))
 
@@ -93,7 +102,7 @@ def calibrate(text: str, table: Table, target: Target) -> Offsets:
         return Offsets({}, 0.0)
     predicted = predict_ratio(load_booster(text), table.matrix)
     sign = 1.0 if target.level > 0.5 else -1.0
-    scores = sign * (_label(table, target) - predicted)
+    scores = sign * (label_of(table, target) - predicted)
     own, pooled = link_offsets(scores, table.link, max(target.level, 1.0 - target.level))
     return Offsets({table.links[index]: sign * x for index, x in own.items()}, sign * pooled)
 
@@ -105,7 +114,7 @@ def apply_model(model: Model, target: Target, table: Table) -> Array:
     ratio = predict_ratio(load_booster(model.boosters[key]), table.matrix)
     by_index = {i: offsets.own[k] for i, k in enumerate(table.links) if k in offsets.own}
     shift = spread_offsets(by_index, offsets.pooled, table.link)
-    return np.maximum(ratio + shift, 0.0) * _scale(table, target)
+    return np.maximum(ratio + shift, 0.0) * scale_of(table, target)
 
 
 def evaluate(model: Model, parts: Split) -> dict[str, Any]:
@@ -178,7 +187,7 @@ def train(
             progress(done, total, label)
 
     for horizon in options.horizons:
-        parts = splits[horizon] = split(build_table(series, horizon), *cuts)
+        parts = splits[horizon] = split(build_table(series, horizon, options.span), *cuts)
         if min(parts.fit.length, parts.test.length) < MIN_FIT_ROWS:
             raise UserError("data", "too short to train and test on", "give a longer trace")
         fitted[horizon] = fit_split(parts, options, step)
