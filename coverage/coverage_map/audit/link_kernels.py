@@ -175,8 +175,8 @@ def add_pairs(
                     slots[place] = used
                 pair = sums[slots[place] - 1]
                 pair[0] += 1.0
-                pair[1] += one * one
-                pair[2] += other * other
+                pair[1] += (one * one) if witness[i] == low else (other * other)
+                pair[2] += (other * other) if witness[i] == low else (one * one)
                 pair[3] += one * other
         row = end
     return row, used
