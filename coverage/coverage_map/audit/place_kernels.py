@@ -93,7 +93,7 @@ def search(
     start = np.empty(4)
     start[0], start[1], start[2], start[3] = claim[0], claim[1], mean_offset_db, blur_m
     claimed, cx, cy, offset = climb(start, near, law, mean_offset_db, claim, blur_m)
-    best, bx, by = claimed, cx, cy
+    best, bx, by, best_offset = claimed, cx, cy, offset
     values = np.full(len(near) + 1, -np.inf)
     values[len(near)] = claimed
     for k in range(len(near)):
@@ -108,9 +108,18 @@ def search(
         start[0] = claim[0] if k == len(near) else near[k, 0]
         start[1] = claim[1] if k == len(near) else near[k, 1]
         start[2], start[3] = offset if k == len(near) else mean_offset_db, spread_m
-        value, x, y, _ = climb(start, near, law, mean_offset_db, claim, 1e9)
+        value, x, y, found_offset = climb(start, near, law, mean_offset_db, claim, 1e9)
         if value > best:
-            best, bx, by = value, x, y
+            best, bx, by, best_offset = value, x, y, found_offset
+    # The cell is wide, its first climb may have ended on a lesser hill: try again towards the best.
+    away = math.hypot(bx - claim[0], by - claim[1])
+    share = min(1.0, 0.99 * blur_m / max(away, 1e-9))
+    start[0], start[1] = claim[0] + share * (bx - claim[0]), claim[1] + share * (by - claim[1])
+    start[2], start[3] = best_offset, blur_m
+    again, cx, cy, _ = climb(start, near, law, mean_offset_db, claim, blur_m)
+    claimed = max(claimed, again)
+    if claimed >= best:
+        best, bx, by = claimed, cx, cy
     return best - claimed, bx, by, best
 
 
