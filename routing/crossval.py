@@ -13,7 +13,6 @@ import numpy as np
 
 from routing.evaluation import Score, baseline_score, score
 from routing.features import Array, Series
-from routing.model import TARGETS
 from routing.tables import Split, build_table, cut_times, split
 from routing.training import TrainOptions, apply_model, assemble, fit_split
 
@@ -51,10 +50,10 @@ def cross_validate(
         parts = fold_split(series, fold, folds, horizon, options.span)
         fitted = fit_split(parts, one_horizon, step)
         model = assemble(series, "fold", one_horizon, {horizon: fitted}, {})
-        median = apply_model(model, TARGETS[0], parts.test)
+        values = apply_model(model, parts.test)
         truths.append(parts.test.load)
-        medians.append(median)
-        highs.append(np.maximum(apply_model(model, TARGETS[1], parts.test), median))
+        medians.append(values["load_p50"])
+        highs.append(values["load_p90"])
         for name, scores in baselines.items():
             line = baseline_score(parts, name)
             if line is not None:

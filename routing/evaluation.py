@@ -14,6 +14,7 @@ from routing.features import Array
 from routing.tables import Ints, Split, Table
 
 MIN_PER_LINK = 100
+OWN_BELOW, OWN_ABOVE = 0.1, 0.05
 HIGH = 0.9
 
 
@@ -55,13 +56,20 @@ def conformal_offset(scores: Array, level: float) -> float:
 
 
 def link_offsets(scores: Array, link: Ints, level: float) -> tuple[dict[int, float], float]:
-    """Return the offset of every link with MIN_PER_LINK scores, and the pooled one for the rest."""
+    """Return the offset of every link with MIN_PER_LINK scores, and the pooled one for the rest.
+
+    A link's own offset stays within the pooled scores' quantiles around the level: neighbouring
+    scores are alike, so a hundred of them may hold one quiet night and nothing else.
+    """
+    if len(scores) == 0:
+        return {}, 0.0
+    low, high = np.quantile(scores, (level - OWN_BELOW, level + OWN_ABOVE))
     own = {
-        int(index): conformal_offset(scores[link == index], level)
+        int(index): min(max(conformal_offset(scores[link == index], level), low), high)
         for index in np.unique(link)
         if int(np.sum(link == index)) >= MIN_PER_LINK
     }
-    return own, conformal_offset(scores, level) if len(scores) else 0.0
+    return {index: float(x) for index, x in own.items()}, conformal_offset(scores, level)
 
 
 def spread_offsets(offsets: dict[int, float], pooled: float, link: Ints) -> Array:

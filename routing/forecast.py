@@ -7,7 +7,7 @@ import numpy as np
 from chain.records import Refusal
 from routing.features import WINDOW, Array, Series, build_tail_rows, series_of, with_season
 from routing.history import History
-from routing.model import TARGETS, Model, load_booster, predict_ratio
+from routing.model import TARGETS, Model, calibrated, load_booster, predict_ratio
 from routing.types import Forecast, Link
 
 
@@ -38,32 +38,32 @@ class Forecaster:
     def _all_values(self, tails: list[Series]) -> dict[tuple[str, int], Array]:
         rows = build_tail_rows(tails)
         span = int(self.model.options.get("span", 0))
-        matrices = {h: with_season(rows, tails, h, span or h) for h in self.model.horizons}
+        scales = {"load": rows.load_scale, "rate": rows.rate_scale}
         result = {}
-        for key in sorted(self._boosters):
-            of_load = next(target.field for target in TARGETS if target.name == key[0]) == "load"
-            scale = rows.load_scale if of_load else rows.rate_scale
-            result[key] = self._values(key, matrices[key[1]], scale, tails)
+        for horizon in self.model.horizons:
+            matrix = with_season(rows, tails, horizon, span or horizon)
+            ratios = {
+                target.name: predict_ratio(self._boosters[target.name, horizon], matrix)
+                for target in TARGETS
+            }
+            for target in TARGETS:
+                key = (target.name, horizon)
+                value = calibrated(ratios, target.name, self._shift(key, tails))
+                result[key] = value * scales[target.field]
         return result
 
-    def _values(
-        self, key: tuple[str, int], matrix: Array, scale: Array, tails: list[Series]
-    ) -> Array:
+    def _shift(self, key: tuple[str, int], tails: list[Series]) -> Array:
         offsets = self.model.offsets[key]
-        shift = np.array([offsets.own.get(tail.link, offsets.pooled) for tail in tails])
-        ratio = predict_ratio(self._boosters[key], matrix) + shift
-        return np.asarray(np.maximum(ratio, 0.0) * scale)
+        return np.array([offsets.own.get(tail.link, offsets.pooled) for tail in tails])
 
     def _forecast(self, tail: Series, row: int, values: dict[tuple[str, int], Array]) -> Forecast:
         def column(name: str) -> tuple[float, ...]:
             return tuple(float(values[(name, h)][row]) for h in self.model.horizons)
 
-        median = column("load_p50")
-        high = column("load_p90")
         return Forecast(
             tail.start_ms + (tail.length - 1) * tail.step_ms,
             tuple(h * tail.step_ms for h in self.model.horizons),
-            median,
-            tuple(max(pair) for pair in zip(median, high, strict=True)),
+            column("load_p50"),
+            column("load_p90"),
             column("rate_p10"),
         )

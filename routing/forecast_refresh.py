@@ -20,7 +20,7 @@ from chain.errors import UserError
 from routing.evaluation import pinball
 from routing.features import Series
 from routing.model import TARGETS, Model, Offsets, Target, load_booster, predict_ratio
-from routing.tables import Table, build_table, common_step_ms, cut_times, data_hash, split
+from routing.tables import Split, Table, build_table, common_step_ms, cut_times, data_hash, split
 from routing.training import (
     MIN_FIT_ROWS,
     TrainOptions,
@@ -28,6 +28,7 @@ from routing.training import (
     calibrate,
     dataset_of,
     label_of,
+    raw_ratios,
     scale_of,
 )
 
@@ -105,16 +106,24 @@ def refresh(
             raise UserError("--data", "too short to refresh with", "give a longer trace")
         for target in TARGETS:
             key = (target.name, horizon)
-            before = model.boosters[key]
-            after, way = refresh_booster(before, parts.fit, target, training, options)
-            better = loss_of(after, parts.calibrate, target) < loss_of(
-                before, parts.calibrate, target
+            boosters[key], done[f"{target.name}@{horizon}"] = _better(
+                model.boosters[key], parts, target, training, options
             )
-            boosters[key] = after if better else before
-            offsets[key] = calibrate(boosters[key], parts.calibrate, target)
-            done[f"{target.name}@{horizon}"] = way if better else KEPT
+        found = calibrate(raw_ratios(boosters, parts.calibrate), parts.calibrate)
+        offsets |= {(name, horizon): value for name, value in found.items()}
     data = _provenance(model, series, name)
     return replace(model, boosters=boosters, offsets=offsets, data=data), done
+
+
+def _better(
+    before: str, parts: Split, target: Target, training: TrainOptions, options: RefreshOptions
+) -> tuple[str, str]:
+    """Return the better booster of old and new on the rows held back, and what was done."""
+    after, way = refresh_booster(before, parts.fit, target, training, options)
+    held = parts.calibrate
+    if loss_of(after, held, target) < loss_of(before, held, target):
+        return after, way
+    return before, KEPT
 
 
 def _provenance(model: Model, series: Sequence[Series], name: str) -> dict[str, Any]:

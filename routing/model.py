@@ -3,7 +3,8 @@
 Six boosters for two horizons: load p50, load p90, rate p10 each. They predict the ratio of the
 coming mean to the link's EWMA, weighted by that EWMA, so the loss is the pinball loss in kbps.
 Split-conformal offsets, per link where it has enough rows, bring p90 and p10 to their nominal
-coverage.
+coverage. They count in widths: the booster's own distance from the median, plus a share of its
+value, so that an idle link's noise doesn't become a busy link's margin.
 
 A model file is one JSON document: schema, features, step, horizons, data hash, options, metrics,
 offsets and LightGBM's own text. The same data gives the same bytes: one thread, fixed seeds.
@@ -12,6 +13,7 @@ offsets and LightGBM's own text. The same data gives the same bytes: one thread,
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,7 @@ from routing.features import FEATURES, SCHEMA, Array
 from routing.types import Link
 
 FORMAT = "wavecomb-forecast"
+_WIDTH_SHARE, _LEAST_WIDTH = 0.05, 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ TARGETS = (
 
 @dataclass(frozen=True, slots=True)
 class Offsets:
-    """Conformal offsets of one booster, as ratios to the scale: per link, and for the others."""
+    """Conformal offsets of one booster, in widths (`width_of`): per link, and for the others."""
 
     own: dict[Link, float]
     pooled: float
@@ -74,6 +77,24 @@ def load_booster(text: str) -> Any:
 def predict_ratio(booster: Any, matrix: Array) -> Array:
     """Return predicted ratios [m]; one thread, because daemons share their cores."""
     return np.asarray(booster.predict(matrix, num_threads=1), dtype=np.float64)
+
+
+def width_of(ratio: Array, median: Array | None) -> Array:
+    """Return the unit of a booster's offsets, in ratios [m]; `median` is of the same quantity."""
+    spread = 0.0 if median is None else np.abs(ratio - median)
+    return np.asarray(spread + _WIDTH_SHARE * np.abs(ratio) + _LEAST_WIDTH)
+
+
+def calibrated(ratios: Mapping[str, Array], name: str, shift: Array) -> Array:
+    """Return one target's ratios, moved by offsets `shift` [m] and never negative.
+
+    `ratios` hold what the boosters of one horizon say, by target; p90 is no less than the median.
+    """
+    target = next(target for target in TARGETS if target.name == name)
+    median = ratios["load_p50"] if target.field == "load" else None
+    moved = ratios[name] + shift * width_of(ratios[name], median)
+    floor = median if median is not None and target.level > 0.5 else 0.0
+    return np.maximum(np.maximum(moved, floor), 0.0)
 
 
 def _key(name: str, horizon: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +63,16 @@ class Table:
             last=self.last[keep],
             season=self.season[keep],
         )
+
+
+def joined(one: Table, other: Table) -> Table:
+    """Return the rows of two tables of the same links, one after the other."""
+    both: dict[str, Any] = {
+        field: np.concatenate([getattr(one, field), getattr(other, field)])
+        for field in Table.__dataclass_fields__
+        if isinstance(getattr(one, field), np.ndarray)
+    }
+    return replace(one, **both)
 
 
 @dataclass(frozen=True, slots=True)

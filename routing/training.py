@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,8 +12,26 @@ import numpy as np
 from chain.errors import UserError
 from routing.evaluation import baseline_score, link_offsets, score, spread_offsets
 from routing.features import FEATURES, Array, Series
-from routing.model import TARGETS, Model, Offsets, Target, load_booster, predict_ratio
-from routing.tables import Split, Table, build_table, common_step_ms, cut_times, data_hash, split
+from routing.model import (
+    TARGETS,
+    Model,
+    Offsets,
+    Target,
+    calibrated,
+    load_booster,
+    predict_ratio,
+    width_of,
+)
+from routing.tables import (
+    Split,
+    Table,
+    build_table,
+    common_step_ms,
+    cut_times,
+    data_hash,
+    joined,
+    split,
+)
 
 BASELINES = ("persistence", "ewma", "seasonal")
 MIN_FIT_ROWS = 200
@@ -80,65 +98,99 @@ def dataset_of(table: Table, target: Target) -> Any:
     )
 
 
-def fit_booster(parts: Split, target: Target, options: TrainOptions) -> str:
-    """Train one quantile booster and return LightGBM's text of it.
+def fit_booster(table: Table, target: Target, options: TrainOptions, held: Table) -> Any:
+    """Train one quantile booster; it stops growing once `patience` trees brought nothing on `held`.
 
-    It stops growing once `patience` trees brought nothing on the calibration part: short or noisy
-    data gets a small model instead of one that knows the past by heart.
+    So short or noisy data gets a small model instead of one that knows the past by heart.
     """
-    data = dataset_of(parts.fit, target)
-    held = [dataset_of(parts.calibrate, target)] if parts.calibrate.length else []
+    watched = [dataset_of(held, target)] if held.length else []
     stop: list[Callable[..., Any]] = []
-    if held:
+    if watched:
         stop.append(lightgbm.early_stopping(options.patience, verbose=False))
     parameters = booster_parameters(options, target.level)
-    booster = lightgbm.train(parameters, data, options.rounds, valid_sets=held, callbacks=stop)
-    return str(booster.model_to_string(num_iteration=booster.best_iteration))
+    data = dataset_of(table, target)
+    return lightgbm.train(parameters, data, options.rounds, valid_sets=watched, callbacks=stop)
 
 
-def calibrate(text: str, table: Table, target: Target) -> Offsets:
-    """Compute a booster's conformal offsets; the median is left as it is."""
-    if target.level == 0.5 or table.length == 0:
-        return Offsets({}, 0.0)
-    predicted = predict_ratio(load_booster(text), table.matrix)
-    sign = 1.0 if target.level > 0.5 else -1.0
-    scores = sign * (label_of(table, target) - predicted)
-    own, pooled = link_offsets(scores, table.link, max(target.level, 1.0 - target.level))
-    return Offsets({table.links[index]: sign * x for index, x in own.items()}, sign * pooled)
+def fit_all(table: Table, target: Target, options: TrainOptions, trees: int) -> str:
+    """Train a booster of a known size on all rows and return LightGBM's text of it."""
+    parameters = booster_parameters(options, target.level)
+    booster = lightgbm.train(parameters, dataset_of(table, target), max(1, trees))
+    return str(booster.model_to_string())
 
 
-def apply_model(model: Model, target: Target, table: Table) -> Array:
-    """Return the calibrated prediction for every row of a table, in kbps [m]."""
-    key = (target.name, table.horizon)
-    offsets = model.offsets[key]
-    ratio = predict_ratio(load_booster(model.boosters[key]), table.matrix)
-    by_index = {i: offsets.own[k] for i, k in enumerate(table.links) if k in offsets.own}
-    shift = spread_offsets(by_index, offsets.pooled, table.link)
-    return np.maximum(ratio + shift, 0.0) * scale_of(table, target)
+def calibrate(ratios: Mapping[str, Array], table: Table) -> dict[str, Offsets]:
+    """Compute conformal offsets of one horizon's boosters; the median is left as it is.
+
+    `ratios` are what they say of a table that they weren't fitted to, by target.
+    """
+    result: dict[str, Offsets] = {}
+    for target in TARGETS:
+        if target.level == 0.5 or table.length == 0:
+            result[target.name] = Offsets({}, 0.0)
+            continue
+        median = ratios["load_p50"] if target.field == "load" else None
+        sign = 1.0 if target.level > 0.5 else -1.0
+        error = label_of(table, target) - ratios[target.name]
+        scores = sign * error / width_of(ratios[target.name], median)
+        own, pooled = link_offsets(scores, table.link, max(target.level, 1.0 - target.level))
+        by_link = {table.links[index]: sign * x for index, x in own.items()}
+        result[target.name] = Offsets(by_link, sign * pooled)
+    return result
+
+
+def raw_ratios(boosters: Mapping[tuple[str, int], str], table: Table) -> dict[str, Array]:
+    """Return what the boosters of a table's horizon say of its rows, by target [m]."""
+    return {
+        target.name: predict_ratio(
+            load_booster(boosters[target.name, table.horizon]), table.matrix
+        )
+        for target in TARGETS
+    }
+
+
+def apply_model(model: Model, table: Table) -> dict[str, Array]:
+    """Return the calibrated predictions for every row of a table, in kbps [m], by target."""
+    ratios = raw_ratios(model.boosters, table)
+    result = {}
+    for target in TARGETS:
+        offsets = model.offsets[target.name, table.horizon]
+        by_index = {i: offsets.own[k] for i, k in enumerate(table.links) if k in offsets.own}
+        shift = spread_offsets(by_index, offsets.pooled, table.link)
+        result[target.name] = calibrated(ratios, target.name, shift) * scale_of(table, target)
+    return result
 
 
 def evaluate(model: Model, parts: Split) -> dict[str, Any]:
     """Score the model's load forecast beside the baselines on the test part of one split."""
     test = parts.test
-    median = apply_model(model, TARGETS[0], test)
-    high = np.maximum(apply_model(model, TARGETS[1], test), median)
-    result: dict[str, Any] = {"model": score(test.load, median, high).as_json()}
+    values = apply_model(model, test)
+    line = score(test.load, values["load_p50"], values["load_p90"])
+    result: dict[str, Any] = {"model": line.as_json()}
     for name in BASELINES:
-        line = baseline_score(parts, name)
-        result[name] = None if line is None else line.as_json()
-    low = apply_model(model, TARGETS[2], test)
-    result["rate_p10_coverage"] = round(float(np.mean(test.rate >= low)), 6)
+        baseline = baseline_score(parts, name)
+        result[name] = None if baseline is None else baseline.as_json()
+    result["rate_p10_coverage"] = round(float(np.mean(test.rate >= values["rate_p10"])), 6)
     return result
 
 
 def fit_split(parts: Split, options: TrainOptions, step: Callable[[str], None]) -> dict[str, Any]:
-    """Train and calibrate the boosters of one horizon: {target name: (text, offsets)}."""
-    result: dict[str, Any] = {}
+    """Train and calibrate the boosters of one horizon: {target name: (text, offsets)}.
+
+    The calibration part says how large a booster should be and what offsets it needs; then the
+    booster is trained anew at that size on both parts, because the newest rows teach the most.
+    """
+    everything = joined(parts.fit, parts.calibrate)
+    probes: dict[str, Array] = {}
+    texts: dict[str, str] = {}
     for target in TARGETS:
-        text = fit_booster(parts, target, options)
-        result[target.name] = (text, calibrate(text, parts.calibrate, target))
+        booster = fit_booster(parts.fit, target, options, parts.calibrate)
+        probes[target.name] = predict_ratio(booster, parts.calibrate.matrix)
+        trees = booster.best_iteration or booster.num_trees()
+        texts[target.name] = fit_all(everything, target, options, trees)
         step(target.name)
-    return result
+    offsets = calibrate(probes, parts.calibrate)
+    return {name: (texts[name], offsets[name]) for name in texts}
 
 
 def assemble(

@@ -15,7 +15,7 @@ from routing.evaluation import conformal_offset, pinball, score
 from routing.features import FEATURES, WINDOW
 from routing.forecast import Forecaster
 from routing.history import History
-from routing.model import TARGETS, dump_model, load_model
+from routing.model import dump_model, load_model
 from routing.replay import FluidLinks, World, replay_series
 from routing.tables import build_table, cut_times, split
 from routing.training import TrainOptions, apply_model, explain, train
@@ -71,9 +71,7 @@ def test_live_forecasts_equal_the_tables_predictions_exactly():
     live = Forecaster(model).predict(history_of(seconds))
     table = build_table(series(), 5)
     now = table.select(table.time_ms == (seconds - 1) * 1_000)
-    expected = {
-        target.name: apply_model(model, target, now).tolist() for target in TARGETS
-    }
+    expected = {name: values.tolist() for name, values in apply_model(model, now).items()}
     assert len(live) == now.length == 48
     for row, index in enumerate(now.link):
         forecast = live[now.links[index]]
