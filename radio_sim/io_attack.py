@@ -40,6 +40,9 @@ def add_attack(command: Parser) -> None:
         "--sweep", action="store_true", help="with 1, 3, 10, 20, 30 and 45 %% of attackers"
     )
     command.add_argument(
+        "--open", action="store_true", help="no ledger: who is found, not what is paid; larger runs"
+    )
+    command.add_argument(
         "--pool", type=int, metavar="N",
         help="honest networks for pooled false positives (default: 10,000 hotspots' for all)",
     )
@@ -53,11 +56,13 @@ def add_attack(command: Parser) -> None:
 def attack(options: argparse.Namespace) -> int:
     """Run what was asked for."""
     from radio_sim.attacks.catalogue import BASELINE, NAMES
+    from radio_sim.attacks.presence import STRATEGIES
 
     if options.attack == "list":
         return _list(options)
     size = _get_size(options)
-    known = {"all": (BASELINE, *NAMES), BASELINE: (BASELINE,)}
+    every = (BASELINE, *(STRATEGIES if options.open else NAMES))
+    known = {"all": every, BASELINE: (BASELINE,)}
     names = known.get(options.attack, (options.attack,))
     if not set(names) <= {BASELINE, *NAMES}:
         raise UserError("NAME", f"{options.attack} is no attack", "see wavecomb sim attack list")
@@ -96,7 +101,7 @@ def _get_size(options: argparse.Namespace) -> Size:
     for name, value, low, high in limits:
         if not low <= value <= high:
             raise UserError(name, f"{value:g} is out of range", f"use {low:g} to {high:g}")
-    return Size(options.hotspots, options.epochs, options.share, options.seed)
+    return Size(*(options.hotspots, options.epochs, options.share, options.seed), options.open)
 
 
 def _get_tasks(options: argparse.Namespace, names: Iterable[str], size: Size) -> list[Task]:
@@ -121,13 +126,10 @@ def _run(options: argparse.Namespace, tasks: list[Task], size: Size) -> int:
     progress = Progress("attacks", len(tasks) + pool, quiet=options.json)
     try:
         honest = [("", replace(size, seed=size.seed * 1_000 + n, share=0.0)) for n in range(pool)]
-        for number, found in enumerate(_map(_measure, [*tasks, *honest], options.processes)):
-            if isinstance(found, tuple):
-                done.append(found[1])
-                progress.update(number + 1, found[1].outcome.name)
-            else:
-                pooled.append(found)
-                progress.update(number + 1, "honest networks")
+        for number, found in enumerate(_map(_measure, [*honest, *tasks], options.processes)):
+            is_attack = isinstance(found, tuple)
+            (done if is_attack else pooled).append(found[1] if is_attack else found)
+            progress.update(number + 1, found[0] if is_attack else "honest networks")
     except KeyboardInterrupt:
         code = INTERRUPTED
     progress.close("interrupted" if code else "")

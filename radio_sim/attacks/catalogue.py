@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from radio_sim.attacks import lots, money
 from radio_sim.attacks.bookkeeping import RECORDS, measure_records
-from radio_sim.attacks.measure import Measured, Size, Tell, run_presence, run_radio
+from radio_sim.attacks.measure import (
+    Measured,
+    Size,
+    Tell,
+    run_presence,
+    run_radio,
+    run_without_ledger,
+)
 from radio_sim.attacks.outcome import Outcome
 from radio_sim.attacks.presence import HONEST, STRATEGIES
 
@@ -34,7 +42,10 @@ def measure(name: str, size: Size, tell: Tell = lambda _: None) -> Measured:
     if name in CHANCE:
         return Measured(CHANCE[name](size.seed), nobody, nobody)
     if name == BASELINE:
-        return run_presence(HONEST, Size(size.hotspots, size.epochs, 0.0, size.seed), tell)
+        quiet = replace(size, share=0.0)
+        return run_without_ledger(HONEST, quiet) if size.is_open else run_presence(HONEST, quiet)
     strategy = STRATEGIES[name]
+    if size.is_open:
+        return run_without_ledger(strategy, size)
     run = run_presence if strategy.pretends else run_radio
     return run(strategy, size, tell)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chain.rules.verdicts import Judgement
+from coverage_map.audit.calibrated import THRESHOLD
 from coverage_map.audit.scores import compute_scores
 from coverage_map.audit.table import Hearings, join_hearings
 from radio_sim.attacks.books import FindingsHeld, RulesOff
@@ -40,12 +41,13 @@ Tell = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a run is."""
+    """How large a run is; `is_open`: without a ledger."""
 
     hotspots: int = 300
     epochs: int = 200
     share: float = 0.1
     seed: int = 1
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -232,6 +234,23 @@ def run_open(strategy: Strategy, size: Size) -> tuple[World, Hearings, Floats]:
     hearings = run_hearings(world)
     claims = get_claims(world, compute_open_trust_ppm(world, hearings))
     return world, hearings, np.nan_to_num(compute_scores(hearings, claims).combined)
+
+
+def run_without_ledger(strategy: Strategy, size: Size) -> Measured:
+    """Who is found, by auditors alone: no records and no money, for large networks."""
+    world, hearings, combined = run_open(strategy, size)
+    plot, suspects = world.placement.attackers, get_suspects(world)
+    found = combined > THRESHOLD
+    outcome = Outcome(
+        strategy.name,
+        "presence" if strategy.pretends else "radio",
+        strategy.summary,
+        size.share if plot.any() else 0.0,
+        tpr=compute_rate(found, suspects) if plot.any() else None,
+        fpr=compute_rate(found, ~plot),
+        details={"receptions": len(hearings), "attackers": int(plot.sum())},
+    )
+    return Measured(outcome, combined[~plot], combined[suspects])
 
 
 def pool_network(size: Size) -> Floats:
