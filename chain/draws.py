@@ -6,6 +6,7 @@ Formulas: docs/records.md, "Derived values". One tag per purpose keeps them apar
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import sha256
 
 from chain.params import Params
@@ -27,7 +28,12 @@ def u64(number: int) -> bytes:
 
 def digest(tag: str, *parts: bytes) -> bytes:
     """H(tag, parts…): SHA-256 over the domain tag's line and the parts."""
-    return sha256(b"wavecomb:" + tag.encode() + b":v1\n" + b"".join(parts)).digest()
+    return sha256(b"".join((_tag_line(tag), *parts))).digest()
+
+
+@lru_cache(maxsize=64)
+def _tag_line(tag: str) -> bytes:
+    return b"wavecomb:" + tag.encode() + b":v1\n"
 
 
 def chain_link(link: bytes) -> bytes:

@@ -10,6 +10,7 @@ from struct import Struct
 from typing import Any, cast
 
 from chain import cbor
+from chain.epoch_wire import is_sorted, read_epoch_wire
 from chain.geo import cell_resolution, is_cell
 from chain.keys import SIGNATURE_BYTES, sign
 from chain.records import (
@@ -311,6 +312,14 @@ def seal(record: Record, network_id: bytes, seeds: Sequence[bytes]) -> Signed:
 
 def decode(wire: bytes) -> Signed | Refusal:
     """A wire's record, every field of the right type, width and range; or why not. Never raises."""
+    if usual := read_epoch_wire(wire):
+        message, body, signature = usual
+        return Signed(message, body, (signature,), wire, record_id_of(wire))
+    return _decode_any(wire)
+
+
+def _decode_any(wire: bytes) -> Signed | Refusal:
+    """`decode`, item by item."""
     if len(wire) > MAX_WIRE_BYTES:
         return _bad(f"wire: {len(wire)} bytes; at most {MAX_WIRE_BYTES} fit, split it")
     try:
@@ -344,9 +353,8 @@ def _bad(detail: str) -> Refusal:
 def _beyond_fields(kind: int, values: Any) -> str:
     """What one field alone can't show."""
     if kind in REPORT_FIELD:
-        report = values[REPORT_FIELD[kind]]
-        entries = [report[i : i + RECEPTION_BYTES] for i in range(0, len(report), RECEPTION_BYTES)]
-        return "" if entries == sorted(entries) else "report: must be sorted ascending"
+        is_fine = is_sorted(values[REPORT_FIELD[kind]])
+        return "" if is_fine else "report: must be sorted ascending"
     if kind == Genesis.TYPE and values[4] > len(values[3]):
         return "threshold: must not exceed the number of operators"
     return ""

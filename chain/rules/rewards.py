@@ -6,6 +6,8 @@ is split the same way (chain/rules/payday.py) by the same weights (chain/rules/c
 
 from __future__ import annotations
 
+from collections import Counter
+
 from chain.optional import get_numpy
 from chain.rules.bounties import process_bounty_paid, process_expired_bounties
 from chain.rules.burns import BASIS_POINTS, get_reward_cell
@@ -45,16 +47,19 @@ def process_counted(state: State, judgement: Judgement) -> None:
     corroborate.
     """
     counted = list(get_counted(judgement))
-    hearers: dict[tuple[int, int], int] = {}
-    for item in counted:
-        beacon = (item.beaconer, item.sequence)
-        hearers[beacon] = hearers.get(beacon, 0) + 1
-    witnesses = sorted({item.witness for item in counted})
-    cells = {index: get_reward_cell(state, index) for index in witnesses}
-    for item in counted:
-        state.add("quality", (cells[item.witness], item.beaconer), item.quality)
-        if hearers[item.beaconer, item.sequence] > 1:
-            state.add("measured", (cells[item.witness], item.witness), item.weight)
+    hearers = Counter([(item.beaconer, item.sequence) for item in counted])
+    quality: dict[tuple[int, int], int] = {}  # by witness and beaconer
+    measured: dict[int, int] = {}
+    for heard, sequence, witness, units, weight in counted:
+        pair = (witness, heard)
+        quality[pair] = quality.get(pair, 0) + units
+        if hearers[heard, sequence] > 1:
+            measured[witness] = measured.get(witness, 0) + weight
+    cells = {index: get_reward_cell(state, index) for index in {pair[0] for pair in quality}}
+    for (witness, heard), units in quality.items():
+        state.add("quality", (cells[witness], heard), units)
+    for witness, weight in measured.items():
+        state.add("measured", (cells[witness], witness), weight)
 
 
 def get_payday(state: State) -> Payday:
