@@ -5,12 +5,13 @@ has answered. A beacon with a wrong time is worth nothing and a message for a wr
 taken back, so until there is reason to believe the clock the hotspot listens, keeps what it hears
 with the boot clock's time, and files it once the wall clock is known (`Backlog`).
 
+    earlier than the network's start                      not believed
     the kernel says synchronised                          believed
-    earlier than the network, or than what we saw before  not believed
     the ledger, or three neighbours, are epochs ahead     not believed
     they agree                                            believed
     they are epochs behind, since the clock was set       not believed: a ledger that stands still
                                                           didn't set it
+    nobody says anything, earlier than what we saw before not believed
     nobody says anything, booted less than 5 minutes ago  wait for the time service
     nobody says anything, and it has had its time         believed
 """
@@ -40,10 +41,10 @@ class Moment:
 class Timekeeper:
     """Judges the wall clock by the kernel, the ledger, the neighbours and our own past."""
 
-    def __init__(self, moment: Moment, *, floor_ns: int, epoch_ms: int, start_ms: int) -> None:
-        """`floor_ns`: no honest clock is earlier (network's start, last time we stored)."""
+    def __init__(self, moment: Moment, *, epoch_ms: int, start_ms: int, seen_ms: int = 0) -> None:
+        """`start_ms` is the network's; `seen_ms` the last believed time of an earlier run."""
         self._moment = moment
-        self._floor_ns = floor_ns
+        self._seen_ns = seen_ms * 1_000_000
         self._epoch_ns = epoch_ms * 1_000_000
         self._start_ns = start_ms * 1_000_000
         self._ledger: tuple[int, int] | None = None  # epoch, when we were told (boot clock)
@@ -74,9 +75,8 @@ class Timekeeper:
 
     def doubt(self) -> str:
         """Why the clock isn't believed; empty if it is."""
-        if self._moment.wall_ns < self._floor_ns:
-            late_s = (self._floor_ns - self._moment.wall_ns) // SECOND
-            return f"the clock is {late_s} s behind a time that has passed already"
+        if late_s := self._seconds_before(self._start_ns):
+            return f"the clock is {late_s} s before the network's start"
         if self._moment.is_synchronised:
             return ""
         leads = [self._lead(told) for told in (self._ledger, self._majority()) if told]
@@ -87,6 +87,8 @@ class Timekeeper:
             return ""
         if leads and self._was_set:
             return f"the clock was set, and is {-max(leads)} epochs ahead of others since"
+        if late_s := self._seconds_before(self._seen_ns):
+            return f"the clock is {late_s} s behind what it showed before the restart"
         if self._moment.boot_ns < SETTLE_NS:
             return "no time service has answered yet since the start of this machine"
         return ""
@@ -94,6 +96,9 @@ class Timekeeper:
     def wall_at(self, boot_ns: int) -> int:
         """The wall clock's time, as known now, at a moment of the boot clock."""
         return self._moment.wall_ns - self._moment.boot_ns + boot_ns
+
+    def _seconds_before(self, time_ns: int) -> int:
+        return max(0, -((self._moment.wall_ns - time_ns) // SECOND))
 
     def _lead(self, told: tuple[int, int]) -> int:
         """By how many epochs somebody was ahead of us when they said where they are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -30,12 +31,16 @@ owner_key_file = "owner.key"  # pays the bond and receives rewards; made at firs
 queue = "queue.db"         # what must not be lost while the ledger is away
 status_file = "status.json"   # rewritten every five seconds
 chain_length = 65536       # epochs of secrets to commit to (455 days of 10 minutes)
+queue_limit_mib = 40       # of the queue; beyond it the oldest records go first, and are counted
+page = "127.0.0.1:8710"    # address of the status page; "" for none, 0.0.0.0:8710 for your LAN
+gateway = ""               # address of your gateway, such as 127.0.0.1:8300: is it relaying?
 
 [radio]
 kind = "monitor"           # monitor, or replay (reads `interface` as a pcap file)
 interface = "mon0"         # a monitor-mode interface
 frequency_mhz = 2437       # channel that it beacons on
 can_set_power = false      # true where the driver can lower power per frame
+reset_hook = ""            # command that resets a stuck interface; gets its name as last word
 
 [ledger]
 url = "http://127.0.0.1:8700"  # or unix:/path/of/socket
@@ -63,6 +68,9 @@ class HotspotSection:
     queue: str = "queue.db"
     status_file: str = "status.json"
     chain_length: int = 65536
+    queue_limit_mib: int = 40
+    page: str = "127.0.0.1:8710"
+    gateway: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,7 @@ class RadioSection:
     interface: str = "mon0"
     frequency_mhz: int = 2437
     can_set_power: bool = False
+    reset_hook: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +166,32 @@ def _check(config: HotspotConfig) -> None:
             f"use the centre of one, {LOWEST_MHZ} to {HIGHEST_MHZ}, such as 2437",
         )
     check_ledger_url(config.ledger.url)
+    _check_owner(config)
+
+
+def _check_owner(config: HotspotConfig) -> None:
+    """What only the owner sees: queue, page, gateway, hook."""
+    limit_mib = config.hotspot.queue_limit_mib
+    if not 1 <= limit_mib <= 1 << 16:
+        raise UserError("hotspot.queue_limit_mib", f"{limit_mib} is out of range", "use 1 to 65536")
+    for name in ("page", "gateway"):
+        if value := getattr(config.hotspot, name):
+            parse_address(f"hotspot.{name}", value)
+    if config.radio.reset_hook:
+        try:
+            shlex.split(config.radio.reset_hook)
+        except ValueError as error:
+            remedy = "write it as in a shell, without pipes"
+            raise UserError("radio.reset_hook", str(error), remedy) from error
+
+
+def parse_address(field: str, text: str) -> tuple[str, int]:
+    """HOST:PORT, an IPv6 host in brackets. UserError names the field."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 1 << 16):
+        raise UserError(field, f"{text!r} is no address", "use HOST:PORT, such as 127.0.0.1:8710")
+    return host, int(port)
 
 
 def is_cell_text(text: str) -> bool:

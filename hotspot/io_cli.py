@@ -13,6 +13,7 @@ from typing import Any
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_terminal import Parser, add_command, print_json
 from hotspot.config import SAMPLE, HotspotConfig, LedgerSection, parse_config
+from hotspot.screen import terminal_lines
 
 EXAMPLES = """
   wavecomb hotspot init --dir ~/hotspot --lat 40.7128 --lon -74.0060
@@ -28,7 +29,7 @@ EXAMPLES = """
   wavecomb hotspot config check --config ~/hotspot/hotspot.toml
 """
 STALE_S = 15
-STATUS_KEYS = {"at_ms", "index", "radio", "epoch", "counts", "queue", "faults", "heard"}
+STATUS_KEYS = {"at_ms", "index", "radio", "epoch", "counts", "queue", "faults", "heard", "state"}
 
 
 def load_config(path: Path) -> HotspotConfig:
@@ -125,7 +126,8 @@ def status(options: argparse.Namespace) -> int:
         print_json(report)
     else:
         _print_status(report)
-    return EXIT_FAILED if age_s > STALE_S or report["faults"] else EXIT_OK
+    bad = age_s > STALE_S or report["faults"] or "stopped" in report
+    return EXIT_FAILED if bad else EXIT_OK
 
 
 def _read_status(path: Path) -> dict[str, Any]:
@@ -148,21 +150,10 @@ def _read_status(path: Path) -> dict[str, Any]:
 
 
 def _print_status(report: dict[str, Any]) -> None:
-    registered = f"hotspot {report['index']}" if report["index"] != -1 else "not registered yet"
-    print(
-        f"said      {report['age_s']} s ago"
-        + ("  (stale: is it running?)" if int(str(report["age_s"])) > STALE_S else "")
-    )
-    for name, value in (("is", registered), ("radio", report["radio"]), ("epoch", report["epoch"])):
-        print(f"{name:<10}{value}")
-    for name in ("counts", "queue", "faults"):
-        table = report[name]
-        if isinstance(table, dict):
-            print(f"{name:<10}" + (", ".join(f"{k} {v}" for k, v in table.items()) or "none"))
-    heard = report["heard"]
-    if isinstance(heard, dict):
-        for index, row in heard.items():
-            print(f"hears     hotspot {index:<6} {row['rssi_dbm']} dBm, {row['age_s']} s ago")
+    age_s = int(report["age_s"])
+    if age_s > STALE_S:
+        print(f"stale: said {age_s} s ago; is the daemon running?")
+    print("\n".join(terminal_lines(report, age_s, width=120)))
 
 
 def key(options: argparse.Namespace) -> int:

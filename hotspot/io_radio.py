@@ -22,6 +22,7 @@ from typing import Protocol
 
 from chain.errors import EXIT_FAILED, UserError
 from hotspot.frame import OUI
+from hotspot.io_system import device_frames
 
 BATCH_FRAMES = 256  # then the caller's loop gets to look at its deadlines
 RECEIVE_BUFFER_BYTES = 8 << 20
@@ -63,6 +64,9 @@ class Radio(Protocol):
 
     def dropped(self) -> int:
         """Return how many frames were lost between device and us since the start."""
+
+    def device_frames(self) -> int:
+        """Return how many frames the device received, ours or not: a radio that lives counts."""
 
     def close(self) -> None:
         """Give the device back."""
@@ -195,6 +199,11 @@ class MonitorRadio:
         self._dropped += struct.unpack("II", statistics)[1]  # the kernel restarts it at each call
         return self._dropped
 
+    def device_frames(self) -> int:
+        """Return the device's own count; what we received where the kernel shows none."""
+        counted = device_frames(self._interface)
+        return self.counts["received"] if counted is None else counted
+
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
@@ -254,6 +263,10 @@ class _QueuedRadio:
     def dropped(self) -> int:
         """Return 0: a queue in memory loses nothing."""
         return 0
+
+    def device_frames(self) -> int:
+        """Return how many frames were taken off the queue."""
+        return self.counts["received"]
 
     def close(self) -> None:
         """Close the descriptor."""

@@ -9,6 +9,7 @@ refuses whole is delivered record by record, so that each one gets an answer and
 from __future__ import annotations
 
 import queue
+import socket
 import threading
 import time
 from collections import deque
@@ -26,6 +27,8 @@ from hotspot.sessions import SessionInfo
 BATCH = 64
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 REFRESH_S = 5.0
+OWNER_S = 60.0  # what an owner looks at changes once an epoch
+KNOCK_S = 2.0
 TRY_LATER = frozenset({408, 425, 429})  # refusals of the moment, not of what was asked
 
 
@@ -77,6 +80,28 @@ class ClaimKnown:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerKnown:
+    """What the ledger says of one hotspot and its owner; None where it knows no such hotspot.
+
+    `epoch` is the ledger's, `why` its explanation of the newest beacons, reports and payments.
+    """
+
+    epoch: int
+    earned_ucr: int | None
+    bond_ucr: int | None
+    trust_ppm: int | None
+    balance_ucr: int | None
+    why: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayKnown:
+    """Whether this hotspot's gateway answers."""
+
+    answers: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerAway:
     """The ledger can't be reached, and why."""
 
@@ -95,6 +120,8 @@ Event = (
     | SessionKnown
     | StandingsKnown
     | ClaimKnown
+    | OwnerKnown
+    | GatewayKnown
     | LedgerAway
     | LedgerBack
 )
@@ -119,6 +146,9 @@ class Uplink(threading.Thread):
         self._one_by_one = 0
         self._away = False
         self._refresh_at = 0.0
+        self._watched: tuple[bytes, bytes] | None = None
+        self._gateway: tuple[str, int] | None = None
+        self._owner_at = self._knock_at = 0.0
 
     # --- from the main loop -----------------------------------------------------------------------
 
@@ -150,6 +180,12 @@ class Uplink(threading.Thread):
         """Report what became of a hotspot's claim."""
         with self._lock:
             self._claims[hotspot, claim] = None
+            self._call()
+
+    def watch(self, key: bytes, owner: bytes, gateway: tuple[str, int] | None = None) -> None:
+        """Report each minute what the ledger says of a hotspot, and if its gateway answers."""
+        with self._lock:
+            self._watched, self._gateway = (key, owner), gateway
             self._call()
 
     def _call(self) -> None:
@@ -203,6 +239,7 @@ class Uplink(threading.Thread):
 
     def _work(self) -> float:
         """Do what is wanted now; return how long to rest, in seconds, unless woken."""
+        self._knock()
         self._deliver()
         self._ask_sessions()
         self._ask_claims()
@@ -211,6 +248,7 @@ class Uplink(threading.Thread):
             entries = tuple((row.index, row.key, row.bind_epoch) for row in self._client.hotspots())
             self._refresh_at = time.monotonic() + REFRESH_S
             self._emit(DirectoryKnown(entries))
+        self._ask_owner()
         return 0.1 if waiting else REFRESH_S
 
     def _deliver(self) -> None:
@@ -240,6 +278,33 @@ class Uplink(threading.Thread):
                 return []
             reason = f"http_{error.status}"
             return [SubmitResult(record_id_of(batch[0]), False, None, reason, str(error))]
+
+    def _knock(self) -> None:
+        if self._gateway is not None and time.monotonic() >= self._knock_at:
+            self._knock_at = time.monotonic() + OWNER_S
+            self._emit(GatewayKnown(_answers(self._gateway)))
+
+    def _ask_owner(self) -> None:
+        if self._watched is None or time.monotonic() < self._owner_at:
+            return
+        self._owner_at = time.monotonic() + OWNER_S
+        key, owner = self._watched
+        spot = self._client.hotspot(key)
+        if spot is None:
+            self._owner_at = time.monotonic() + REFRESH_S
+        try:
+            why = self._client.find(f"/v1/explain/{spot.index}") if spot else None
+        except LedgerRefused:  # a bug over there: everything else goes on
+            why = None
+        known = OwnerKnown(
+            epoch=self._client.head().epoch,
+            earned_ucr=spot.earned_ucr if spot else None,
+            bond_ucr=spot.bond_ucr if spot else None,
+            trust_ppm=spot.trust_ppm if spot else None,
+            balance_ucr=self._client.account(owner).balance_ucr,
+            why=why,
+        )
+        self._emit(known)
 
     def _ask_mixes(self) -> bool:
         for epoch in sorted(self._mixes):
@@ -288,6 +353,15 @@ class Uplink(threading.Thread):
         if self._away:
             self._away = False
             self._emit(LedgerBack())
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    """Whether something accepts connections there."""
+    try:
+        socket.create_connection(address, timeout=KNOCK_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def session_info(row: SessionRow) -> SessionInfo:

@@ -309,6 +309,25 @@ class HotspotNode:
         return self._index
 
     @property
+    def is_active(self) -> bool:
+        """Whether this epoch is one in which this hotspot beacons and reports."""
+        return self._index >= 0 and self._is_active(self.epoch)
+
+    @property
+    def reason_inactive(self) -> str:
+        """Why it is not, for a hotspot that is registered; empty if it is."""
+        if self.is_active:
+            return ""
+        if self.epoch < self._bound_epoch or self.epoch <= self.secrets.first_epoch:
+            return f"it counts from epoch {max(self._bound_epoch, self.secrets.first_epoch + 1)}"
+        return "its secrets are used up; run: wavecomb hotspot register --new-chain"
+
+    @property
+    def upcoming(self) -> tuple[int | None, int | None]:
+        """Times (ns) of the next beacon and of the message of this epoch, where they are fixed."""
+        return (self._planned[-1][0] if self._planned else None, self._message_ns)
+
+    @property
     def memory(self) -> Memory:
         """What a driver that carries out actions at once has stored of this node by now."""
         return self._memory

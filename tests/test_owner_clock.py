@@ -15,13 +15,23 @@ START_NS = START_MS * MS
 EPOCH_NS = PARAMS.epoch_ms * MS
 
 
-def keeper(wall_ns: int, boot_ns: int = SETTLE_NS, synced: bool = False) -> Timekeeper:
+def keeper(
+    wall_ns: int, boot_ns: int = SETTLE_NS, synced: bool = False, seen_ms: int = 0
+) -> Timekeeper:
     moment = Moment(wall_ns, boot_ns, synced)
-    return Timekeeper(moment, floor_ns=START_NS, epoch_ms=PARAMS.epoch_ms, start_ms=START_MS)
+    epoch_ms = PARAMS.epoch_ms
+    return Timekeeper(moment, epoch_ms=epoch_ms, start_ms=START_MS, seen_ms=seen_ms)
 
 
 def test_a_clock_of_1970_is_not_believed_even_if_the_kernel_is_content() -> None:
-    assert "behind a time that has passed" in keeper(5 * SECOND, synced=True).doubt()
+    assert "before the network's start" in keeper(5 * SECOND, synced=True).doubt()
+
+
+def test_a_clock_behind_what_it_showed_before_the_restart_needs_somebody_to_agree() -> None:
+    clock = keeper(START_NS + 50 * EPOCH_NS, seen_ms=START_MS + 90 * PARAMS.epoch_ms)
+    assert "400 s behind what it showed" in clock.doubt()
+    clock.note_ledger(50)
+    assert clock.doubt() == "", "it was the earlier run that ran ahead"
 
 
 def test_a_fresh_boot_waits_for_the_time_service_but_not_for_ever() -> None:
