@@ -130,12 +130,14 @@ def _run(options: argparse.Namespace, tasks: list[Task], size: Size) -> int:
             is_attack = isinstance(found, tuple)
             (done if is_attack else pooled).append(found[1] if is_attack else found)
             progress.update(number + 1, found[0] if is_attack else "honest networks")
+            if options.out and is_attack:  # a power cut loses one attack at most
+                _write(options, size, done, pooled, is_whole=False)
     except KeyboardInterrupt:
         code = INTERRUPTED
     progress.close("interrupted" if code else "")
-    order = {task: number for number, task in enumerate((n, s.share) for n, s in tasks)}
+    order = {(name, one.share): number for number, (name, one) in enumerate(tasks)}
     done.sort(key=lambda m: order.get((m.outcome.name, m.outcome.share), len(order)))
-    _report(options, size, done, pooled, is_whole=not code)
+    _print(options, done, _write(options, size, done, pooled, is_whole=not code))
     return code
 
 
@@ -171,24 +173,35 @@ def _ignore_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _report(
-    options: argparse.Namespace, size: Size, done: list[Measured], pooled: list[Any],
-    *, is_whole: bool,
-) -> None:
-    """Print, and write what is asked for."""
+def _write(
+    options: argparse.Namespace,
+    size: Size,
+    done: list[Measured],
+    pooled: list[Any],
+    *,
+    is_whole: bool,
+) -> dict[str, Any]:
+    """The document, written where asked for with its plots."""
     from radio_sim.attacks.document import make_document
-    from radio_sim.attacks.report import make_page, make_table
+    from radio_sim.attacks.report import make_page
 
     document, svg = make_document(size, done, pooled, is_sweep=options.sweep, is_whole=is_whole)
-    outcomes = [measured.outcome for measured in done]
     if options.out:
+        outcomes = [measured.outcome for measured in done]
         write_json(options.out / "attacks.json", document)
         (options.out / "attacks.svg").write_text(svg)
         (options.out / "attacks.html").write_text(make_page("Attack laboratory", outcomes, svg))
+    return document
+
+
+def _print(options: argparse.Namespace, done: list[Measured], document: dict[str, Any]) -> None:
+    """The document, or the table."""
+    from radio_sim.attacks.report import make_table
+
     if options.json:
         print_json(document)
         return
-    print(make_table(outcomes))
+    print(make_table([measured.outcome for measured in done]))
     for name, value in document["pooled"].items():
         print(f"pooled {name}: {value:g}")
     for figure, worst in document["worst"].items():

@@ -31,6 +31,7 @@ from radio_sim.attacks.run import (
     make_world,
     run_hearings,
 )
+from radio_sim.attacks.sites import get_kinds
 from radio_sim.attacks.town import FIRST_EPOCH, SETTLEMENT_EPOCHS, Town
 
 Floats = NDArray[np.float64]
@@ -92,6 +93,16 @@ class Auditor:
         """The same with the rules off and without attackers."""
         return sum_pay_ucr(self.off.payments, self.town.count)
 
+    def compute_loss_by_kind(self) -> dict[str, float]:
+        """What honest hotspots of each kind get less than without rules, or more (below 0)."""
+        world = self.town.world
+        honest, kept, whole = ~world.placement.attackers, self.pay_held(), self.pay_without_rules()
+        return {
+            kind: 1.0 - compute_share(int(kept[of & honest].sum()), int(whole[of & honest].sum()))
+            for kind, of in get_kinds(world.sites).items()
+            if whole[of & honest].any()
+        }
+
     def bonds_ucr(self) -> int:
         """What the plot has locked."""
         plot = int(self.town.world.placement.attackers.sum())
@@ -151,6 +162,7 @@ def run_presence(strategy: Strategy, size: Size, tell: Tell = lambda _: None) ->
         honest_loss=1.0 - compute_share(int(kept[~plot].sum()), whole),
         attacker_return=compute_share(int(kept[plot].sum()), auditor.bonds_ucr()),
         honest_loss_rules=1.0 - compute_share(int(pay[~plot].sum()), whole),
+        loss_by_kind=auditor.compute_loss_by_kind(),
     )
 
 
@@ -192,6 +204,7 @@ def make_measured(
     honest_loss: float,
     attacker_return: float,
     honest_loss_rules: float,
+    loss_by_kind: dict[str, float] | None = None,
 ) -> Measured:
     """An outcome from its money, with who was found."""
     town, placement = auditor.town, auditor.town.world.placement
@@ -212,6 +225,7 @@ def make_measured(
         refused=count_verdicts(town.hearings, plot),
         details={
             "honest_loss_rules": honest_loss_rules,
+            "honest_loss_by_kind": loss_by_kind or {},
             "accused": compute_rate(last.found, suspects),
             "never_paid": compute_rate(unpaid, suspects),
             "honest_never_paid": compute_rate(unpaid, ~plot),

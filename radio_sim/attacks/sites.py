@@ -72,6 +72,21 @@ class Sites:
         return len(self.patch)
 
 
+def get_kinds(sites: Sites) -> dict[str, Flags]:
+    """Hotspots by what makes an honest life hard."""
+    there = sites.present.mean(axis=1)
+    turns = np.abs(np.diff(sites.present.astype(np.int64), axis=1)).sum(axis=1)
+    wrong = turns > sites.present.shape[1] // 10
+    kinds = {patch.name: sites.patch == number for number, patch in enumerate(PATCHES)}
+    return kinds | {
+        "drops 80 % of frames": sites.keeps <= DROPPING_KEEPS,
+        "no RSSI": ~sites.has_rssi,
+        "fixed power": ~sites.sets_power,
+        "wrong clock": wrong,
+        "offline for long": (there < 0.9) & ~wrong,
+    }
+
+
 def uniform_column(seed: int, name: str, count: int) -> Floats:
     """One number in [0, 1) per index."""
     return uniforms(draws_u64(draw_u64(seed, name), np.arange(count, dtype=np.uint64)))
