@@ -124,6 +124,8 @@ def _run(options: argparse.Namespace, tasks: list[Task], size: Size) -> int:
     pooled: list[Any] = []
     code = EXIT_OK
     progress = Progress("attacks", len(tasks) + pool, quiet=options.json)
+    # Ended by a service manager: write as after Ctrl-C, and leave no worker behind.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         honest = [("", replace(size, seed=size.seed * 1_000 + n, share=0.0)) for n in range(pool)]
         for number, found in enumerate(_map(_measure, [*honest, *tasks], options.processes)):
@@ -134,6 +136,8 @@ def _run(options: argparse.Namespace, tasks: list[Task], size: Size) -> int:
                 _write(options, size, done, pooled, is_whole=False)
     except KeyboardInterrupt:
         code = INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
     progress.close("interrupted" if code else "")
     order = {(name, one.share): number for number, (name, one) in enumerate(tasks)}
     done.sort(key=lambda m: order.get((m.outcome.name, m.outcome.share), len(order)))
