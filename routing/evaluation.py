@@ -14,7 +14,7 @@ from routing.features import Array
 from routing.tables import Ints, Split, Table
 
 MIN_PER_LINK = 100
-OWN_BELOW, OWN_ABOVE = 0.1, 0.05
+OWN_BELOW, OWN_ABOVE = 0.05, 0.03
 HIGH = 0.9
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from chain.records import Refusal
 from routing.features import WINDOW, Array, Series, build_tail_rows, series_of, with_season
+from routing.forecast_calibration import LiveCalibration
 from routing.history import History
 from routing.model import TARGETS, Model, calibrated, load_booster, predict_ratio
 from routing.types import Forecast, Link
@@ -17,6 +18,7 @@ class Forecaster:
     def __init__(self, model: Model) -> None:
         self.model = model
         self._boosters = {key: load_booster(text) for key, text in model.boosters.items()}
+        self._calibration = LiveCalibration(model)
 
     def predict(self, history: History) -> dict[Link, Forecast] | Refusal:
         """Forecast every link whose newest samples fill the window; the others are left out.
@@ -26,9 +28,12 @@ class Forecaster:
         tails = [tail for link in history.links() if (tail := self._tail(history, link))]
         if not tails:
             return {}
+        now_ms = max(tail.start_ms + (tail.length - 1) * tail.step_ms for tail in tails)
+        self._calibration.settle(tails, now_ms)
         values = self._all_values(tails)
         if not all(bool(np.isfinite(array).all()) for array in values.values()):
             return Refusal("forecast-not-finite", "the model's output is not a number; retrain it")
+        self._calibration.expect(values, tails, now_ms)
         return {tail.link: self._forecast(tail, j, values) for j, tail in enumerate(tails)}
 
     def _tail(self, history: History, link: Link) -> Series | None:
@@ -48,13 +53,9 @@ class Forecaster:
             }
             for target in TARGETS:
                 key = (target.name, horizon)
-                value = calibrated(ratios, target.name, self._shift(key, tails))
+                value = calibrated(ratios, target.name, self._calibration.shift(key, tails))
                 result[key] = value * scales[target.field]
         return result
-
-    def _shift(self, key: tuple[str, int], tails: list[Series]) -> Array:
-        offsets = self.model.offsets[key]
-        return np.array([offsets.own.get(tail.link, offsets.pooled) for tail in tails])
 
     def _forecast(self, tail: Series, row: int, values: dict[tuple[str, int], Array]) -> Forecast:
         def column(name: str) -> tuple[float, ...]:

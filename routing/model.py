@@ -25,7 +25,7 @@ from routing.features import FEATURES, SCHEMA, Array
 from routing.types import Link
 
 FORMAT = "wavecomb-forecast"
-_WIDTH_SHARE, _LEAST_WIDTH = 0.05, 0.001
+_WIDTH_SHARE, _LEAST_WIDTH = 0.2, 0.001
 
 
 @dataclass(frozen=True, slots=True)
