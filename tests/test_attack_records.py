@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from chain_helpers import ground_truth
 
 from radio_sim.attacks import lots, money
 from radio_sim.attacks.bookkeeping import (
@@ -11,6 +14,7 @@ from radio_sim.attacks.bookkeeping import (
     count_reasons,
     get_town,
     measure_records,
+    resign,
 )
 
 
@@ -65,3 +69,15 @@ def test_withholding_one_of_thirty_secrets_buys_little_of_the_mix() -> None:
     outcome = lots.revise(1)
     assert outcome.attacker_return is not None
     assert 0.0 <= outcome.attacker_return < 0.15
+
+
+def test_no_signature_of_the_cctv_vectors_carries_a_message() -> None:
+    cases = json.loads(ground_truth("chain", "cctv", "ed25519vectors.json").read_text())
+    town = get_town(1)
+    town.go_to(town.epoch + 1)
+    town.hear(town.epoch)
+    message = town.message(0, town.epoch)
+    wires = [resign(message, bytes.fromhex(case["sig"])) for case in cases]
+    answers = count_reasons(town.submit(*wires))
+    assert answers == {"bad_signature": len(cases)}
+    assert count_reasons(town.submit(message)) == {"taken": 1}
