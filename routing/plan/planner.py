@@ -96,6 +96,11 @@ class Planner:
         self._use(plans[chosen])
         return self.plan
 
+    @property
+    def plans(self) -> dict[str, Plan]:
+        """Every expert's plan of the newest step, used or not."""
+        return dict(self._plans)
+
     def _use(self, plan: Plan) -> None:
         same = plan.hops == self.plan.hops and np.array_equal(plan.share, self.plan.share)
         version = self.plan.version + (0 if same else 1)
