@@ -27,7 +27,27 @@ EXAMPLES = """
   wavecomb hotspot listen --interface mon0 --seconds 30
   wavecomb hotspot config sample
   wavecomb hotspot config check --config ~/hotspot/hotspot.toml
+  wavecomb hotspot config import-uci --uci /etc/config/wavecomb --config /etc/wavecomb/hotspot.toml
+  wavecomb hotspot info --config ~/hotspot/hotspot.toml
+  wavecomb hotspot top --config ~/hotspot/hotspot.toml
+  wavecomb hotspot doctor --config ~/hotspot/hotspot.toml --radio
+  wavecomb hotspot beacon --config ~/hotspot/hotspot.toml --count 3
+  wavecomb hotspot neighbours --config ~/hotspot/hotspot.toml
+  wavecomb hotspot earnings --config ~/hotspot/hotspot.toml
+  wavecomb hotspot metrics --config ~/hotspot/hotspot.toml
+  wavecomb hotspot bundle --config ~/hotspot/hotspot.toml --out helper.tar.gz
+  wavecomb hotspot service systemd --user wavecomb
 """
+OWNER_VERBS = {
+    "info": "say what this hotspot is: keys, place, radio, versions, files",
+    "top": "show the status again and again until Ctrl-C",
+    "doctor": "look at everything and say what to do; exit code 1 where something is bad",
+    "beacon": "send test frames that no neighbour counts, and say what came back",
+    "neighbours": "list the hotspots that are heard; exit code 1 for none",
+    "earnings": "ask the ledger what this hotspot earned, and why",
+    "metrics": "print the status for Prometheus",
+    "bundle": "pack what a helper needs to see, and no secret",
+}
 STALE_S = 15
 STATUS_KEYS = {"at_ms", "index", "radio", "epoch", "counts", "queue", "faults", "heard", "state"}
 
@@ -223,17 +243,38 @@ def listen(options: argparse.Namespace) -> int:
     return EXIT_OK if heard else EXIT_FAILED
 
 
-def config_sample(options: argparse.Namespace) -> int:
-    """Print the commented sample settings, or check a file."""
+def settings(options: argparse.Namespace) -> int:
+    """Print the commented sample, check or show a file, or carry it to OpenWrt and back."""
+    from hotspot import io_owner
+
     if options.action == "sample":
         print(SAMPLE, end="")
-    else:
+    elif options.action == "import-uci":
+        return io_owner.import_uci(options)
+    elif options.action == "check":
         load_config(options.config)
         if options.json:
             print_json({"config": str(options.config), "good": True})
         else:
             print(f"{options.config}: good")
+    else:
+        return io_owner.show_config(options, load_config(options.config), options.config.parent)
     return EXIT_OK
+
+
+def service(options: argparse.Namespace) -> int:
+    """Print what starts the daemon at boot."""
+    from hotspot import io_owner
+
+    return io_owner.service(options)
+
+
+def owner_verb(options: argparse.Namespace) -> int:
+    """A verb of `hotspot/io_owner.py`: each takes options, settings and their folder."""
+    from hotspot import io_owner
+
+    verb = getattr(io_owner, options.verb)
+    return int(verb(options, load_config(options.config), options.config.parent))
 
 
 def _parser() -> Parser:
@@ -258,12 +299,51 @@ def _parser() -> Parser:
     _add_register(add_command(verbs, "register", "assert anew where a hotspot is, and whose"))
     verbs.add_parser("gateway", help="run the AI gateway and the relay")
     _add_listen(add_command(verbs, "listen", "print beacons heard on a monitor-mode interface"))
-    settings = add_command(verbs, "config", "print commented sample settings, or check a file")
-    settings.add_argument("action", choices=("sample", "check"), help="what to do")
-    _add_config(settings)
-    settings.add_argument("--json", action="store_true", help="answer a check in JSON")
-    settings.set_defaults(function=config_sample)
+    _add_owner(verbs)
+    _add_settings(verbs)
     return parser
+
+
+def _add_owner(verbs: Any) -> None:
+    for verb, text in OWNER_VERBS.items():
+        sub = add_command(verbs, verb, text)
+        _add_config(sub)
+        sub.add_argument("--json", action="store_true", help="print JSON, one line a document")
+        sub.set_defaults(function=owner_verb)
+        if verb == "top":
+            sub.add_argument("--every", type=float, default=2.0, metavar="S", help="each S seconds")
+            sub.add_argument("--count", type=int, default=0, metavar="N", help="stop after N")
+        elif verb == "doctor":
+            sub.add_argument("--radio", action="store_true", help="send three test frames as well")
+        elif verb == "beacon":
+            sub.add_argument("--count", type=int, default=1, metavar="N", help="how many frames")
+        elif verb == "bundle":
+            out = Path("wavecomb-bundle.tar.gz")
+            sub.add_argument("--out", type=Path, default=out, metavar="FILE", help="the archive")
+
+
+def _add_settings(verbs: Any) -> None:
+    sub = add_command(verbs, "config", "print, check or show settings, or carry them to OpenWrt")
+    actions = ("sample", "check", "show", "export-uci", "import-uci")
+    sub.add_argument("action", choices=actions, help="what to do")
+    _add_config(sub)
+    sub.add_argument("--json", action="store_true", help="answer in JSON")
+    sub.add_argument(
+        "--uci",
+        type=Path,
+        default=Path("/etc/config/wavecomb"),
+        metavar="FILE",
+        help="UCI file to import (default: %(default)s)",
+    )
+    sub.add_argument("--force", action="store_true", help="let import-uci replace the settings")
+    sub.set_defaults(function=settings)
+    sub = add_command(verbs, "service", "print a systemd unit, or an OpenWrt init script")
+    sub.add_argument("system", choices=("systemd", "openwrt"), help="which of the two")
+    sub.add_argument("--command", metavar="PATH", help="the program (default: where it is)")
+    sub.add_argument("--folder", metavar="PATH", help="folder of settings, keys and queue")
+    sub.add_argument("--user", default="wavecomb", help="who runs it (default: %(default)s)")
+    sub.add_argument("--json", action="store_true", help="print one line of JSON")
+    sub.set_defaults(function=service)
 
 
 def _add_register(sub: argparse.ArgumentParser) -> None:

@@ -1,0 +1,94 @@
+"""What `wavecomb hotspot doctor` concludes from what it was shown; pure, so a test can show it.
+
+The local view and the ledger's are compared: a hotspot that is content with itself while the
+network hasn't heard of it for hours is the complaint that owners of other networks write most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+GOOD, DOUBT, BAD = "good", "doubt", "bad"
+STALE_S = 15
+FREE_MIB = 64
+SILENT_EPOCHS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: its name, `good`, `doubt` or `bad`, what was seen, and what to do."""
+
+    name: str
+    verdict: str
+    seen: str
+    remedy: str = ""
+
+
+def judge_daemon(status: dict[str, Any] | None, age_s: int | None) -> list[Finding]:
+    """What the daemon says of itself, and whether it still says anything."""
+    if status is None or age_s is None:
+        remedy = "start it: wavecomb hotspot run, or your service manager"
+        return [Finding("daemon", BAD, "no status file", remedy)]
+    if "stopped" in status:
+        return [Finding("daemon", BAD, f"could not start: {status['stopped']}", "mend that")]
+    if age_s > STALE_S:
+        remedy = "restart it; if it hangs again, send: wavecomb hotspot bundle"
+        return [Finding("daemon", BAD, f"last said something {age_s} s ago", remedy)]
+    state = status["state"]
+    verdict = GOOD if state["name"] in ("BEACON", "RELAY") else DOUBT
+    found = [Finding("daemon", verdict, f"{state['name']}: {state['reason']}")]
+    for name, fault in status["faults"].items():
+        found.append(Finding(name, BAD, fault["detail"], fault["remedy"]))
+    if status["queue"].get("dropped"):
+        seen = f"{status['queue']['dropped']} records were dropped from the full queue"
+        found.append(Finding("queue", DOUBT, seen, "raise hotspot.queue_limit_mib"))
+    return found
+
+
+def judge_views(
+    status: dict[str, Any] | None, epoch: int, last_epoch: int | None, beacons: dict[str, int]
+) -> Finding:
+    """Whether the ledger's view agrees with ours. `last_epoch` is of the newest message there."""
+    heard = sum(beacons.get(verdict, 0) for verdict in ("paid", "aired"))
+    if last_epoch is None:
+        remedy = "wait an epoch or two after registration"
+        return Finding("views", DOUBT, "the ledger has no report of this hotspot yet", remedy)
+    if epoch - last_epoch > SILENT_EPOCHS:
+        waiting = status["queue"].get("new", 0) if status else "unknown"
+        seen = f"the ledger's newest report is {epoch - last_epoch} epochs old; {waiting} wait here"
+        return Finding("views", BAD, seen, "check the connection, and the log for refusals")
+    if beacons.get("unheard", 0) and not heard:
+        seen = f"none of our {beacons['unheard']} newest beacons was heard by anybody"
+        return Finding("views", BAD, seen, "check the antenna: wavecomb hotspot doctor --radio")
+    return Finding("views", GOOD, f"both see it: {heard} of the newest beacons were heard")
+
+
+def judge_radio(sent: int, failed: int, echoed: int, wanted: int) -> Finding:
+    """What became of test frames. That the device took them is no proof of anything."""
+    if failed or not sent:
+        seen = f"the device refused {failed} of {wanted} test frames"
+        return Finding("radio", BAD, seen, "see docs/hardware.md")
+    if echoed == wanted:
+        return Finding("radio", GOOD, f"{sent} sent, {echoed} came back from the driver")
+    seen = f"{sent} sent, {echoed} came back: this driver may drop frames without a word"
+    remedy = "ask a neighbour what it hears, or see docs/hardware.md"
+    return Finding("radio", DOUBT, seen, remedy)
+
+
+def judge_disk(free_mib: int) -> Finding:
+    """Whether there is room for a month without the ledger."""
+    if free_mib < FREE_MIB:
+        return Finding("disk", BAD, f"{free_mib} MiB free", f"free {FREE_MIB} MiB or more")
+    return Finding("disk", GOOD, f"{free_mib} MiB free")
+
+
+def judge_clock(synchronised: bool, off_epochs: int | None) -> Finding:
+    """The clock against the kernel's word and the ledger's epoch."""
+    if off_epochs is not None and abs(off_epochs) > 1:
+        seen = f"the ledger is {off_epochs} epochs ahead of this clock"
+        return Finding("clock", BAD, seen, "start a time service (NTP)")
+    if not synchronised:
+        seen = "no time service holds the clock, as far as the kernel knows"
+        return Finding("clock", DOUBT, seen, "start a time service (NTP)")
+    return Finding("clock", GOOD, "held by a time service")
