@@ -16,8 +16,8 @@ from __future__ import annotations
 import os
 
 # Threads of small products wait for each other on a busy machine: one is faster, and repeatable.
-for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
 import csv
