@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from chain.records import Refusal
 from routing.features import WINDOW, Array, Series, build_tail_rows, series_of, with_season
 from routing.forecast_calibration import LiveCalibration
-from routing.history import History
 from routing.model import TARGETS, Model, calibrated, load_booster, predict_ratio
-from routing.types import Forecast, Link
+from routing.types import Forecast, Link, LinkSample
+
+
+class Memory(Protocol):
+    """What a forecast reads: routing.history.History, or a LongHistory."""
+
+    def links(self) -> list[Link]:
+        """Every link known, ascending."""
+
+    def of(self, link: Link) -> list[LinkSample]:
+        """Return the samples of a link, oldest first."""
 
 
 class Forecaster:
@@ -20,7 +31,7 @@ class Forecaster:
         self._boosters = {key: load_booster(text) for key, text in model.boosters.items()}
         self._calibration = LiveCalibration(model)
 
-    def predict(self, history: History) -> dict[Link, Forecast] | Refusal:
+    def predict(self, history: Memory) -> dict[Link, Forecast] | Refusal:
         """Forecast every link whose newest samples fill the window; the others are left out.
 
         Refuses as a whole when a result isn't finite: a broken model is not to be half-trusted.
@@ -36,7 +47,7 @@ class Forecaster:
         self._calibration.expect(values, tails, now_ms)
         return {tail.link: self._forecast(tail, j, values) for j, tail in enumerate(tails)}
 
-    def _tail(self, history: History, link: Link) -> Series | None:
+    def _tail(self, history: Memory, link: Link) -> Series | None:
         series = series_of(history.of(link), self.model.step_ms)
         return series[-1] if series and series[-1].length >= WINDOW else None
 
