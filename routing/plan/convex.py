@@ -31,19 +31,19 @@ def convex_shares(
     solver = Solver(time_limit_s)
     # Shares that carry nothing would be arbitrary, so every path costs a trace of its work.
     trace = 1e-7 * np.asarray(usage.sum(axis=0)).ravel() / float(usage.data.max(initial=1e-300))
-    solver.add_columns(np.concatenate([trace, np.ones(resources)]))
+    solver.add_columns(trace)
+    # A column per resource and slope, as wide as the slope is long; cheap ones fill first.
+    begins, slopes = np.array(_BENDS).T
+    widths = np.append(np.diff(begins), np.inf)
+    solver.add_columns(np.tile(slopes, resources), np.tile(widths, resources))
     choose = sparse.csr_array((np.ones(paths), (pair, np.arange(paths))), shape=(pairs, paths))
-    there = np.diff(choose.indptr) > 0
-    widen = sparse.csr_array((int(there.sum()), resources))
-    one = np.ones(int(there.sum()))
-    solver.add_rows(sparse.hstack([choose[there], widen], format="csr"), one, one)
-    filled = (usage @ sparse.diags_array(demand_kbps[pair])) / optimum
-    height, before, last = 0.0, 0.0, 0.0
-    for begin, slope in _BENDS:
-        height += last * (begin - before)
-        matrix = sparse.hstack([slope * filled, -sparse.eye_array(resources)], format="csr")
-        bound = np.full(resources, slope * begin - height)
-        solver.add_rows(matrix, np.full(resources, -np.inf), bound)
-        before, last = begin, slope
+    choose = choose[np.diff(choose.indptr) > 0]
+    one = np.ones(choose.shape[0])
+    widen = sparse.csr_array((len(one), resources * len(slopes)))
+    solver.add_rows(sparse.hstack([choose, widen], format="csr"), one, one)
+    filled = usage @ sparse.diags_array(demand_kbps[pair] / optimum)
+    parts = -sparse.kron(sparse.eye_array(resources), np.ones((1, len(slopes))))
+    nothing = np.zeros(resources)
+    solver.add_rows(sparse.hstack([filled, parts], format="csr"), nothing, nothing)
     solution = solver.run()
     return None if solution is None else solution.columns[:paths]

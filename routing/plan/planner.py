@@ -65,6 +65,7 @@ class Planner:
         self._recent: deque[Array] = deque(maxlen=self.params.guard.recent_steps)
         self._step = -1
         self._plans: dict[str, Plan] = {}
+        self._late: set[str] = set()
         self.problem: str | None = None
         self.shortest = self._shortest_path()
         self.plan = self.shortest
@@ -85,6 +86,7 @@ class Planner:
         self._step += 1
         self._settle(demand_kbps)
         self._recent.append(demand_kbps)
+        self._late.clear()
         plans = self._make_plans(demand_kbps, forecast)
         seen = np.stack(self._recent)
         recent = {
@@ -104,7 +106,8 @@ class Planner:
     def _use(self, plan: Plan) -> None:
         same = plan.hops == self.plan.hops and np.array_equal(plan.share, self.plan.share)
         version = self.plan.version + (0 if same else 1)
-        self.plan = replace(plan, version=version, reason=self._guard.reason)
+        late = "past the deadline: as before" if plan.expert in self._late else None
+        self.plan = replace(plan, version=version, reason=late or self._guard.reason)
 
     def _settle(self, demand_kbps: Array) -> None:
         if not self._plans:
@@ -128,7 +131,9 @@ class Planner:
         if NO_MODEL in allowed and optimum > 0:
             limit = self.params.program.time_limit_s
             shares = convex_shares(self._pool, demand_kbps, optimum, limit)
-            if shares is not None:
+            if shares is None:
+                self._keep_plan(plans, NO_MODEL)
+            else:
                 plans[NO_MODEL] = plan_from_shares(self._pool, shares, NO_MODEL)
         if SCENARIOS in allowed and optimum > 0:
             self._add_scenario_plan(plans, SCENARIOS, demand_kbps, optimum)
@@ -163,8 +168,17 @@ class Planner:
             plan = plan_from_shares(self._pool, solved[0], name)
             if self._pool.add(program.price_paths(solved[1])) == 0:
                 break
-        if plan is not None:
+        if plan is None:
+            self._keep_plan(plans, name)
+        else:
             plans[name] = plan
+
+    def _keep_plan(self, plans: dict[str, Plan], name: str) -> None:
+        """Past the deadline an expert stands by its plan of before; the guard still looks at it."""
+        before = self.plan if self.plan.expert == name else self._plans.get(name)
+        if before is not None:
+            plans[name] = before
+            self._late.add(name)
 
     def _grow_pool(self, demand_kbps: Array) -> float:
         """Add the paths that this matrix' optimum takes; return its utilisation."""

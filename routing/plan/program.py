@@ -39,7 +39,7 @@ class ProgramParams:
     `pricing_rounds`: how often to look for new paths; `time_limit_s` is HiGHS's own run time.
     """
 
-    churn: float = 0.3
+    churn: float = 0.4
     frugal: float = 1e-4
     pricing_rounds: int = 1
     time_limit_s: float = float("inf")
