@@ -2,17 +2,22 @@
 
 Prediction happens at one base resolution and is rolled up to its parents; measurements enter every
 resolution directly, down to the precision that the witness's owner published and no finer.
+
+Each hotspot has a process of its own (predict.py), refitted when its links change. `learn` fits the
+one model of all hotspots (estimator_model.py), which takes longer and predicts better: from then on
+it draws every footprint, but those of hotspots whose links have changed since.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coverage_map.cells import Cells, parents, resolutions
+from coverage_map.estimator_cells import learn, learned_footprint
 from coverage_map.links import EMPTY_CDBM, Link, LinkTable
 from coverage_map.observations import FINEST_RESOLUTION, Site
 from coverage_map.predict import Fit, Footprint, LinkSample, calibration, fit, footprint
@@ -35,6 +40,7 @@ class _Known:
     inputs: tuple[Site, tuple[tuple[int, int], ...]]
     fit: Fit
     footprint: Footprint
+    learned: bool = False
 
 
 class Estimator:
@@ -49,18 +55,32 @@ class Estimator:
         self, sites: Mapping[int, Site], table: LinkTable, epoch: int, time_ms: int
     ) -> Snapshot:
         """Snapshot of everything that the sites and links say now."""
-        links = [x for x in table.measured() if x.beaconer in sites and x.witness in sites]
-        medians = _medians(table, links)
+        links, medians = _usable(sites, table)
         self._refit(sites, links, medians)
-        scale = calibration([self._known[i].fit for i in sorted(self._known)])
-        footprints = [self._known[i].footprint for i in sorted(self._known)]
-        predicted = merge_footprints(footprints, scale)
+        known = [self._known[i] for i in sorted(self._known)]
+        scale = calibration([k.fit for k in known])
+        footprints = [k.footprint if k.learned else _scaled(k.footprint, scale) for k in known]
+        predicted = merge_footprints(footprints, 1.0)
         levels = {}
         for resolution in range(self.base_resolution, COARSEST_RESOLUTION - 1, -1):
             if resolution < self.base_resolution:
                 predicted = roll_up(predicted, resolution)
             levels[resolution] = join(resolution, predicted, measure(table, links, resolution))
         return Snapshot(identity_of(levels), epoch, time_ms, scale, levels)
+
+    def learn(self, sites: Mapping[int, Site], table: LinkTable) -> bool:
+        """Fit the model of all hotspots and redraw every footprint; False for too few links."""
+        links, medians = _usable(sites, table)
+        learned = learn(sites, links, medians)
+        if learned is None:
+            return False
+        self._refit(sites, links, medians)
+        for index, known in self._known.items():
+            made = learned_footprint(
+                learned, sites[index], known.fit.offset_db, self.base_resolution
+            )
+            self._known[index] = replace(known, footprint=made, learned=True)
+        return True
 
     def offset_db(self, hotspot: int) -> float:
         """The learned offset of a hotspot against the physics."""
@@ -83,6 +103,16 @@ class Estimator:
             made = footprint(sites[index], learned, self.base_resolution)
             self._known[index] = _Known(inputs, learned, made)
             self.refitted += 1
+
+
+def _usable(sites: Mapping[int, Site], table: LinkTable) -> tuple[list[Link], Floats]:
+    """Measured links between known sites, and the median of each in dBm."""
+    links = [x for x in table.measured() if x.beaconer in sites and x.witness in sites]
+    return links, _medians(table, links)
+
+
+def _scaled(footprint: Footprint, scale: float) -> Footprint:
+    return replace(footprint, sd_db=footprint.sd_db * scale)
 
 
 def _medians(table: LinkTable, links: list[Link]) -> Floats:
