@@ -139,8 +139,8 @@ def _run(options: argparse.Namespace, tasks: list[Task], size: Size) -> int:
     finally:
         signal.signal(signal.SIGTERM, before)
     progress.close("interrupted" if code else "")
-    order = {(name, one.share): number for number, (name, one) in enumerate(tasks)}
-    done.sort(key=lambda m: order.get((m.outcome.name, m.outcome.share), len(order)))
+    order = {name: number for number, (name, _) in reversed(list(enumerate(tasks)))}
+    done.sort(key=lambda m: (order[m.outcome.name], m.outcome.share))
     _print(options, done, _write(options, size, done, pooled, is_whole=not code))
     return code
 

@@ -28,6 +28,7 @@ from radio_sim.attacks.run import (
     World,
     compute_open_trust_ppm,
     get_claims,
+    get_mutual_pairs,
     make_world,
     run_hearings,
 )
@@ -117,6 +118,13 @@ class Auditor:
     def audits(self) -> list[Audit]:
         """In order of time."""
         return [self.by_settlement[epoch] for epoch in sorted(self.by_settlement)]
+
+
+def get_kind(strategy: Strategy) -> str:
+    """Presence attacks pretend to be somewhere; others of the radio's side don't."""
+    if strategy is HONEST:
+        return "baseline"
+    return "presence" if strategy.pretends else "radio"
 
 
 def get_suspects(world: World) -> Flags:
@@ -212,7 +220,7 @@ def make_measured(
     unpaid = auditor.find_unpaid()
     outcome = Outcome(
         strategy.name,
-        "presence" if strategy.pretends else "radio",
+        get_kind(strategy),
         strategy.summary,
         size.share if plot.any() else 0.0,
         tpr=compute_rate(last.found | unpaid, suspects) if plot.any() else None,
@@ -240,29 +248,44 @@ def make_measured(
     return Measured(outcome, last.combined[~plot], last.combined[suspects])
 
 
-def run_open(strategy: Strategy, size: Size) -> tuple[World, Hearings, Floats]:
-    """A run without records: world, receptions, and combined scores (0 where tests abstain)."""
+def run_open(strategy: Strategy, size: Size) -> tuple[World, Hearings, Floats, Flags]:
+    """A run without records: world, receptions, combined scores (0 where tests abstain), unpaid.
+
+    The rules never pay whom no trusted hotspot hears and is heard by.
+    """
     world = make_world(
         strategy, hotspots=size.hotspots, epochs=size.epochs, share=size.share, seed=size.seed
     )
     hearings = run_hearings(world)
-    claims = get_claims(world, compute_open_trust_ppm(world, hearings))
-    return world, hearings, np.nan_to_num(compute_scores(hearings, claims).combined)
+    trust = compute_open_trust_ppm(world, hearings)
+    scores = compute_scores(hearings, get_claims(world, trust))
+    one, other = get_mutual_pairs(hearings, len(trust))
+    unpaid = np.ones(len(trust), np.bool_)
+    unpaid[one[trust[other] > 0]] = unpaid[other[trust[one] > 0]] = False
+    unpaid &= world.sites.present.mean(axis=1) >= 0.5
+    return world, hearings, np.nan_to_num(scores.combined), unpaid
 
 
 def run_without_ledger(strategy: Strategy, size: Size) -> Measured:
     """Who is found, by auditors alone: no records and no money, for large networks."""
-    world, hearings, combined = run_open(strategy, size)
+    world, hearings, combined, unpaid = run_open(strategy, size)
     plot, suspects = world.placement.attackers, get_suspects(world)
-    found = combined > THRESHOLD
+    accused = combined > THRESHOLD
+    found = accused | unpaid
     outcome = Outcome(
         strategy.name,
-        "presence" if strategy.pretends else "radio",
+        get_kind(strategy),
         strategy.summary,
         size.share if plot.any() else 0.0,
         tpr=compute_rate(found, suspects) if plot.any() else None,
         fpr=compute_rate(found, ~plot),
-        details={"receptions": len(hearings), "attackers": int(plot.sum())},
+        details={
+            "accused": compute_rate(accused, suspects),
+            "never_paid": compute_rate(unpaid, suspects),
+            "honest_never_paid": compute_rate(unpaid, ~plot),
+            "receptions": len(hearings),
+            "attackers": int(plot.sum()),
+        },
     )
     return Measured(outcome, combined[~plot], combined[suspects])
 

@@ -125,13 +125,19 @@ def make_epoch(rows: Rows, epoch: int, steps_cdb: Ints) -> Hearings:
     )
 
 
-def compute_open_trust_ppm(world: World, hearings: Hearings) -> Ints:
-    """Trust by the ledger's rule over all mutual hearing of a run, after SETTLEMENTS of it."""
-    count, params = len(world.sites), PRESETS["mainnet"]
+def get_mutual_pairs(hearings: Hearings, count: int) -> tuple[Ints, Ints]:
+    """Pairs that ever heard each other, the lower index first."""
     keys = np.unique(hearings.witness.astype(np.int64) * count + hearings.beaconer)
     back = keys % count * count + keys // count
     mutual = keys[np.isin(keys, back) & (keys < back)]
-    pairs = ((int(key // count), int(key % count)) for key in mutual)
+    return mutual // count, mutual % count
+
+
+def compute_open_trust_ppm(world: World, hearings: Hearings) -> Ints:
+    """Trust by the ledger's rule over all mutual hearing of a run, after SETTLEMENTS of it."""
+    count, params = len(world.sites), PRESETS["mainnet"]
+    one, other = get_mutual_pairs(hearings, count)
+    pairs = zip(one.tolist(), other.tolist(), strict=True)
     links = dict.fromkeys(pairs, params.trust_edge_cap)
     trust, seeds = [0] * count, [int(seed) for seed in get_seeds(world)]
     for _ in range(SETTLEMENTS):
