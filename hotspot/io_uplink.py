@@ -15,14 +15,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chain.io_client import LedgerClient, LedgerRefused
 from chain.io_client import SessionInfo as SessionRow
 from chain.records import SubmitResult
 from chain.wire import record_id_of
-from hotspot.claims import ClaimStanding, Held, Standing, Standings
-from hotspot.sessions import SessionInfo
+
+if TYPE_CHECKING:  # claims bring half of the ledger's rules: hotspotd, which has none, does without
+    from hotspot.claims import ClaimStanding, Held, Standing
+    from hotspot.claims import Standings as StandingsOf
+    from hotspot.sessions import SessionInfo
 
 BATCH = 64
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -67,7 +70,7 @@ class StandingsKnown:
     """Where sessions of a hotspot stand."""
 
     hotspot: int
-    standings: Standings
+    standings: StandingsOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +326,10 @@ class Uplink(threading.Thread):
             self._emit(SessionKnown(session, session_info(found) if found else None))
 
     def _ask_claims(self) -> None:
+        if not (self._standings or self._claims):
+            return
+        from hotspot.claims import Standings
+
         for hotspot, sessions in list(self._standings):
             own = self._client.hotspot(hotspot)
             rows = {session: self._find_standing(session) for session in sessions}
@@ -366,6 +373,8 @@ def _answers(address: tuple[str, int]) -> bool:
 
 def session_info(row: SessionRow) -> SessionInfo:
     """The ledger's row of a session as relays know it."""
+    from hotspot.sessions import SessionInfo
+
     return SessionInfo(
         session=row.index,
         payer=row.payer,
@@ -379,6 +388,8 @@ def session_info(row: SessionRow) -> SessionInfo:
 
 def standing_of(row: dict[str, Any]) -> Standing:
     """The ledger's JSON of a session as relays and payers check it."""
+    from hotspot.claims import Standing
+
     held = row.get("claim")
     values = {field.name: row[field.name] for field in fields(Standing) if field.name != "held"}
     return Standing(**values, held=held_of(held) if held else None)
@@ -386,11 +397,15 @@ def standing_of(row: dict[str, Any]) -> Standing:
 
 def held_of(row: dict[str, Any]) -> Held:
     """What an open claim says of a session, from the ledger's JSON."""
+    from hotspot.claims import Held
+
     totals = (row["relayed_bytes"], row["ai_tokens"], row["ai_requests"])
     return Held(row["index"], row["position"], row["sequence"], *totals)
 
 
 def claim_standing(row: dict[str, Any]) -> ClaimStanding:
     """The ledger's JSON of an open claim as its relay needs it."""
+    from hotspot.claims import ClaimStanding
+
     asked = sorted({*row["drawn"], *row["disputed"]})
     return ClaimStanding(tuple(asked), tuple(row["opened"]))
