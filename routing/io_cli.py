@@ -1,4 +1,4 @@
-"""`wavecomb routing`: train, evaluate and explain the congestion forecast."""
+"""`wavecomb routing`: train, evaluate, explain, refresh and export the congestion forecast."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 from chain.errors import EXIT_OK, UserError
 from chain.io_terminal import Parser, Progress, add_command, print_json
 from routing.charts import importance_svg
+from routing.forecast_refresh import refresh
 from routing.io_datasets import NAMES, SPANS, TRACES, horizons_for, load_series
-from routing.model import TARGETS, Model, dump_model, load_model
+from routing.model import TARGETS, Model, dump_model, export_model, load_model
 from routing.tables import build_table, common_step_ms, cut_times, split
 from routing.training import BASELINES, TrainOptions, evaluate, explain, train
 
@@ -21,6 +22,8 @@ _EXAMPLES = """
   wavecomb routing train --data telemetry.csv -o model.json --json
   wavecomb routing evaluate --data telemetry.csv --model model.json
   wavecomb routing explain --model model.json --svg importance.svg
+  wavecomb routing refresh --data newest.csv --model model.json -o model.json
+  wavecomb routing export --model model.json -o model.wce
 """
 
 
@@ -28,7 +31,7 @@ def build_parser() -> Parser:
     """Describe the command's arguments."""
     parser = Parser(
         prog="wavecomb routing",
-        description="Train, evaluate and explain the congestion forecast.",
+        description="Train, evaluate, explain, refresh and export the congestion forecast.",
         examples=_EXAMPLES,
     )
     commands = parser.add_commands()
@@ -55,7 +58,13 @@ def build_parser() -> Parser:
         "--top", type=int, default=15, metavar="N", help="features to show (default: %(default)s)"
     )
     three.add_argument("--svg", metavar="FILE", help="also draw them into this SVG file")
-    for command in (one, two, three):
+    four = add_command(commands, "refresh", "bring a model up to date with newer data, in seconds")
+    _add_data(four)
+    five = add_command(commands, "export", "write a model for routers without LightGBM or NumPy")
+    for command in (four, five):
+        command.add_argument("--model", required=True, metavar="FILE", help="model file")
+        command.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write")
+    for command in (one, two, three, four, five):
         command.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
 
@@ -180,8 +189,52 @@ def _explain(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _refresh(options: argparse.Namespace) -> int:
+    model = read_model(options.model)
+    series = load_series(options.data, options.traces)
+    name = options.data if options.data in NAMES else Path(options.data).name
+    fresh, done = refresh(model, series, name)
+    write_whole(options.output, dump_model(fresh).encode())
+    if options.json:
+        print_json({"model": options.output, "data": fresh.data["refreshed"], "boosters": done})
+    else:
+        words = {"trees": "more trees", "refit": "new leaves", "kept": "better as it was"}
+        for key, way in done.items():
+            print(f"{key:<14}{words[way]}")
+        print(f"wrote {options.output}")
+    return EXIT_OK
+
+
+def _export(options: argparse.Namespace) -> int:
+    model = read_model(options.model)
+    blob = export_model(model).to_bytes()
+    write_whole(options.output, blob)
+    trees = {key: len(table.trees) for key, table in export_model(model).tables.items()}
+    if options.json:
+        print_json({"output": options.output, "bytes": len(blob), "trees": trees})
+    else:
+        print(f"wrote {options.output}: {len(trees)} tables, {len(blob)} bytes")
+    return EXIT_OK
+
+
+def write_whole(path: str, content: bytes) -> None:
+    """Write a file at once, so that who reads it while it changes sees the old or the new one."""
+    target = Path(path)
+    if not target.resolve().parent.is_dir():
+        raise UserError("--output", f"{path}: no such folder", "make the folder first")
+    beside = target.with_name(target.name + ".new")
+    beside.write_bytes(content)
+    beside.replace(target)
+
+
 def main(argv: Sequence[str]) -> int:
     """Run `wavecomb routing` and return the exit code."""
     options = build_parser().parse_args(argv)
-    commands = {"train": _train, "evaluate": _evaluate, "explain": _explain}
+    commands = {
+        "train": _train,
+        "evaluate": _evaluate,
+        "explain": _explain,
+        "refresh": _refresh,
+        "export": _export,
+    }
     return commands[options.command](options)

@@ -22,10 +22,11 @@ import numpy as np
 
 from chain.errors import UserError
 from routing.features import FEATURES, SCHEMA, Array
+from routing.forecast_export import LEAST_WIDTH, WIDTH_SHARE, RouterModel
+from routing.forecast_table import table_of_booster
 from routing.types import Link
 
 FORMAT = "wavecomb-forecast"
-_WIDTH_SHARE, _LEAST_WIDTH = 0.2, 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def predict_ratio(booster: Any, matrix: Array) -> Array:
 def width_of(ratio: Array, median: Array | None) -> Array:
     """Return the unit of a booster's offsets, in ratios [m]; `median` is of the same quantity."""
     spread = 0.0 if median is None else np.abs(ratio - median)
-    return np.asarray(spread + _WIDTH_SHARE * np.abs(ratio) + _LEAST_WIDTH)
+    return np.asarray(spread + WIDTH_SHARE * np.abs(ratio) + LEAST_WIDTH)
 
 
 def calibrated(ratios: Mapping[str, Array], name: str, shift: Array) -> Array:
@@ -122,6 +123,27 @@ def dump_model(model: Model) -> str:
         "boosters": {_key(*key): text for key, text in model.boosters.items()},
     }
     return json.dumps(document, sort_keys=True, indent=1) + "\n"
+
+
+def export_model(model: Model) -> RouterModel:
+    """Return the model as a router takes it: no LightGBM, no NumPy, the same numbers."""
+    header = {
+        "schema": SCHEMA,
+        "features": list(FEATURES),
+        "step_ms": model.step_ms,
+        "horizons": list(model.horizons),
+        "span": int(model.options.get("span", 0)),
+        "data": model.data,
+        "offsets": {
+            _key(*key): {
+                "pooled": value.pooled,
+                "own": {f"{link[0]}-{link[1]}": value.own[link] for link in sorted(value.own)},
+            }
+            for key, value in model.offsets.items()
+        },
+    }
+    tables = {_key(*key): table_of_booster(text) for key, text in model.boosters.items()}
+    return RouterModel(header, tables)
 
 
 def load_model(text: str) -> Model:
