@@ -1,0 +1,203 @@
+"""The daemon's own reactions, in this process: offline start, full disk, lost radio, late clock."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from node_helpers import NETWORK, Bench, received
+
+from chain.errors import UserError
+from chain.keys import public_key, sign
+from chain.records import Registration, Signed, SubmitResult
+from chain.wire import decode
+from hotspot import io_daemon
+from hotspot.actions import KeepReceptions
+from hotspot.config import HotspotConfig, HotspotSection, LedgerSection, RadioSection
+from hotspot.frame import SIGNED_BYTES, Beacon, build_frame, pack_beacon
+from hotspot.health import Repair, State
+from hotspot.io_daemon import Daemon
+from hotspot.io_queue import DurableQueue
+from hotspot.io_radio import MockRadio
+from hotspot.io_uplink import LedgerAway, LedgerBack, OwnerKnown, Submitted
+
+CELL = "891e35a3393ffff"
+EPOCH_MS = 10_000
+
+
+def settings() -> HotspotConfig:
+    spot = HotspotSection(cell=CELL, chain_length=400, page="")
+    radio = RadioSection(kind="monitor", interface="mon0")
+    return HotspotConfig(spot, radio, LedgerSection(url="http://127.0.0.1:9"))
+
+
+def prepare(folder: Path, bench: Bench) -> None:
+    """A queue as an earlier run left it: network, chain of secrets, own index and a neighbour."""
+    queue = DurableQueue(folder / "queue.db")
+    start_ms = time.time_ns() // 1_000_000 - 20 * EPOCH_MS
+    queue.set_note("network", json.dumps([NETWORK.hex(), start_ms, "minimal"]).encode())
+    queue.set_note("chain", json.dumps([1, 400]).encode())
+    rows = [[1, bench.nodes["a"].key.hex()]]
+    queue.set_note("peers", json.dumps([[0, 2], rows]).encode())
+    queue.close()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+    prepare(tmp_path, Bench())
+    monkeypatch.setattr(io_daemon, "open_radio", lambda kind, interface: MockRadio())
+    running = Daemon(settings(), tmp_path)
+    running._register_reader(running._radio, running._read_radio)
+    running._register_reader(running._waker, running._read_events)
+    yield running
+    if running._has_radio:
+        running._radio.close()
+    running._selector.close()
+    running._queue.close()
+
+
+def beacon_of_a(epoch: int) -> bytes:
+    """A signed beacon of the neighbour that `prepare` made known, as a driver hands it over."""
+    node = Bench().nodes["a"]
+    beacon = Beacon(node.key, epoch, 0, bytes(16), int(CELL, 16), 2437, 1, time.time_ns())
+    head = pack_beacon(beacon)[:SIGNED_BYTES]
+    payload = head + sign(node.identity.seed, "beacon", NETWORK, head)
+    return received(build_frame(payload, node.mac, 1))
+
+
+def faults(daemon: Daemon) -> set[str]:
+    status: dict[str, Any] = json.loads(json.dumps(daemon._status()))
+    return set(status["faults"])
+
+
+def test_a_start_without_the_ledger_beacons_with_what_the_last_run_knew(daemon: Daemon) -> None:
+    assert daemon._node.index == 0
+    assert daemon._node.is_active
+    daemon._turn()
+    daemon._enter_state(1)
+    assert daemon._health.standing.state is State.BEACON
+
+
+def test_ledger_faults_come_and_go(daemon: Daemon) -> None:
+    daemon._take_event(LedgerAway("no route"))
+    assert faults(daemon) == {"LEDGER_DOWN"}
+    daemon._take_event(LedgerBack())
+    assert faults(daemon) == set()
+
+
+def test_a_full_disk_keeps_all_in_memory_and_stores_it_in_order_later(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = daemon._queue.store
+    rows = [KeepReceptions(20, (bytes([n]) * 14,)) for n in range(3)]
+
+    def full(_: object) -> list[Any]:
+        raise UserError("queue", "disk is full", "free some space")
+
+    monkeypatch.setattr(daemon._queue, "store", full)
+    for row in rows:
+        daemon._store_at = 0.0
+        daemon._carry_out([row])
+    assert faults(daemon) == {"DISK_FULL"}
+    assert daemon._queue.counts().receptions == 0
+    monkeypatch.setattr(daemon._queue, "store", real)
+    daemon._store_at = 0.0
+    daemon._carry_out([])
+    assert faults(daemon) == set()
+    assert daemon._queue.counts().receptions == 3
+
+
+def test_a_radio_that_goes_away_is_tried_again_until_it_is_back(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(kind: str, interface: str) -> MockRadio:
+        raise UserError("radio.interface", "mon0: No such device", "plug it in")
+
+    monkeypatch.setattr(io_daemon, "open_radio", gone)
+    daemon._repair(Repair.REOPEN_RADIO)
+    daemon._look_after()
+    assert daemon._health.standing.state is State.RADIO
+    monkeypatch.setattr(io_daemon, "open_radio", lambda kind, interface: MockRadio())
+    daemon._look_after()
+    daemon._look_after()
+    assert daemon._health.standing.state is State.BEACON
+
+
+def test_restart_is_an_exec_of_the_same_command_after_all_is_stored(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[list[str]] = []
+    monkeypatch.setattr(io_daemon.os, "execv", lambda path, argv: called.append(argv))
+    monkeypatch.setattr(daemon._uplink, "stop", lambda: None)
+    daemon._repair(Repair.RESTART)
+    assert daemon._waker.stopping
+    daemon._close()
+    assert called == [[sys.executable, *sys.orig_argv[1:]]]
+    daemon._has_radio = False
+
+
+def test_frames_wait_for_the_clock_and_no_beacon_leaves_before(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon._clock, "doubt", lambda: "nobody knows the time")
+    radio = daemon._radio
+    assert isinstance(radio, MockRadio)
+    radio.feed(beacon_of_a(daemon._node.epoch))
+    daemon._read_radio()
+    daemon._turn()
+    daemon._look_after()
+    assert (len(daemon._backlog), radio.sent) == (1, [])
+    assert daemon._health.standing.state is State.CLOCK
+    assert daemon._status()["clock"]["waiting_frames"] == 1  # type: ignore[index]
+    monkeypatch.setattr(daemon._clock, "doubt", lambda: "")
+    daemon._turn()
+    assert len(daemon._backlog) == 0
+    assert daemon._node.counts["heard"] == 1
+    assert daemon._clock._neighbours.keys() == {1}, "and the neighbour's word was asked for"
+
+
+def test_secrets_that_cannot_be_followed_any_more_are_registered_anew(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+    monkeypatch.setattr(daemon._uplink, "submit", sent.extend)
+    daemon._turn()
+    refused = SubmitResult(bytes(32), False, None, "bad_reveal", "register a new anchor")
+    daemon._take_event(Submitted((refused, refused)))
+    (wire,) = sent
+    signed = decode(wire)
+    assert isinstance(signed, Signed)
+    assert isinstance(signed.record, Registration)
+    assert signed.record.key == public_key(daemon._seed)
+    assert signed.record.first_epoch == daemon._node.epoch + 1
+    daemon._take_event(Submitted((SubmitResult(signed.record_id, True, 0, "accepted", ""),)))
+    kept = json.loads(daemon._queue.note("chain") or b"[]")
+    assert kept == [signed.record.first_epoch, 400]
+    assert daemon._again
+
+
+def test_what_the_ledger_says_of_beacons_becomes_a_fault_or_ends_one(daemon: Daemon) -> None:
+    def told(**beacons: int) -> OwnerKnown:
+        epoch = daemon._node.epoch
+        return OwnerKnown(epoch, 0, 0, 0, 0, {"as_beaconer": {"beacons": beacons}})
+
+    daemon._readings.note(1, -60, io_daemon.boot_ns())
+    daemon._take_event(told(unheard=4))
+    assert faults(daemon) == {"TX_DEAD"}
+    daemon._take_event(told(unheard=3, paid=1))
+    assert faults(daemon) == set()
+
+
+def test_each_epoch_keeps_the_boot_in_which_it_was_heard(daemon: Daemon) -> None:
+    daemon._turn()
+    daemon._note_moment()
+    daemon._note_moment()
+    ((epoch, boot, boot_ns, wall_ns, _),) = daemon._queue.moments()
+    assert (epoch, boot) == (daemon._node.epoch, daemon._boot_id)
+    assert 0 < boot_ns <= io_daemon.boot_ns()
+    assert abs(wall_ns - time.time_ns()) < 60 * 10**9
