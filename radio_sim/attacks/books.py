@@ -1,8 +1,9 @@
 """Books beside a town's ledger: the same epochs paid under other assumptions.
 
-`RulesOff`: what honest hotspots would have got if everybody were honest. The attackers don't exist;
-every beacon that an honest receiver really heard counts, delivered or not, mutual or not, trusted
-or not. Only the draw of witnesses stays: it is a sample, not a check. Trust is equal for all.
+`RulesOff`: what honest hotspots would have got if everybody were honest. Liars don't exist, their
+accomplices whose claims are true are hotspots like others; every beacon that one of these really
+heard counts, delivered or not, mutual or not, trusted or not. Only the draw of witnesses stays: it
+is a sample, not a check. Trust is equal for all.
 
 `FindingsHeld`: the ledger's verdicts, but whoever the auditors accuse when a settlement comes has
 what it did since the last one struck out, as `process_forfeits` does for who was slashed. Lots that
@@ -89,7 +90,7 @@ class FindingsHeld(Books):
 
 
 class RulesOff(Books):
-    """Everything that honest receivers heard of honest hotspots, and equal trust."""
+    """Everything that who is no liar heard of who is none, and equal trust."""
 
     def __init__(self, town: Town) -> None:
         super().__init__(town)
@@ -97,7 +98,8 @@ class RulesOff(Books):
         self.state.params = replace(
             self.state.params, may_lack_seeds=True, trust_damping_permille=0
         )
-        self._plot = town.world.placement.attackers
+        placement = town.world.placement
+        self._gone = placement.liars if placement.liars.any() else placement.attackers
 
     def count(self, judgement: Judgement) -> None:
         """As it was heard."""
@@ -108,7 +110,7 @@ class RulesOff(Books):
         epoch = judgement.epoch
         everybody = self.town.reports[epoch]
         present = self.town.world.sites.present[:, epoch - FIRST_EPOCH]
-        honest = np.flatnonzero(~self._plot & present)
+        honest = np.flatnonzero(~self._gone & present)
         reports = {
             int(index): OnTime(b"", b"", everybody[index], self.town.secret(int(index), epoch))
             for index in honest
