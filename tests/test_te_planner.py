@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routing.guard import MODEL, NO_MODEL, SHORTEST_PATH
+from routing.plan.blocks import BlockPlanner
 from routing.plan.demands import DemandTable, train_demands
 from routing.plan.fairness import compute_shares, pair_usage
 from routing.plan.guard import PLAN_EXPERTS, SCENARIOS, PlanGuard, PlanGuardParams
 from routing.plan.network import half_duplex, wired
+from routing.plan.optimum import EdgeProgram
 from routing.plan.paths import moved_share, utilisation_of
 from routing.plan.planner import Planner, PlannerParams
 from routing.plan.program import ProgramParams
@@ -235,3 +237,29 @@ def test_classes_share_a_full_link_by_weight_and_leave_nothing_over():
     assert shares[:, 0] == pytest.approx([1.0, 0.6, 0.3])
     with pytest.raises(ValueError, match="weights"):
         compute_shares(usage, small, np.array([1.0, 0.0, 1.0]))
+
+
+def test_blocks_plan_a_mesh_that_is_too_large_for_one_program():
+    draws = np.random.default_rng(3)
+    edges = {(int(draws.integers(0, n)), n) for n in range(1, 16)}
+    edges |= {(a, b) for a in range(16) for b in range(a + 1, 16) if draws.random() < 0.12}
+    links = sorted(edges | {(b, a) for a, b in edges})
+    network = half_duplex(links, draws.uniform(10_000, 60_000, len(links)).tolist())
+    pairs = [(a, b) for a in range(16) for b in range(16) if a != b]
+    asked = draws.lognormal(4.0, 1.0, len(pairs))
+    planner = BlockPlanner(network, pairs, block_sources=8)
+    plan = planner.step(asked, sweeps=3)
+    totals = np.bincount(plan.pair, plan.share, minlength=len(pairs))
+    assert totals == pytest.approx(np.ones(len(pairs)))
+    best = EdgeProgram(network, pairs).solve(asked).utilisation
+    floor = utilisation_of(network, Planner(network, pairs).shortest, asked[None]).max()
+    top = utilisation_of(network, plan, asked[None]).max()
+    assert best <= top * (1 + 1e-6)
+    assert top <= min(floor, best / 0.9)
+
+
+def test_blocks_refuse_what_they_cannot_plan():
+    with pytest.raises(ValueError, match="out of reach"):
+        BlockPlanner(wired([(0, 1)], [1.0]), [(0, 1), (1, 0)])
+    with pytest.raises(ValueError, match="demand"):
+        BlockPlanner(NETWORK, PAIRS).step(np.zeros(2))

@@ -102,7 +102,8 @@ class ScenarioProgram:
 
     Columns are what each split gains and, where it is not zero now, what it loses, so the plan in
     use is the starting basis and moved traffic is a plain sum. `held`: shares over the pool that
-    moving away from costs; None for a first plan, which starts on `start` and moves for nothing.
+    moving away from costs; None for a first plan, which moves for nothing. `background` [K, R]: the
+    utilisation that traffic outside this program adds.
     """
 
     def __init__(
@@ -112,10 +113,13 @@ class ScenarioProgram:
         weights: Array,
         held: Array | None,
         params: ProgramParams,
+        background: Array | None = None,
     ) -> None:
         self._pool, self._params = pool, params
         self._demands, self._weights = demands_kbps, weights
         self._pair, self._usage = pool.pair, pool.usage
+        shape = (len(demands_kbps), pool.network.resources)
+        self._background = np.zeros(shape) if background is None else background
         self._held = held if held is not None else _first_of_each(self._pair)
         self._churn = params.churn if held is not None else 0.0
         self._loses = np.flatnonzero(self._held > 0)
@@ -170,7 +174,8 @@ class ScenarioProgram:
         """Add the rows that the shares break most, per scenario; tell whether there were any."""
         live = np.flatnonzero(shares)
         carried = shares[live, None] * self._demands[:, self._pair[live]].T
-        filled = (self._usage[:, live] @ carried).T * self._weights[:, None]
+        filled = (self._usage[:, live] @ carried).T + self._background
+        filled *= self._weights[:, None]
         worst = np.argsort(-filled, axis=1, kind="stable")[:, :_CUTS_PER_SCENARIO]
         peak = filled.max(axis=1)
         broken = peak > tops + _BROKEN * float(peak.mean())
@@ -197,7 +202,10 @@ class ScenarioProgram:
             shape=(len(new), len(self._demands)),
         )
         matrix = sparse.hstack([gains, -gains.tocsc()[:, self._loses], tops], format="csr")
-        self._solver.add_rows(matrix, np.full(len(new), -np.inf), -(gains @ self._held))
+        resource = np.array([r for _, r in new])
+        taken = self._background[scenario, resource] * self._weights[scenario]
+        room = -(gains @ self._held) - taken
+        self._solver.add_rows(matrix, np.full(len(new), -np.inf), room)
         self._cuts |= dict.fromkeys(new)
 
     def price_paths(self, solution: Solution) -> list[Hops]:
