@@ -14,6 +14,7 @@ from coverage_map.estimator_model import (
     fit_model,
     observe,
     predict_links,
+    typical_scores,
 )
 
 
@@ -111,3 +112,11 @@ def test_a_probability_is_the_share_above_the_threshold() -> None:
                                             / signal.sd_db)]) >= 0.0)  # fmt: skip
     assert np.all(signal.low_dbm() < signal.high_dbm())
     assert np.all(signal.probability(-200.0) > 0.999)
+
+
+def test_few_groups_are_calibrated_by_the_worst_of_them() -> None:
+    scores = np.concatenate((np.full(300, 0.5), np.full(30, 2.0)))
+    few = np.repeat([0, 1], [300, 30])
+    many = np.concatenate((np.arange(300) % 20, np.full(30, 20)))
+    assert conformal_factor(typical_scores(scores, few), 0.9) == 2.0
+    assert conformal_factor(typical_scores(scores, many), 0.9) == 0.5

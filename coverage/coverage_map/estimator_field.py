@@ -33,6 +33,7 @@ Floats = NDArray[np.float64]
 
 ROWS_MAX = 2_400  # of the process: an inverse takes a second
 SEARCH_ROWS = 500
+SEARCH_GAIN = 5e-3  # of log density, below which the sample of rows decides, not the data
 EXCESS_EXPONENT = 0.3  # above free space, before anything is learned
 TRANSMIT_DBM = 10.0
 READING_DB = 1.5  # noise of one reading that more readings average out
@@ -129,10 +130,10 @@ def search_scales(links: Links, groups: Ints, frame: Frame, rounds: int = 2) -> 
             for step in STEPS:
                 trial = replace(best, **{name: getattr(best, name) * step for name in names})
                 surprise = _surprise(links, groups, trial, frame)
-                if surprise < least - 1e-3:
+                if surprise < least - SEARCH_GAIN:
                     best, least = trial, surprise
                     break
-        if before - least < 2e-3:
+        if before - least < SEARCH_GAIN:
             break
     return best
 

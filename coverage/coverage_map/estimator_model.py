@@ -92,7 +92,23 @@ def fit_model(
         trees = train(rows) if share else None
     # Intervals are of single readings, so each reading counts, though rows hold medians.
     apart = links.rssi_dbm - (used.rssi_dbm - error)[field.member]
-    return Model(field, trees, share, np.abs(apart) / field.left_out_sd_db[field.member])
+    scores = np.abs(apart) / field.left_out_sd_db[field.member]
+    return Model(field, trees, share, typical_scores(scores, groups))
+
+
+def typical_scores(scores: Floats, groups: Ints) -> Floats:
+    """The scores that the next place is calibrated by: all of them, or the worst group's.
+
+    Fewer than GROUPS_MIN groups (buildings, say) are no sample of groups: rows of one are alike,
+    and the next one may be as bad as the worst (Dunn and others, JASA 118, 2023, on hierarchical
+    conformal prediction: the quantile over so few groups is their largest).
+    """
+    numbers = np.unique(groups)
+    if len(numbers) >= GROUPS_MIN or len(numbers) == 1:
+        return scores
+    return max(
+        (scores[groups == g] for g in numbers), key=lambda part: conformal_factor(part, INTERVAL)
+    )
 
 
 def best_share(field_error_db: Floats, tree_error_db: Floats) -> float:

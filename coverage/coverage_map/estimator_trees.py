@@ -18,19 +18,19 @@ from coverage_map.estimator_links import Ints, Links, folds_of
 
 Floats = NDArray[np.float64]
 
-ROUNDS = 160
+ROUNDS = 400
 ROWS_MIN = 60  # fewer leave nothing to split
 FOLDS = 4
 SEED = 1
 OPTIONS = {
     "objective": "regression",
-    "learning_rate": 0.06,
-    "num_leaves": 12,
-    "min_child_samples": 12,
+    "learning_rate": 0.03,
+    "num_leaves": 15,
+    "min_child_samples": 15,
     "feature_fraction": 0.7,
     "bagging_fraction": 0.7,
     "bagging_freq": 1,
-    "lambda_l2": 5.0,
+    "lambda_l2": 3.0,
     "verbose": -1,
     "num_threads": 1,
     "deterministic": True,
