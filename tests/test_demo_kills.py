@@ -98,7 +98,9 @@ def test_killing_any_program_twenty_times_loses_nothing_and_pays_nothing_twice(
         demo = subprocess.Popen([*command, "builtin:city:24:3"], cwd=ROOT, stdout=out, stderr=out)
     kept: Kept = set()
     try:
-        wait_for(lambda: measured(port) > 0, demo)
+        # What dies before the demo says that it is up is a failed start.
+        wait_for(lambda: "Ctrl-C ends it" in (tmp_path / "demo.out").read_text(), demo)
+        assert measured(port) > 0
         for turn in range(KILLS):
             names = sorted(programs_of(tmp_path))
             victim = names[int.from_bytes(digest("victim", bytes([turn]))[:4], "big") % len(names)]
