@@ -268,6 +268,7 @@ class Daemon:
         now_ns = boot_ns()
         if isinstance(event, MixKnown):
             self._node.receive_mix(event.epoch, event.mix, time.time_ns())
+            self._note("mix", json.dumps([event.epoch, event.mix.hex()]).encode())
         elif isinstance(event, DirectoryKnown):
             self._directory.update((index, key) for index, key, _ in event.entries)
             self._register(event)
@@ -366,6 +367,9 @@ class Daemon:
         self._note("peers", json.dumps([list(self._registration), rows]).encode())
 
     def _recall_peers(self) -> None:
+        if (known := self._queue.note("mix")) is not None:  # a restart needn't wait for the ledger
+            epoch, mix = json.loads(known)
+            self._node.receive_mix(epoch, bytes.fromhex(mix), time.time_ns())
         kept = self._queue.note("peers")
         if kept is not None:
             (index, bound_epoch), rows = json.loads(kept)

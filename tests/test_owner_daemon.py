@@ -24,7 +24,7 @@ from hotspot.health import Repair, State
 from hotspot.io_daemon import Daemon
 from hotspot.io_queue import DurableQueue
 from hotspot.io_radio import MockRadio
-from hotspot.io_uplink import LedgerAway, LedgerBack, OwnerKnown, Submitted
+from hotspot.io_uplink import LedgerAway, LedgerBack, MixKnown, OwnerKnown, Submitted
 
 CELL = "891e35a3393ffff"
 EPOCH_MS = 10_000
@@ -201,3 +201,13 @@ def test_each_epoch_keeps_the_boot_in_which_it_was_heard(daemon: Daemon) -> None
     assert (epoch, boot) == (daemon._node.epoch, daemon._boot_id)
     assert 0 < boot_ns <= io_daemon.boot_ns()
     assert abs(wall_ns - time.time_ns()) < 60 * 10**9
+
+
+def test_the_epochs_randomness_survives_a_restart(daemon: Daemon, tmp_path: Path) -> None:
+    epoch = daemon._node.epoch
+    daemon._take_event(MixKnown(epoch, b"m" * 32))
+    again = Daemon(settings(), tmp_path)
+    assert again._node._mixes == {epoch: b"m" * 32}
+    again._radio.close()
+    again._selector.close()
+    again._queue.close()
