@@ -71,6 +71,20 @@ def mix(previous: bytes, epoch: int, secrets: Iterable[bytes]) -> bytes:
     return digest("mix", previous, u32(epoch), *secrets)
 
 
+def randomness_input(checkpoint: str) -> bytes:
+    """What cosigners put into their random function: the text of a checkpoint."""
+    return digest("randomness", checkpoint.encode())
+
+
+def lots(mix_after: bytes, outputs: Iterable[bytes]) -> bytes:
+    """L_epoch, which draws lots of an epoch: R_(epoch+2) and the cosigners' outputs over its close.
+
+    Outputs ascend by their cosigners' keys, cut to 32 bytes; without any it is R_(epoch+2) itself.
+    """
+    given = tuple(outputs)
+    return digest("lots", mix_after, *given) if given else mix_after
+
+
 def _slot(secret: bytes, mix_of_epoch: bytes, sequence: int) -> bytes:
     return digest("slot", secret, mix_of_epoch, u32(sequence))
 
@@ -95,6 +109,18 @@ def slot_ms(params: Params, secret: bytes, mix_of_epoch: bytes, sequence: int) -
 def power_step_db(secret: bytes, mix_of_epoch: bytes, sequence: int) -> int:
     """How far below full power the beacon is sent: 0, 3, 6 or 9 dB; not in the frame."""
     return POWER_STEPS_DB[_slot(secret, mix_of_epoch, sequence)[8] & 3]
+
+
+def all_tags(secret: bytes, epoch: int, count: int) -> tuple[bytes, ...]:
+    """`tag_of(answer(...))` of the first `count` beacons of an epoch, with what they share once."""
+    prefix = _tag_line("answer") + secret + u32(epoch)
+    return tuple([sha256(prefix + u32(n)).digest()[:TAG_BYTES] for n in range(count)])
+
+
+def all_power_steps_db(secret: bytes, mix_of_epoch: bytes, count: int) -> list[int]:
+    """`power_step_db` of the first `count` beacons of an epoch, with what they share once."""
+    prefix = _tag_line("slot") + secret + mix_of_epoch
+    return [POWER_STEPS_DB[sha256(prefix + u32(n)).digest()[8] & 3] for n in range(count)]
 
 
 def open_point(mix_after: bytes, claim: int, number: int) -> int:

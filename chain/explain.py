@@ -6,9 +6,10 @@ The same predicates that decided are run again; this file only adds the numbers 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from chain.explain_words import get_words
 from chain.rules.regions import get_region
 from chain.rules.verdicts import (
     COUNTED,
@@ -38,6 +39,11 @@ class Finding:
     passed: bool
     inputs: Inputs
     margin: int | None
+    words: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        words = get_words(self.rule, self.passed, self.inputs, self.margin)
+        object.__setattr__(self, "words", words)
 
 
 def _owners(case: Case) -> Inputs:

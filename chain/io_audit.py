@@ -83,9 +83,15 @@ def audit(
     except (UserError, *UNREADABLE, OverflowError, MemoryError) as error:
         if pruned.lacks is not None:
             return Audit(False, f"records seq {pruned.lacks}", pruned.problem().problem)
-        return Audit(False, "database", f"SQLite can't read it: {one_line(error)}")
+        return Audit(False, _place_of(error), f"it can't be read: {one_line(error)}")
     finally:
         store.close()
+
+
+def _place_of(error: Exception) -> str:
+    """The table that an error is about, if the store named it: it checks `meta` as it reads it."""
+    is_meta = isinstance(error, UserError) and ": meta " in error.problem
+    return "meta" if is_meta else "database"
 
 
 def _lenient_text(raw: bytes) -> str:

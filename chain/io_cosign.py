@@ -11,10 +11,18 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from chain.checkpoint import Checkpoint, parse_checkpoint, parse_size
+from chain.ecvrf import PROOF_BYTES
 from chain.errors import UserError
 from chain.io_fetch import Fetcher
 from chain.log import LogReader
-from chain.note import Note, Signature, VerifierKey, is_signature_of, parse_signature
+from chain.note import (
+    Note,
+    Signature,
+    VerifierKey,
+    is_signature_of,
+    parse_signature,
+    randomness_key_id,
+)
 from chain.records import Refusal
 from chain.witness import CONFLICT, OK, Request, encode_request
 
@@ -29,6 +37,7 @@ class Cosigner:
     key: VerifierKey
     url: str
     size: int = 0
+    proof: bytes = b""  # of its random output over what it signed last
     fetcher: Fetcher = field(init=False)
 
     def __post_init__(self) -> None:
@@ -37,10 +46,14 @@ class Cosigner:
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """Cosignatures that hold, in the order of the witnesses, and what the others said instead."""
+    """Cosignatures that hold, in the order of the witnesses, and what the others said instead.
+
+    `proofs` are those of the random outputs that came with them, by name, not checked yet.
+    """
 
     signatures: tuple[Signature, ...]
     problems: tuple[str, ...]
+    proofs: dict[str, bytes] = field(default_factory=dict)
 
 
 class Gatherer:
@@ -75,7 +88,10 @@ class Gatherer:
         found = [answers[cosigner.key.name] for cosigner in self.cosigners]
         problems = [answer for answer in found if isinstance(answer, str)]
         problems += [f"{c.key.name}: signs for somebody else at the same time" for c in asked]
-        return Gathered(tuple(a for a in found if isinstance(a, Signature)), tuple(problems))
+        signatures = tuple(a for a in found if isinstance(a, Signature))
+        named = {signature.name for signature in signatures}
+        proofs = {c.key.name: c.proof for c in self.cosigners if c.proof and c.key.name in named}
+        return Gathered(signatures, tuple(problems), proofs)
 
     def _ask_all(
         self,
@@ -133,6 +149,16 @@ def _read_answer(
         if signature is None or not own or signature.name != cosigner.key.name:
             continue
         if is_signature_of(cosigner.key, note.text, signature.blob):
-            cosigner.size = checkpoint.size
+            cosigner.size, cosigner.proof = checkpoint.size, _read_proof(cosigner.key, text)
             return signature
     return f"{cosigner.key.name}: its answer holds no signature of its key"
+
+
+def _read_proof(key: VerifierKey, text: str) -> bytes:
+    """The random output's proof in a witness's answer; empty if it gives none."""
+    wanted = randomness_key_id(key.name, key.key)
+    for line in text.split("\n"):
+        signature = parse_signature(line)
+        if signature and (signature.name, signature.key_id) == (key.name, wanted):
+            return signature.blob if len(signature.blob) == PROOF_BYTES else b""
+    return b""

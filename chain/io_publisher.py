@@ -27,12 +27,11 @@ from chain.note import (
     ED25519,
     TIMESTAMP_BYTES,
     Note,
-    Signature,
     VerifierKey,
     parse_note,
     sign_note,
 )
-from chain.records import Cosignature, Refusal
+from chain.records import Cosignature, Randomness, Refusal
 from chain.rules.appointments import get_first_members, get_keys, get_rows
 from chain.state import State
 
@@ -120,7 +119,7 @@ class Publisher:
         path = self._keyring.directory / CHECKPOINT
         await asyncio.to_thread(write_whole, path, self.note.encode())
         self._metrics.checkpoint.observe(time.perf_counter() - began)
-        await self._record(epoch, gathered.signatures)
+        await self._record(epoch, gathered)
         if self._published is not None:
             await self._published(self.note)
 
@@ -140,17 +139,21 @@ class Publisher:
         finally:
             store.close()
 
-    async def _record(self, epoch: int, signatures: Sequence[Signature]) -> None:
-        """Put the cosignatures of appointed cosigners on the ledger."""
+    async def _record(self, epoch: int, gathered: Gathered) -> None:
+        """Put what appointed cosigners gave on the ledger: signatures, and random outputs."""
         state = self._engine.durable.ledger.state
         members = {m.name: m.key for m in get_keys(state, Role.COSIGNER, epoch)}
         wires = []
-        for signature in signatures:
+        for signature in gathered.signatures:
             if signature.name in members:
                 time_s = int.from_bytes(signature.blob[:TIMESTAMP_BYTES], "big")
                 raw = signature.blob[TIMESTAMP_BYTES:]
                 record = Cosignature(epoch, members[signature.name], time_s, raw)
                 wires.append(wire.seal(record, state.network_id, []).wire)
+        for name, proof in gathered.proofs.items():
+            if name in members:  # late or wrong ones are refused, which harms nobody
+                output = Randomness(epoch, members[name], proof)
+                wires.append(wire.seal(output, state.network_id, []).wire)
         if wires:
             await self._engine.submit(wires)
 

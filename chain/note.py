@@ -3,7 +3,8 @@
 A note is text, a blank line, then a line per signature: em dash, key name, base64 of a 4-byte id
 and the signature. Two types are used: 0x01 signs the text itself; 0x04 signs "cosignature/v1", the
 time and the text, and its signature begins with that time as u64 seconds. Other types are kept and
-never counted. Nothing here raises on what others wrote: a Refusal says what is wrong with it.
+never counted. Witnesses add a line of type 0xff, their random output (docs/records.md, type 22).
+Nothing here raises on what others wrote: a Refusal says what is wrong with it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+from chain.draws import randomness_input
+from chain.ecvrf import compute_proof
 from chain.keys import KEY_BYTES, SIGNATURE_BYTES, public_key, sign_message, verify_message
 from chain.records import Refusal
 
 ED25519, COSIGNATURE = 0x01, 0x04
+# A type of one's own (c2sp.org/signed-note): 0xff, then what it is called.
+RANDOMNESS = b"\xffwavecomb-ecvrf"
 KEY_ID_BYTES = 4
 TIMESTAMP_BYTES = 8
 # A checkpoint and 100 cosignatures are 15 kB; the specification asks for 16 signatures at least.
@@ -193,6 +198,17 @@ def cosign_note(text: str, name: str, seed: bytes, time_s: int) -> Signature:
     message = cosigned_message(_checked(text, name), time_s)
     blob = time_s.to_bytes(TIMESTAMP_BYTES, "big") + sign_message(seed, message.encode())
     return Signature(name, key.key_id, blob)
+
+
+def randomness_key_id(name: str, key: bytes) -> bytes:
+    """The 4 bytes that a cosigner's line with its random output begins with."""
+    return sha256(name.encode() + b"\n" + RANDOMNESS + key).digest()[:KEY_ID_BYTES]
+
+
+def randomness_line(text: str, name: str, seed: bytes) -> Signature:
+    """A line with the proof of a key's random output over a checkpoint's text."""
+    proof = compute_proof(seed, randomness_input(text))
+    return Signature(name, randomness_key_id(name, public_key(seed)), proof)
 
 
 def _checked(text: str, name: str) -> str:

@@ -298,6 +298,17 @@ class ValidatorFault:
     power: int
 
 
+@dataclass(frozen=True, slots=True)
+class Randomness:
+    """A cosigner's verifiable random output over the checkpoint of an epoch's close."""
+
+    TYPE: ClassVar[int] = 22
+    NAME: ClassVar[str] = "randomness"
+    epoch: int
+    cosigner: bytes
+    proof: bytes
+
+
 Record = (
     Genesis
     | Registration
@@ -320,6 +331,7 @@ Record = (
     | Finding
     | Cosignature
     | ValidatorFault
+    | Randomness
 )
 
 

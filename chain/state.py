@@ -223,7 +223,9 @@ class Supply:
 class State:
     """Everything that the rules know.
 
-    `inbox` holds the messages of the current epoch by hotspot, `commits` those of the one before.
+    `inbox` holds the messages of the current epoch by hotspot, `commits` those of the one before;
+    `waiting` the reports of epochs whose lots wait for the cosigners' outputs, by (epoch, hotspot),
+    each with the commit to that report. `outputs` are kept by (epoch that closed, cosigner).
     Bounties are kept by (cell, number), mappings by (cell, epoch, key); `mapped` is the settlement
     in which a cell of resolution 9 was mapped last, with somebody agreeing.
     `ended` tells from which epoch a hotspot proves nothing, 0 if it was slashed; `releases` when
@@ -254,6 +256,8 @@ class State:
     openings: dict[tuple[int, int, int], int] = field(default_factory=dict)
     inbox: dict[int, OnTime] = field(default_factory=dict)
     commits: dict[int, bytes] = field(default_factory=dict)
+    waiting: dict[tuple[int, int], OnTime] = field(default_factory=dict)
+    outputs: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
     pools: dict[tuple[int, bytes], int] = field(default_factory=dict)
     quality: dict[tuple[int, int], int] = field(default_factory=dict)
     measured: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -262,7 +266,7 @@ class State:
     next_bounty: int = 0
     mapper_commits: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
     mapper_commits_now: int = 0
-    mapper_inbox: dict[bytes, MapperInbox] = field(default_factory=dict)
+    mapper_inbox: dict[tuple[int, bytes], MapperInbox] = field(default_factory=dict)
     mappings: dict[tuple[int, int, bytes], Mapping] = field(default_factory=dict)
     mapped: dict[int, int] = field(default_factory=dict)
     appointments: dict[tuple[int, bytes, int], Appointed] = field(default_factory=dict)
@@ -330,6 +334,14 @@ class State:
         rows = getattr(self, table)
         rows[key] = rows.get(key, 0) + amount
         self.touch(table, key)
+
+    def add_all(self, table: str, amounts: Iterable[tuple[Any, int]]) -> None:
+        """`add` each (key, amount)."""
+        rows = getattr(self, table)
+        keys = self.touched.setdefault(table, set())
+        for key, amount in amounts:
+            rows[key] = rows.get(key, 0) + amount
+            keys.add(key)
 
     def clear(self, table: str) -> None:
         """Delete every row of a table."""

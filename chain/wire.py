@@ -10,6 +10,7 @@ from struct import Struct
 from typing import Any, cast
 
 from chain import cbor
+from chain.ecvrf import PROOF_BYTES
 from chain.epoch_wire import is_sorted, read_epoch_wire
 from chain.geo import cell_resolution, is_cell
 from chain.keys import SIGNATURE_BYTES, sign
@@ -30,6 +31,7 @@ from chain.records import (
     MapperCommit,
     MapperReport,
     Opening,
+    Randomness,
     Receipt,
     Receipts,
     Reception,
@@ -212,6 +214,7 @@ LAYOUT: dict[int, tuple[type[Any], tuple[Field, ...]]] = {
     ),
     Cosignature.TYPE: (Cosignature, (U32, HASH, U64, SIGNATURE)),
     ValidatorFault.TYPE: (ValidatorFault, (Integer(1, 2), Octets(20, 20), U64, U64, U64)),
+    Randomness.TYPE: (Randomness, (U32, HASH, Octets(PROOF_BYTES, PROOF_BYTES))),
 }
 NAMES = {kind: tuple(f.name for f in fields(cls)) for kind, (cls, _) in LAYOUT.items()}
 RECEIPT_NAMES = tuple(field.name for field in fields(Receipt))

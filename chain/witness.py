@@ -29,6 +29,7 @@ from chain.note import (
     decode_base64,
     encode_base64,
     parse_note,
+    randomness_line,
     verify_note,
 )
 from chain.records import Refusal
@@ -149,7 +150,8 @@ def _answer(witness: Witness, request: Request, checkpoint: Checkpoint, time_s: 
         return Answer(UNPROVEN, f"{problem}\n", doubt=doubt)
     line = cosign_note(request.note.text, witness.name, witness.seed, time_s)
     kept = Note(request.note.text, (*request.note.signatures, line))
-    return Answer(OK, str(line), kept=kept)
+    output = randomness_line(request.note.text, witness.name, witness.seed)
+    return Answer(OK, f"{line}{output}", kept=kept)
 
 
 def _refuse(status: int, detail: str) -> Answer:

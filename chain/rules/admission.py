@@ -7,6 +7,7 @@ from chain.records import (
     Bond,
     Cosignature,
     Finding,
+    Randomness,
     Refusal,
     Retirement,
     Signed,
@@ -18,6 +19,7 @@ from chain.rules.bonds import process_bond, process_retirement
 from chain.rules.cosignatures import process_cosignature
 from chain.rules.findings import process_finding
 from chain.rules.outcome import Effects, Verdict, Verify
+from chain.rules.randomness import process_randomness
 from chain.rules.treasury import process_transfer, process_withdrawal
 from chain.state import State
 
@@ -39,5 +41,7 @@ def process_admission(state: State, signed: Signed, verify: Verify, effects: Eff
             return process_finding(state, signed, finding, verify, effects)
         case Cosignature() as cosignature:
             return process_cosignature(state, signed, cosignature)
+        case Randomness() as randomness:
+            return process_randomness(state, signed, randomness)
         case _:
             return Refusal("unknown_type", f"type: no rule takes a {signed.record.NAME} here")

@@ -7,7 +7,7 @@ settlement.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chain import draws, wire
 from chain.keys import verify as verify_signature
@@ -24,6 +24,7 @@ from chain.records import (
     LeafOpening,
     MapperCommit,
     MapperReport,
+    Randomness,
     Receipts,
     Refusal,
     Registration,
@@ -49,6 +50,7 @@ from chain.rules.claims import (
 )
 from chain.rules.cosignatures import process_close
 from chain.rules.epoch_message import process_epoch_message
+from chain.rules.judging import get_steps
 from chain.rules.mappers import (
     process_mapper_commit,
     process_mapper_inbox,
@@ -57,12 +59,13 @@ from chain.rules.mappers import (
 )
 from chain.rules.outcome import ALREADY, Effects, Verdict, Verify, result_of
 from chain.rules.pairs import PairCache
+from chain.rules.randomness import get_lots, is_awaited, process_old_outputs
 from chain.rules.receipts import process_receipts, process_session_claim
 from chain.rules.registration import process_registration
-from chain.rules.rewards import process_counted, process_settlement
+from chain.rules.rewards import process_settlement
 from chain.rules.sessions import process_session_open
 from chain.rules.settled import process_settled
-from chain.rules.slopes import process_old_slopes, process_slopes
+from chain.rules.slopes import process_old_slopes
 from chain.rules.treasury import process_deposit
 from chain.rules.trust import get_trusted
 from chain.rules.validators import process_validator_fault
@@ -70,8 +73,6 @@ from chain.rules.verdicts import (
     get_judgement,
     get_mutual_links,
     get_reason_counts,
-    process_links,
-    process_signals,
 )
 from chain.state import State, get_genesis_state
 
@@ -218,7 +219,7 @@ def process_record(state: State, signed: Signed, verify: Verify, effects: Effect
             return process_deposit(state, signed, deposit, verify)
         case Appointment() | Transfer() | Withdrawal() | Bond() | Retirement():
             return process_admission(state, signed, verify, effects)
-        case Finding() | Cosignature():
+        case Finding() | Cosignature() | Randomness():
             return process_admission(state, signed, verify, effects)
         case ValidatorFault() as fault:  # Ledger.submit takes them of an engine alone
             return process_validator_fault(state, signed, fault)
@@ -240,6 +241,7 @@ def process_epoch_close(state: State, effects: Effects, pairs: PairCache) -> Non
         del state.mixes[epoch]
         state.touch("mixes", epoch)
     process_claims(state, effects)
+    process_old_outputs(state)
     if state.epoch % state.params.settlement_epochs == 0:
         process_forfeits(state)
         process_settlement(state, effects)
@@ -267,18 +269,39 @@ def process_inbox(state: State) -> None:
 
 
 def process_verdicts(state: State, effects: Effects, pairs: PairCache) -> None:
-    """Judge epoch E-1, whose reports and secrets came in E."""
-    judgement = get_judgement(state, state.epoch - 1, pairs)
+    """Judge what waited for its lots, then E-1, whose reports came in E, or let it wait."""
+    for epoch in sorted({epoch for epoch, _ in state.waiting}):
+        process_judgement(state, epoch, effects, pairs)
+    state.clear("waiting")
+    epoch = state.epoch - 1
+    if state.inbox and is_awaited(state, epoch):
+        process_waiting(state, epoch)
+    else:
+        process_judgement(state, epoch, effects, pairs)
+
+
+def process_waiting(state: State, epoch: int) -> None:
+    """Keep the reports of an epoch, each with the commit to it, until its lots can be drawn."""
+    for index, message in state.inbox.items():
+        kept = replace(message, commit=state.commits.get(index, b""))
+        state.waiting[epoch, index] = kept
+        state.touch("waiting", (epoch, index))
+
+
+def process_judgement(state: State, epoch: int, effects: Effects, pairs: PairCache) -> None:
+    """The verdicts on an epoch, and what follows from them."""
+    judgement = get_judgement(state, epoch, pairs)
+    judgement.mix_after = get_lots(state, epoch)
     if not judgement.reports:
         process_mapper_inbox(state, judgement, effects)
         return
-    process_signals(judgement)
-    for link in get_mutual_links(judgement):
-        state.add("links", link, 1)
-    process_links(judgement, get_trusted(state))
+    steps = get_steps(judgement)
+    steps.process_signals(judgement)
+    state.add_all("links", ((link, 1) for link in get_mutual_links(judgement)))
+    steps.process_links(judgement, get_trusted(state))
     process_mapper_inbox(state, judgement, effects)
-    process_counted(state, judgement)
-    process_slopes(state, judgement)
+    steps.process_counted(state, judgement)
+    steps.process_slopes(state, judgement)
     for reason, count in get_reason_counts(judgement).items():
         state.add("stats", f"verdict_{reason}", count)
     beacons = len(judgement.beaconers) * state.params.beacons_per_epoch

@@ -30,6 +30,7 @@ from chain.records import Dispute, LeafOpening, Opening, Refusal, RelayClaim, Si
 from chain.rules.bonds import get_end_refusal, is_slashed, process_slash
 from chain.rules.burns import compute_burn, process_burns
 from chain.rules.outcome import ALREADY, Accepted, Effects, Verdict, Verify
+from chain.rules.randomness import get_lots, is_awaited
 from chain.rules.receipts import get_signature_refusal
 from chain.state import OpenClaim, Session, State
 
@@ -171,10 +172,10 @@ def compute_drawn(mix: bytes, claim: int, dues: Sequence[int], draws_wanted: int
 
 
 def process_draw(state: State, claim: OpenClaim) -> None:
-    """Draw the leaves of a claim under the randomness of the current epoch."""
+    """Draw the leaves of a claim under L_c of the epoch that accepted it."""
     dues = [compute_due(state, entry) for entry in get_entries(claim.entries)]
-    mix, wanted = state.mixes[state.epoch], state.params.openings_drawn
-    claim.drawn = compute_drawn(mix, claim.index, dues, wanted)
+    lots, wanted = get_lots(state, claim.accepted_epoch), state.params.openings_drawn
+    claim.drawn = compute_drawn(lots, claim.index, dues, wanted)
     state.touch("claims", claim.index)
 
 
@@ -262,7 +263,8 @@ def process_claims(state: State, effects: Effects) -> None:
         claim = state.claims.get(index)
         if claim is None:
             continue  # void: another claim of the same relay failed
-        if not claim.drawn and claim.accepted_epoch + 2 <= state.epoch:
+        accepted = claim.accepted_epoch
+        if not claim.drawn and accepted + 2 + is_awaited(state, accepted) <= state.epoch:
             process_draw(state, claim)
         if claim.deadline_epoch < state.epoch:
             process_deadline(state, claim, effects)

@@ -87,8 +87,8 @@ def process_mapper_report(
             Mapped(report.epoch, signed.record_id, report.cell, report.report, codes)
         )
         return Accepted(reason=LATE, detail=f"epoch: {report.epoch} is judged; used for the map")
-    state.mapper_inbox[report.key] = MapperInbox(signed.record_id, report.cell, report.report)
-    state.touch("mapper_inbox", report.key)
+    state.mapper_inbox[place] = MapperInbox(signed.record_id, report.cell, report.report)
+    state.touch("mapper_inbox", place)
     return Accepted()
 
 
@@ -168,7 +168,11 @@ def compute_codes(judgement: Judgement, inbox: MapperInbox) -> tuple[bytes, list
 
 def process_mapper_inbox(state: State, judgement: Judgement, effects: Effects) -> None:
     """Judge the mappers' reports of an epoch and keep what is plausible until the settlement."""
-    for key, inbox in sorted(state.mapper_inbox.items()):
+    for place, inbox in sorted(state.mapper_inbox.items()):
+        if place[0] != judgement.epoch:
+            continue  # its lots wait
+        del state.mapper_inbox[place]
+        state.touch("mapper_inbox", place)
         codes, heard = compute_codes(judgement, inbox)
         effects.mapped.append(
             Mapped(judgement.epoch, inbox.record_id, inbox.cell, inbox.report, codes)
@@ -176,10 +180,9 @@ def process_mapper_inbox(state: State, judgement: Judgement, effects: Effects) -
         state.add("stats", "mapper_reports", 1)
         state.add("stats", "mapper_receptions", codes.count(COUNTED))
         if heard:
-            place = (inbox.cell, judgement.epoch, key)
-            state.mappings[place] = Mapping(b"".join(map(u32, heard)))
-            state.touch("mappings", place)
-    state.clear("mapper_inbox")
+            mapping = (inbox.cell, judgement.epoch, place[1])
+            state.mappings[mapping] = Mapping(b"".join(map(u32, heard)))
+            state.touch("mappings", mapping)
 
 
 def process_old_commits(state: State) -> None:

@@ -54,6 +54,10 @@ class PairCache:
     def __init__(self) -> None:
         self._pairs: dict[tuple[int, int], Pair] = {}
 
+    def known(self, witness: int, beaconer: int) -> Pair | None:
+        """A pair by the serials of both assertions, if it was computed before."""
+        return self._pairs.get((witness, beaconer))
+
     def get(self, witness: Assertion, beaconer: Assertion) -> Pair:
         """The facts about a pair, computed once."""
         key = (witness.serial, beaconer.serial)

@@ -31,9 +31,10 @@ from chain.rules.payday import (
     process_payday,
 )
 from chain.rules.payday_arrays import ArrayPayday, fits_arrays
+from chain.rules.quality import get_counted
 from chain.rules.sessions import process_expired_sessions
 from chain.rules.trust import process_trust
-from chain.rules.verdicts import Judgement, get_counted
+from chain.rules.verdicts import Judgement
 from chain.state import State
 
 # From so many rows on arrays win, and the time to import numpy is worth it.
@@ -56,10 +57,8 @@ def process_counted(state: State, judgement: Judgement) -> None:
         if hearers[heard, sequence] > 1:
             measured[witness] = measured.get(witness, 0) + weight
     cells = {index: get_reward_cell(state, index) for index in {pair[0] for pair in quality}}
-    for (witness, heard), units in quality.items():
-        state.add("quality", (cells[witness], heard), units)
-    for witness, weight in measured.items():
-        state.add("measured", (cells[witness], witness), weight)
+    state.add_all("quality", (((cells[w], heard), units) for (w, heard), units in quality.items()))
+    state.add_all("measured", (((cells[w], w), weight) for w, weight in measured.items()))
 
 
 def get_payday(state: State) -> Payday:

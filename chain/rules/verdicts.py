@@ -22,9 +22,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final
 
-from chain.draws import answer, chain_link, commit, draw_prefix, power_step_db, tag_of, u32
+from chain.draws import all_power_steps_db, all_tags, chain_link, commit, draw_prefix, u32
 from chain.geo import cell_resolution
 from chain.params import Params
 from chain.records import RECEPTION_BYTES, Reception, Registration
@@ -259,6 +259,7 @@ class Judgement:
     other_tags: dict[int, frozenset[bytes]] = field(default_factory=dict)
     plausible: set[tuple[int, int]] = field(default_factory=set)
     codes: dict[int, bytearray] = field(default_factory=dict)
+    columns: object = None  # of chain/rules/verdict_arrays.py, while it is being judged
 
     @property
     def beacons(self) -> int:
@@ -275,19 +276,23 @@ EpochVerdicts = Judgement
 
 
 def get_judgement(state: State, epoch: int, pairs: PairCache) -> Judgement:
-    """Lay out the epoch before the one that closes; R of it and of two later must be there."""
+    """Lay out the epoch before the one that closes, or one that waited for its lots.
+
+    R of it and of two later must be there. Lots fall by R alone: see chain/rules/randomness.py.
+    """
     ended = {index for index in state.ended if state.is_ended(index, epoch)}
     bound = ((h.index, h.assertion_at(epoch)) for h in state.hotspots if h.index not in ended)
     assertions = {index: assertion for index, assertion in bound if assertion is not None}
     blind, proven = get_hearing(state)
+    reports, commits = get_reports(state, epoch)
     judgement = Judgement(
         params=state.params,
         epoch=epoch,
         mix=state.mixes[epoch],
         mix_after=state.mixes[epoch + 2],
         assertions=assertions,
-        commits=dict(state.commits),
-        reports={index: state.inbox[index] for index in sorted(state.inbox)},
+        commits=commits,
+        reports=reports,
         beaconers={},
         pairs=pairs,
         blind=blind,
@@ -299,15 +304,26 @@ def get_judgement(state: State, epoch: int, pairs: PairCache) -> Judgement:
     return judgement
 
 
+def get_reports(state: State, epoch: int) -> tuple[dict[int, OnTime], dict[int, bytes]]:
+    """Reports of an epoch and the commits to them, by index, ascending."""
+    if epoch == state.epoch - 1:
+        return {index: state.inbox[index] for index in sorted(state.inbox)}, dict(state.commits)
+    waiting = {index: m for (of, index), m in sorted(state.waiting.items()) if of == epoch}
+    return waiting, {index: message.commit for index, message in waiting.items() if message.commit}
+
+
 def compute_beaconer(judgement: Judgement, assertion: Assertion, message: OnTime) -> Beaconer:
     """What a hotspot's beacons carried, from the secret it revealed."""
-    secret, numbers = message.reveal, range(judgement.params.beacons_per_epoch)
-    sets_power = bool(assertion.registration.flags & CAN_SET_POWER)
+    secret, count = message.reveal, judgement.beacons
+    steps_cdb = (0,) * count
+    if assertion.registration.flags & CAN_SET_POWER:
+        steps = all_power_steps_db(secret, judgement.mix, count)
+        steps_cdb = tuple([100 * step for step in steps])
     return Beaconer(
         assertion,
         secret,
-        tuple(tag_of(answer(secret, judgement.epoch, n)) for n in numbers),
-        tuple(100 * power_step_db(secret, judgement.mix, n) if sets_power else 0 for n in numbers),
+        all_tags(secret, judgement.epoch, count),
+        steps_cdb,
         get_weight(assertion.registration, is_blind=assertion.index in judgement.blind),
     )
 
@@ -322,7 +338,7 @@ def get_other_tags(judgement: Judgement, heard: int) -> frozenset[bytes]:
         found: set[bytes] = set()
         secret = judgement.beaconers[heard].secret
         for epoch in range(judgement.epoch, max(-1, judgement.epoch - REPLAY_EPOCHS - 1), -1):
-            found.update(tag_of(answer(secret, epoch, n)) for n in range(judgement.beacons))
+            found.update(all_tags(secret, epoch, judgement.beacons))
             secret = chain_link(secret)
         tags = judgement.other_tags[heard] = frozenset(found)
     return tags
@@ -395,19 +411,24 @@ def judge_signal(case: Case) -> int:
 
 def process_signals(judgement: Judgement) -> None:
     """Judge every report by itself, and note who plausibly heard whom."""
-    for witness, message in judgement.reports.items():
-        if reason := get_report_reason(judgement, witness):
-            entries = len(message.report) // RECEPTION_BYTES
-            judgement.codes[witness] = bytearray([CODES[reason]]) * entries
-            continue
-        codes = bytearray()
-        for case in iter_cases(judgement, witness):
-            code = case.pair_code or judge_signal(case)
-            if code == COUNTED:
-                case.last = (case.heard, case.sequence)
-                judgement.plausible.add((witness, case.heard))
-            codes.append(code)
-        judgement.codes[witness] = codes
+    for witness in judgement.reports:
+        process_report(judgement, witness)
+
+
+def process_report(judgement: Judgement, witness: int) -> None:
+    """Judge one report by itself."""
+    if reason := get_report_reason(judgement, witness):
+        entries = len(judgement.reports[witness].report) // RECEPTION_BYTES
+        judgement.codes[witness] = bytearray([CODES[reason]]) * entries
+        return
+    codes = bytearray()
+    for case in iter_cases(judgement, witness):
+        code = case.pair_code or judge_signal(case)
+        if code == COUNTED:
+            case.last = (case.heard, case.sequence)
+            judgement.plausible.add((witness, case.heard))
+        codes.append(code)
+    judgement.codes[witness] = codes
 
 
 def get_mutual_links(judgement: Judgement) -> list[tuple[int, int]]:
@@ -528,53 +549,14 @@ def get_beacon_verdict(
     return "aired" if any(REASONS[code] in PLAUSIBLE for code in codes) else "unheard"
 
 
-class Counted(NamedTuple):
-    """A reception that counts, with what rewards need."""
-
-    beaconer: int
-    sequence: int
-    witness: int
-    quality: int
-    weight: int
-
-
 # Location precision that the owner chose: coarser than a res-9 cell weighs less.
 PRECISION_WEIGHT = {7: 1, 8: 2, 9: 4, 10: 4}
 # A radio that can't set its power can't answer for free riders: a quarter of the weight. The same
 # for one whose own reports don't follow the power of others.
 POWER_WEIGHT = {True: 4, False: 1}
-# So it is with a witness that hasn't shown yet, or can't show, that it hears the power steps.
-WITNESS_WEIGHT = {True: 4, False: 1}
-QUALITY_FLOOR_CDBM, QUALITY_STEP_CDB, QUALITY_STEPS = -9_500, 500, 8
-
-
-def compute_quality(beaconer: Beaconer, sequence: int, flags: int, rssi_cdbm: int) -> int:
-    """Quality units of a reception: 1 to 8 steps of 5 dB above -95 dBm, times the weight."""
-    steps = 1
-    if not flags & NO_RSSI:
-        full_power_cdbm = rssi_cdbm + beaconer.steps_cdb[sequence]
-        above = (full_power_cdbm - QUALITY_FLOOR_CDBM) // QUALITY_STEP_CDB + 1
-        steps = max(1, min(QUALITY_STEPS, above))
-    return steps * beaconer.weight
 
 
 def get_weight(registration: Registration, *, is_blind: bool = False) -> int:
     """What a beaconer's location precision and its radio make its receptions worth."""
     sets_power = bool(registration.flags & CAN_SET_POWER) and not is_blind
     return PRECISION_WEIGHT[cell_resolution(registration.cell)] * POWER_WEIGHT[sets_power]
-
-
-def get_counted(judgement: Judgement) -> Iterator[Counted]:
-    """Every reception that counts."""
-    for witness, message in judgement.reports.items():
-        codes = judgement.codes[witness]
-        if COUNTED not in codes:
-            continue
-        receptions = iter_receptions(message.report)
-        weight = WITNESS_WEIGHT[witness in judgement.proven]
-        for code, reception in zip(codes, receptions, strict=True):
-            if code == COUNTED:
-                heard, sequence, flags, rssi_cdbm, _, _ = reception
-                beaconer = judgement.beaconers[heard]
-                quality = compute_quality(beaconer, sequence, flags, rssi_cdbm)
-                yield Counted(heard, sequence, witness, quality * weight, weight)

@@ -7,6 +7,8 @@ from dataclasses import replace
 from chain.admission import Role, address_of
 from chain.beacon_payload import PAYLOAD_BYTES, SIGNED_BYTES
 from chain.checkpoint import Checkpoint, origin_of
+from chain.draws import randomness_input
+from chain.ecvrf import compute_proof
 from chain.keys import sign, sign_message
 from chain.note import Note, cosigned_message, sign_note
 from chain.records import (
@@ -15,6 +17,7 @@ from chain.records import (
     Cosignature,
     Deposit,
     Finding,
+    Randomness,
     Retirement,
     Signed,
     Transfer,
@@ -249,6 +252,43 @@ def cosignatures(town: Town) -> None:
     town.submit(town.seal(replace(_cosigned(good), timestamp=2)))  # unknown_checkpoint: forgotten
 
 
+def random_lots(town: Town) -> None:
+    """Cosigners' random outputs draw the lots; without a majority of them the mix does."""
+    town.join()
+    town.submit(*(_cosigner(town, number) for number in range(3)))
+    town.run_epoch(2)
+    town.run_epoch(3)
+    early = randomness(town, 2, 0)
+    town.submit(resign(early, bytes(64)))  # bad_signature: the proof is the one needed
+    town.submit(early)
+    town.submit(early)  # already
+    town.submit(town.seal(replace(_random(early), cosigner=town.key("owner", 0))))  # not_appointed
+    wrong = replace(_random(early), cosigner=town.key("cosigner", 1))
+    town.submit(town.seal(wrong))  # bad_proof: of another key
+    town.submit(town.seal(replace(_random(early), epoch=town.epoch)))  # wrong_epoch: still open
+    town.submit(randomness(town, 2, 1))  # two of three: lots of epoch 2 wait
+    for epoch in range(4, 9):
+        town.run_epoch(epoch)
+        shown = {4: (0, 1, 2), 5: (1,), 6: (0, 2)}.get(epoch, ())
+        town.submit(*(randomness(town, epoch - 1, number) for number in shown))
+    town.submit(early)  # already, though it came long ago
+    town.submit(randomness(town, 5, 1))  # wrong_epoch: too late
+    town.go_to(10)
+
+
+def randomness(town: Town, epoch: int, number: int) -> Signed:
+    """A cosigner's random output over the checkpoint of an epoch's close."""
+    alpha = randomness_input(town.ledger.state.closes[epoch].text)
+    proof = compute_proof(town.seed("cosigner", number), alpha)
+    return town.seal(Randomness(epoch, town.key("cosigner", number), proof))
+
+
+def _random(signed: Signed) -> Randomness:
+    if not isinstance(signed.record, Randomness):
+        raise TypeError("not randomness")
+    return signed.record
+
+
 def _cosigner(town: Town, number: int) -> Signed:
     key, first = town.key("cosigner", number), town.epoch + 2
     record = Appointment(Role.COSIGNER, key, f"w{number}", 0, first, first + 90, (0, 1))
@@ -291,7 +331,11 @@ BOTH = ("minimal", "mainnet")
 ROLES = make_runs(
     "roles",
     "Ledgers on which operators appoint, cosigners sign, and validators are not taken at a word.",
-    [(preset, run) for preset in BOTH for run in (appointments, cosignatures, validator_faults)],
+    [
+        (preset, run)
+        for preset in BOTH
+        for run in (appointments, cosignatures, random_lots, validator_faults)
+    ],
 )
 TREASURY = make_runs(
     "treasury",

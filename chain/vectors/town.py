@@ -30,6 +30,7 @@ from chain.records import (
     MapperCommit,
     MapperReport,
     Opening,
+    Randomness,
     Receipt,
     Receipts,
     Reception,
@@ -368,4 +369,5 @@ def get_samples(town: Town) -> list[Signed]:
         town.seal(Finding(1, 0, 2, (message.wire, forked.wire), other), ("owner", 1)),
         town.seal(Cosignature(2, town.key("cosigner", 0), 1_700_000_000, bytes(64))),
         town.seal(ValidatorFault(1, bytes(20), 7, START_MS, 10)),
+        town.seal(Randomness(2, town.key("cosigner", 0), bytes(80))),
     ]

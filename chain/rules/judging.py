@@ -1,0 +1,40 @@
+"""From an epoch's messages to verdicts, links, work and slopes: the steps in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chain.rules.rewards import process_counted
+from chain.rules.slopes import process_slopes
+from chain.rules.verdict_arrays import (
+    fits_arrays,
+    process_counted_by_arrays,
+    process_links_by_arrays,
+    process_signals_by_arrays,
+    process_slopes_by_arrays,
+)
+from chain.rules.verdicts import Judgement, process_links, process_signals
+from chain.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """One way to judge; the others give the same."""
+
+    process_signals: Callable[[Judgement], None]
+    process_links: Callable[[Judgement, frozenset[int]], None]
+    process_counted: Callable[[State, Judgement], None]
+    process_slopes: Callable[[State, Judgement], None]
+
+
+PLAIN = Steps(process_signals, process_links, process_counted, process_slopes)
+ARRAYS = Steps(
+    *(process_signals_by_arrays, process_links_by_arrays),
+    *(process_counted_by_arrays, process_slopes_by_arrays),
+)
+
+
+def get_steps(judgement: Judgement) -> Steps:
+    """The rule itself for small epochs, arrays for large ones."""
+    return ARRAYS if fits_arrays(judgement) else PLAIN

@@ -1,0 +1,284 @@
+"""Judging large epochs over arrays: the verdicts of chain/rules/verdicts.py, to the bit.
+
+Used where numpy is installed and an epoch has many receptions; the rules stay what is written
+there, and a test compares both. Arrays only find the reports of which every reception passes, which
+is nearly all of them: any other report goes through the rules one reception at a time. Everything
+is an integer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+from itertools import chain
+from typing import Any
+
+from chain.draws import draw_prefix, u32
+from chain.optional import get_numpy
+from chain.records import RECEPTION_BYTES
+from chain.rules.burns import get_reward_cell
+from chain.rules.quality import (
+    QUALITY_FLOOR_CDBM,
+    QUALITY_STEP_CDB,
+    QUALITY_STEPS,
+    WITNESS_WEIGHT,
+)
+from chain.rules.slopes import CDB2_PER_DB2, TELLING, process_witness_sums
+from chain.rules.verdicts import (
+    CODES,
+    COUNTED,
+    NO_RSSI,
+    Judgement,
+    get_report_reason,
+    process_report,
+)
+from chain.state import State
+
+# From so many receptions on arrays win, and the time to import numpy is worth it.
+ARRAYS_FROM = 4_000
+RECEPTION = [
+    *(("heard", ">u4"), ("sequence", "u1"), ("flags", "u1"), ("rssi", ">i2")),
+    *(("frequency", ">u2"), ("tag", ">u4")),
+]
+
+
+def fits_arrays(judgement: Judgement) -> bool:
+    """Whether an epoch is large enough for arrays, and numpy is there."""
+    size = sum(len(message.report) for message in judgement.reports.values())
+    return size >= ARRAYS_FROM * RECEPTION_BYTES and get_numpy() is not None
+
+
+class Columns:
+    """An epoch's receptions, report after report, and what is known of each hotspot by index.
+
+    Report `k` is that of `witnesses[k]`, from row `bounds[k]` up to `bounds[k + 1]`. A run is what
+    one report says of one hotspot: run `r` begins at row `starts[r]`, `run_of` numbers each row's.
+    """
+
+    def __init__(self, judgement: Judgement) -> None:
+        self.np = np = get_numpy()
+        self.judgement = judgement
+        reports = [message.report for message in judgement.reports.values()]
+        self.witnesses = np.fromiter(judgement.reports, np.int64, len(reports))
+        sizes = np.array([len(report) for report in reports], np.int64) // RECEPTION_BYTES
+        self.bounds = np.concatenate(([0], np.cumsum(sizes)))
+        rows = np.frombuffer(b"".join(reports), RECEPTION)
+        self.witness = np.repeat(self.witnesses, sizes)
+        self.report = np.repeat(np.arange(len(reports)), sizes)
+        self.heard, self.sequence, self.flags, self.rssi, self.frequency, self.tag = (
+            rows[name].astype(np.int64) for name, _ in RECEPTION
+        )
+        change = np.ones(len(rows), bool)
+        change[1:] = (self.report[1:] != self.report[:-1]) | (self.heard[1:] != self.heard[:-1])
+        self.starts = np.flatnonzero(change)
+        self.run_of = np.cumsum(change) - 1
+        self.count = 1 + max([0, *judgement.reports, *judgement.assertions, *judgement.beaconers])
+        self.known = np.where(self.heard < self.count, self.heard, self.count)
+        self._fill()
+
+    def _fill(self) -> None:
+        """What each hotspot asserted and sent; a last row for those that nobody knows."""
+        np, judgement, beacons = self.np, self.judgement, self.judgement.beacons
+        self.frequencies = np.full(self.count + 1, -1, np.int64)
+        for index, assertion in judgement.assertions.items():
+            self.frequencies[index] = assertion.registration.frequency_mhz
+        self.tags = np.full((self.count + 1, beacons), -1, np.int64)  # no tag is negative
+        self.steps = np.zeros((self.count + 1, beacons), np.int64)
+        self.weights = np.zeros(self.count + 1, np.int64)
+        sent = judgement.beaconers
+        if sent:
+            at = np.fromiter(sent, np.int64, len(sent))
+            tags = b"".join(chain.from_iterable(beaconer.tags for beaconer in sent.values()))
+            self.tags[at] = np.frombuffer(tags, ">u4").reshape(-1, beacons)
+            self.steps[at] = [beaconer.steps_cdb for beaconer in sent.values()]
+            self.weights[at] = [beaconer.weight for beaconer in sent.values()]
+        self.number = np.minimum(self.sequence, beacons - 1)
+        self.step = self.steps[self.known, self.number]
+
+    def mark(self, indexes: frozenset[int]) -> Any:
+        """By index, whether a hotspot is one of these."""
+        marks = self.np.zeros(self.count + 1, bool)
+        marks[[index for index in indexes if index < self.count]] = True
+        return marks
+
+    def codes(self) -> Any:
+        """The verdict code of every row, to be changed and given back with `keep`."""
+        joined = b"".join(self.judgement.codes[w] for w in self.judgement.reports)
+        return self.np.frombuffer(joined, self.np.uint8).copy()
+
+    def keep(self, codes: Any) -> None:
+        """Write codes back, report by report."""
+        raw, bounds = codes.tobytes(), self.bounds.tolist()
+        for number, witness in enumerate(self.judgement.reports):
+            self.judgement.codes[witness] = bytearray(raw[bounds[number] : bounds[number + 1]])
+
+    def sum_runs(self, values: Any) -> Any:
+        """Sums over runs."""
+        return self.np.add.reduceat(values, self.starts)
+
+
+def get_columns(judgement: Judgement) -> Columns:
+    """The columns of an epoch, made once."""
+    if not isinstance(judgement.columns, Columns):
+        judgement.columns = Columns(judgement)
+    return judgement.columns
+
+
+def process_signals_by_arrays(judgement: Judgement) -> None:
+    """`process_signals`, all reports at once."""
+    columns = get_columns(judgement)
+    np, bounds = columns.np, columns.bounds.tolist()
+    is_fine = find_fine(columns)
+    bad_rows = np.concatenate(([0], np.cumsum(~is_fine)))
+    passes = (bad_rows[columns.bounds[1:]] == bad_rows[columns.bounds[:-1]]).tolist()
+    for number, witness in enumerate(judgement.reports):
+        if passes[number] and not get_report_reason(judgement, witness):
+            judgement.codes[witness] = bytearray(bounds[number + 1] - bounds[number])
+        else:
+            passes[number] = False
+            process_report(judgement, witness)
+    run = columns.starts[np.array(passes, bool)[columns.report[columns.starts]]]
+    pairs = zip(columns.witness[run].tolist(), columns.heard[run].tolist(), strict=True)
+    judgement.plausible.update(pairs)
+
+
+def find_fine(columns: Columns) -> Any:
+    """Rows that pass every pair and signal rule, and that nothing else is said about."""
+    np = columns.np
+    low, high = get_run_bounds(columns)
+    full = columns.rssi + columns.step
+    strong = (low[columns.run_of] <= full) & (full <= high[columns.run_of])
+    paired = low[columns.run_of] <= high[columns.run_of]
+    silent = (columns.flags == NO_RSSI) & (columns.rssi == 0)
+    again = np.zeros(len(full), bool)
+    again[1:] = (columns.run_of[1:] == columns.run_of[:-1]) & (
+        columns.sequence[1:] == columns.sequence[:-1]
+    )
+    return (
+        (paired & (silent | (strong & (columns.flags == 0))))
+        & (columns.sequence < columns.judgement.beacons)
+        & (columns.tags[columns.known, columns.number] == columns.tag)
+        & (columns.frequencies[columns.known] == columns.frequency)
+        & ~again
+    )
+
+
+def get_run_bounds(columns: Columns) -> tuple[Any, Any]:
+    """Least and most full-power strength of every run; nothing lies between those of bad pairs."""
+    np = columns.np
+    found = np.fromiter(
+        chain.from_iterable(iter_run_bounds(columns)), np.int64, 2 * len(columns.starts)
+    ).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
+
+
+def iter_run_bounds(columns: Columns) -> Iterator[tuple[int, int]]:
+    """The bounds of one run after another."""
+    judgement = columns.judgement
+    assertions, pairs, params = judgement.assertions, judgement.pairs, judgement.params
+    serials = {index: assertion.serial for index, assertion in assertions.items()}
+    nearest_m, farthest_m = params.min_distance_m, params.max_distance_m
+    ends = (columns.witness[columns.starts].tolist(), columns.heard[columns.starts].tolist())
+    for witness, heard in zip(*ends, strict=True):
+        if witness not in serials or heard not in serials or witness == heard:
+            yield 1, 0
+            continue
+        pair = pairs.known(serials[witness], serials[heard])
+        if pair is None:
+            pair = pairs.get(assertions[witness], assertions[heard])
+        is_apart = nearest_m <= pair.distance_m <= farthest_m
+        is_good = is_apart and not (pair.same_owner or pair.foreign)
+        yield (pair.rssi_low_cdbm, pair.rssi_high_cdbm) if is_good else (1, 0)
+
+
+def process_links_by_arrays(judgement: Judgement, trusted: frozenset[int]) -> None:
+    """`process_links`, all reports at once."""
+    judgement.trusted = trusted
+    columns = get_columns(judgement)
+    np, codes = columns.np, columns.codes()
+    run = columns.starts
+    witness, heard = columns.witness[run], columns.heard[run]
+    plausible = np.array([a << 32 | b for a, b in judgement.plausible], np.int64)
+    mutual = np.isin(heard << 32 | witness, plausible)
+    link = np.full(len(run), COUNTED, np.uint8)
+    link[columns.mark(judgement.blind)[witness]] = CODES["power_blind"]
+    link[~columns.mark(trusted)[witness]] = CODES["untrusted_witness"]
+    link[~mutual] = CODES["not_mutual"]
+    codes = np.where(codes == COUNTED, link[columns.run_of], codes).astype(np.uint8)
+    codes[find_undrawn(columns, codes)] = CODES["not_drawn"]
+    columns.keep(codes)
+
+
+def find_undrawn(columns: Columns, codes: Any) -> list[int]:
+    """Rows of candidates whose lots are not among the smallest of their beacon."""
+    np, judgement = columns.np, columns.judgement
+    limit = judgement.params.witnesses_drawn
+    rows = np.flatnonzero(codes == COUNTED)
+    beacons = columns.heard[rows] << 8 | columns.sequence[rows]
+    order = np.argsort(beacons, kind="stable")
+    rows, beacons = rows[order], beacons[order]
+    first = np.flatnonzero(np.concatenate(([True], beacons[1:] != beacons[:-1])))
+    sizes = np.diff(np.concatenate((first, [len(rows)])))
+    packed = {witness: u32(witness) for witness in judgement.reports}
+    undrawn: list[int] = []
+    for begin, size in zip(first[sizes > limit], sizes[sizes > limit], strict=True):
+        group = rows[begin : begin + size]
+        beacon = int(beacons[begin])
+        prefix = draw_prefix(judgement.mix_after, beacon >> 8, judgement.epoch, beacon & 0xFF)
+        lots = [
+            (sha256(prefix + packed[witness]).digest(), row)
+            for witness, row in zip(columns.witness[group].tolist(), group.tolist(), strict=True)
+        ]
+        undrawn += [row for _, row in sorted(lots)[limit:]]
+    return undrawn
+
+
+def process_counted_by_arrays(state: State, judgement: Judgement) -> None:
+    """`process_counted`, all reports at once."""
+    columns = get_columns(judgement)
+    np, counts = columns.np, columns.codes() == COUNTED
+    witness_weight = np.where(
+        columns.mark(judgement.proven), WITNESS_WEIGHT[True], WITNESS_WEIGHT[False]
+    )[columns.witness]
+    above = (columns.rssi + columns.step - QUALITY_FLOOR_CDBM) // QUALITY_STEP_CDB + 1
+    steps = np.where(columns.flags & NO_RSSI, 1, np.clip(above, 1, QUALITY_STEPS))
+    units = columns.sum_runs(steps * columns.weights[columns.known] * witness_weight * counts)
+    beacons = columns.heard << 8 | columns.sequence
+    _, number, hearers = np.unique(beacons[counts], return_inverse=True, return_counts=True)
+    measured = np.zeros(len(counts), np.int64)
+    measured[counts] = np.where(hearers[number] > 1, witness_weight[counts], 0)
+    told = np.flatnonzero(units)
+    run = columns.starts[told]
+    cells = {w: get_reward_cell(state, w) for w in set(columns.witness[run].tolist())}
+    witnesses = columns.witness[run].tolist()
+    standing = [cells[witness] for witness in witnesses]
+    places = zip(standing, columns.heard[run].tolist(), strict=True)
+    state.add_all("quality", zip(places, units[told].tolist(), strict=True))
+    corroborated = columns.sum_runs(measured)[told].tolist()
+    every = zip(zip(standing, witnesses, strict=True), corroborated, strict=True)
+    state.add_all("measured", (item for item in every if item[1]))
+
+
+def process_slopes_by_arrays(state: State, judgement: Judgement) -> None:
+    """`process_slopes`, all reports at once."""
+    columns = get_columns(judgement)
+    np = columns.np
+    tells = np.isin(columns.codes(), list(TELLING)) & (columns.flags == 0)
+    tells &= columns.mark(judgement.trusted)[columns.known]
+    step, rssi = columns.step * tells, columns.rssi * tells
+    count, steps, strengths, products, squares = (
+        columns.sum_runs(values)
+        for values in (tells.astype(np.int64), step, rssi, step * rssi, step * step)
+    )
+    kept = (count > 1) & (steps + strengths >= count * judgement.params.slope_floor_cdbm)
+    unit = np.maximum(1, count) * CDB2_PER_DB2
+    slope = (2 * (steps * strengths - count * products) + unit) // (2 * unit) * kept
+    spread = (2 * (count * squares - steps * steps) + unit) // (2 * unit) * kept
+    sums: dict[int, tuple[int, int]] = {}
+    witnesses = columns.witness[columns.starts].tolist()
+    for witness, a, b in zip(witnesses, slope.tolist(), spread.tolist(), strict=True):
+        before = sums.get(witness, (0, 0))
+        sums[witness] = (before[0] + a, before[1] + b)
+    for witness, of_witness in sums.items():
+        process_witness_sums(state, witness, of_witness)
+    judgement.columns = None  # judgements stay at hand for a while, their columns needn't
