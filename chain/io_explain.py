@@ -8,10 +8,13 @@ from typing import Any
 from chain import wire
 from chain.errors import UserError
 from chain.explain import explain_beacon
+from chain.hotspot_row import unpack_slope
 from chain.io_judgement import load_judgement
+from chain.io_restore import load_genesis
 from chain.io_schema import REGISTRATION
 from chain.io_store import Store
 from chain.ledger import Ledger
+from chain.params import PRESETS
 from chain.records import EpochMessage, Refusal
 from chain.rules.verdicts import REASONS
 from chain.tables import TABLES
@@ -155,6 +158,7 @@ def _explain_hotspot(store: Store, index: int) -> Answer | None:
         "hotspot": index,
         "key": getattr(signed.record, "key", b"").hex(),
         "owner": getattr(signed.record, "owner", b"").hex(),
+        "power_steps": _power_steps(store, index),
         "as_witness": _witness_counts(store, index, newest),
         "as_beaconer": _beacon_counts(store, index, newest),
         "payments": _payments(store, "hotspot = ?", index),
@@ -174,6 +178,20 @@ def _newest_rows(store: Store, sql: str, index: int, newest: int) -> list[Answer
 def _witness_counts(store: Store, index: int, newest: int) -> dict[str, int]:
     sql = "SELECT codes FROM verdicts WHERE epoch = ? AND witness = ?"
     return count_codes([row["codes"] for row in _newest_rows(store, sql, index, newest)])
+
+
+def _power_steps(store: Store, index: int) -> Answer:
+    """How what it reports goes with the secret power of what it hears (chain/rules/slopes.py)."""
+    sql = "SELECT row FROM state WHERE name = 'hotspots' AND key = ?"
+    slope, spread = unpack_slope(store.rows(sql, (index.to_bytes(4, "big"),))[0]["row"])
+    needed = PRESETS[load_genesis(store)[0].preset].slope_spread_min_db2
+    follows = "proven" if 2 * slope >= spread else "blind"
+    return {
+        "slope_db2": slope,
+        "spread_db2": spread,
+        "needed_db2": needed,
+        "as": follows if spread >= needed else "abstains",
+    }
 
 
 def _beacon_counts(store: Store, index: int, newest: int) -> dict[str, Any]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from chain_helpers import Town
 
 from chain.explain import explain_beacon, explain_receptions
 from chain.explain_words import SILENT, WORDS
+from chain.io_explain import explain
+from chain.io_store import Store
 from chain.records import Reception
 from chain.rules.verdicts import LINK_RULES, PAIR_RULES, SIGNAL_RULES
 
@@ -82,3 +85,21 @@ def test_a_driver_without_strengths_is_told_so() -> None:
     item = next(explain_receptions(judgement, lambda case: case.witness == 1))
     words = {rule["rule"]: rule["words"] for rule in item["rules"]}
     assert words["rssi_too_high"] == words["rssi_too_low"] == SILENT
+
+
+def test_a_hotspot_is_told_how_its_power_steps_stand(tmp_path: Path) -> None:
+    """From the database: sums, what is needed, and what follows."""
+    store = Store.create(str(tmp_path / "ledger.db"))
+    town = Town(4, "testbed", on_block=lambda sealed: store.append([sealed]))
+    town.join()
+    town.run(2, 6)
+    told = explain(store, "1")["power_steps"]
+    hotspot = town.ledger.state.hotspots[1]
+    store.close()
+    assert hotspot.spread_db2 > 0
+    assert told == {
+        "slope_db2": hotspot.slope_db2,
+        "spread_db2": hotspot.spread_db2,
+        "needed_db2": town.params.slope_spread_min_db2,
+        "as": "abstains",
+    }
