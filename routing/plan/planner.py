@@ -34,13 +34,16 @@ from routing.plan.scenarios import (
     ResidualScenarios,
 )
 
+# A pool this small costs no time, and its paths may be wanted again.
+_SMALL_POOL = 2_000
+
 
 @dataclass(frozen=True, slots=True)
 class PlannerParams:
     """`scenarios` to plan for; `pool_paths`: per pair, above which unused paths are dropped."""
 
     scenarios: int = 24
-    pool_paths: int = 8
+    pool_paths: int = 4
     program: ProgramParams = field(default_factory=ProgramParams)
     guard: PlanGuardParams = field(default_factory=PlanGuardParams)
     health: DemandHealthParams = field(default_factory=DemandHealthParams)
@@ -195,7 +198,8 @@ class Planner:
         return flow.utilisation
 
     def _pool_is_large(self) -> bool:
-        return len(self._pool.hops) > self.params.pool_paths * len(self.pairs)
+        limit = max(_SMALL_POOL, self.params.pool_paths * len(self.pairs))
+        return len(self._pool.hops) > limit
 
     def summary(self) -> dict[str, object]:
         """Return who plans and why, the scores, and what ails the forecast."""
