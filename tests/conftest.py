@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Two workers share the cores already: threads of their own make them many times slower.
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 GROUND_TRUTH = ROOT.parent / "shared" / "ground-truth"
 
