@@ -13,7 +13,10 @@ from radio_sim.checkers.base import Checker
 # Of a reception: that its witness made it up. No fault of an honest radio brings these forth.
 ACCUSING = frozenset(
     REASONS.index(reason)
-    for reason in ("wrong_tag", "duplicate", "self", "commit_mismatch", "wrong_frequency")
+    for reason in (
+        *("wrong_tag", "duplicate", "self", "commit_mismatch", "wrong_frequency"),
+        *("malformed", "replayed", "power_blind", "foreign_region"),
+    )
 )
 
 
