@@ -1,0 +1,200 @@
+"""From observations to a published snapshot: ranges of the earth side by side, one writer in order.
+
+Each range reads its part of every segment, aggregates it and makes the levels 7 to 11; cells
+coarser than that are joined at the end, when they are few. A delta is joined with the snapshot
+before it instead: only rows that it touches are made anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from coverage_map.store.aggregates import (
+    Aggregates,
+    Scratch,
+    aggregate,
+    concatenate,
+    empty,
+    group,
+    join,
+    levels_of,
+    take,
+)
+from coverage_map.store.io_observations import (
+    Observations,
+    Segment,
+    cut,
+    join_rows,
+    read_between,
+)
+from coverage_map.store.io_snapshots import RESOLUTIONS, Published, Snapshots
+from coverage_map.store.keys import COARSEST, FINEST, keys_of, resolutions_of
+from coverage_map.store.tables import (
+    Predicted,
+    Table,
+    aggregates_of,
+    between,
+    nothing_predicted,
+    rows_under,
+    splice,
+    table_of,
+)
+
+SPLIT = 7  # ranges are cut between cells of this resolution
+ROWS_AT_ONCE = 1 << 21
+Told = Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    tables: dict[int, Table]
+    coarse: Aggregates  # level SPLIT, and own cells coarser than it
+
+
+def build(
+    observations: Observations,
+    snapshots: Snapshots,
+    segments: Sequence[str],
+    predicted: Mapping[int, Predicted],
+    time_ms: int,
+    *,
+    threads: int = 0,
+    tell: Told = lambda _: None,
+) -> Published:
+    """Publish a snapshot of all observations in the segments and of the predictions.
+
+    `tell` gets the share that is done. Stopped halfway, nothing of it is left.
+    """
+    opened = [observations.open(name) for name in segments]
+    draft = snapshots.start()
+    try:
+        coarse, newest = [], 0
+        ranges = cut(opened, ROWS_AT_ONCE)
+        for done, part in enumerate(_parts(opened, ranges, predicted, threads)):
+            draft.append(part.tables)
+            coarse.append(part.coarse)
+            tell((done + 1) / len(ranges))
+        upper = levels_of(_sorted(concatenate(coarse)), COARSEST, SPLIT)
+        for resolution in range(COARSEST, SPLIT):
+            level = upper[resolution]
+            guess = predicted.get(resolution, nothing_predicted())
+            draft.append({resolution: table_of(level, guess)})
+            newest = max(newest, int(level.last.max(initial=0)))
+        about = {"epoch": newest, "time_ms": time_ms, "segments": list(segments)}
+        return snapshots.publish(draft, about)
+    except BaseException:
+        draft.discard()
+        raise
+
+
+def _parts(
+    segments: Sequence[Segment],
+    ranges: Sequence[tuple[int, int]],
+    predicted: Mapping[int, Predicted],
+    threads: int,
+) -> Iterator[_Part]:
+    """Parts in order, a few of them under way at once."""
+    free: deque[Scratch] = deque()
+    threads = threads or os.cpu_count() or 1
+
+    def run(low: int, high: int) -> _Part:
+        rows = join_rows([read_between(segment, low, high) for segment in segments])
+        scratch = free.popleft() if free else Scratch(1, 1)
+        most_h = 1 + int(rows.hotspot.max(initial=0))
+        most_d = 1 + int(rows.device.max(initial=0))
+        if most_h > scratch.hotspots or most_d > scratch.devices:
+            scratch = Scratch(max(most_h, scratch.hotspots), max(most_d, scratch.devices))
+        try:
+            here = {r: between(p, low, high) for r, p in predicted.items()}
+            return _part(aggregate(rows, scratch), here, scratch)
+        finally:
+            free.append(scratch)
+
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[_Part]] = deque()
+        for low, high in ranges:
+            waiting.append(pool.submit(run, low, high))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _part(own: Aggregates, predicted: Mapping[int, Predicted], scratch: Scratch) -> _Part:
+    precision = resolutions_of(own.keys)
+    fine = own if np.all(precision >= SPLIT) else take(own, np.flatnonzero(precision >= SPLIT))
+    levels = levels_of(fine, SPLIT, FINEST, scratch)
+    tables = {r: table_of(x, predicted.get(r, nothing_predicted())) for r, x in levels.items()}
+    rest = [levels[SPLIT]]
+    if len(fine) < len(own):
+        rest.append(take(own, np.flatnonzero(precision < SPLIT)))
+    return _Part(tables, concatenate(rest))
+
+
+def _sorted(parts: Aggregates) -> Aggregates:
+    return group(parts, parts.keys) if len(parts) else parts
+
+
+def update(
+    observations: Observations,
+    snapshots: Snapshots,
+    base: Published,
+    segments: Sequence[str],
+    time_ms: int,
+) -> Published:
+    """Publish the base with further segments joined in; predictions stay those of the base."""
+    parts = []
+    for name in segments:
+        segment = observations.open(name)
+        for low, high in cut([segment], ROWS_AT_ONCE):
+            parts.append(aggregate(read_between(segment, low, high)))
+    own = join(parts) if parts else empty()
+    draft = snapshots.start()
+    try:
+        fresh = levels_of(own, COARSEST)
+        with ThreadPoolExecutor(2) as pool:
+            tables = pool.map(lambda r: (r, joined(base.levels[r], fresh[r])), RESOLUTIONS)
+            for resolution, table in tables:
+                draft.append({resolution: splice(base.levels[resolution], table)})
+        newest = max(base.epoch, int(own.last.max(initial=0)))
+        about = {
+            "epoch": newest,
+            "time_ms": time_ms,
+            "segments": [*base.segments, *segments],
+        }
+        return snapshots.publish(draft, about)
+    except BaseException:
+        draft.discard()
+        raise
+
+
+def joined(base: Mapping[str, np.ndarray], fresh: Aggregates) -> Table:
+    """Complete rows of all cells that `fresh` touches at one level of a snapshot."""
+    rows = rows_under(base, fresh.keys)
+    whole = join([aggregates_of(base, rows), fresh])
+    return table_of(whole, _prediction_of(base, rows))
+
+
+def _prediction_of(base: Mapping[str, np.ndarray], rows: np.ndarray) -> Predicted:
+    """What the base predicts for rows; what the estimator measured there is overtaken."""
+    import coverage_map.store.tables as t
+
+    blank = nothing_predicted()
+    kept = {n: np.asarray(base[n])[rows] for n in ("cells", "predicted_cdbm", "predicted_sd_cdb")}
+    kept |= {n: np.asarray(base[n])[rows] for n in ("predicted_server", "overlap")}
+    size = len(rows)
+    return Predicted(
+        **kept,
+        measured_cdbm=np.full(size, t.NONE_CDBM, blank.measured_cdbm.dtype),
+        measured_cdb=np.full(size, t.NONE_CDB, blank.measured_cdb.dtype),
+        measured_server=np.full(size, t.NOBODY, blank.measured_server.dtype),
+    )
+
+
+__all__ = ["build", "joined", "keys_of", "update"]

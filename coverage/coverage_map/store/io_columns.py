@@ -1,0 +1,101 @@
+"""Columns on disk: plain `.npy` files, appended part by part and mapped into memory to be read."""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from coverage_map.store.aggregates import LISTS, TYPES
+from coverage_map.store.tables import COLUMNS, JOIN_COLUMNS, Table
+
+HEADER_BYTES = 128
+READ_BYTES = 1 << 20
+NAMES = (*COLUMNS, *JOIN_COLUMNS, *(name for names in LISTS.values() for name in names))
+
+
+def kind_of(name: str) -> np.dtype[Any]:
+    """Little-endian type of a column."""
+    kind = COLUMNS.get(name) or JOIN_COLUMNS.get(name) or TYPES[name]
+    return np.dtype(kind).newbyteorder("<")
+
+
+class ColumnWriter:
+    """One column that grows; `close` writes how long it became into its header."""
+
+    def __init__(self, path: Path, kind: np.dtype[Any]) -> None:
+        self.path, self.kind, self.rows = path, kind, 0
+        self._file: BinaryIO = path.open("wb")
+        self._file.write(bytes(HEADER_BYTES))
+
+    def append(self, values: NDArray[Any]) -> None:
+        """Add values."""
+        self._file.write(np.ascontiguousarray(values, self.kind).data.cast("B"))
+        self.rows += len(values)
+
+    def close(self) -> None:
+        """Write the header, as long as the room left for it."""
+        about = f"{{'descr': {self.kind.str!r}, 'fortran_order': False, 'shape': ({self.rows},), }}"
+        room = HEADER_BYTES - len(npy.magic(1, 0)) - 2
+        self._file.seek(0)
+        self._file.write(npy.magic(1, 0) + room.to_bytes(2, "little"))
+        self._file.write((about.ljust(room - 1) + "\n").encode())
+        self._file.close()
+
+
+class LevelWriter:
+    """All columns of one resolution, in a directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True)
+        self.columns = {n: ColumnWriter(directory / f"{n}.npy", kind_of(n)) for n in NAMES}
+
+    def append(self, table: Table) -> None:
+        """Add rows, whose cells follow those that are there."""
+        for name, column in self.columns.items():
+            column.append(table[name])
+
+    def close(self) -> int:
+        """Finish all files; how many rows there are."""
+        for column in self.columns.values():
+            column.close()
+        return self.columns["cells"].rows
+
+
+class Mapped(dict[str, NDArray[Any]]):
+    """Columns of one resolution; a file is mapped when it is first asked for."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self.directory = directory
+
+    def __missing__(self, name: str) -> NDArray[Any]:
+        path = self.directory / f"{name}.npy"
+        # A plain array over the map: a memmap object costs ten times as much to slice.
+        empty = path.stat().st_size <= HEADER_BYTES
+        column = np.load(path) if empty else np.asarray(np.load(path, mmap_mode="r"))
+        self[name] = column
+        return column
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    state = sha256()
+    with path.open("rb") as file:
+        while piece := file.read(READ_BYTES):
+            state.update(piece)
+    return state.hexdigest()
+
+
+def sync_directory(path: Path) -> None:
+    """Make names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

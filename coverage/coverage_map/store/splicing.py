@@ -1,0 +1,23 @@
+"""Copies lists of variable length from two tables into one."""
+
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+from coverage_map.store.kernels import released
+
+
+@released
+def splice_list(source, old_at, old, new_at, new, out):
+    """Row i of the result is row source[i] of the old table, or of the new one beyond its end."""
+    size, at = len(old_at) - 1, 0
+    for i in range(len(source)):
+        row = source[i]
+        if row < size:
+            for j in range(old_at[row], old_at[row + 1]):
+                out[at] = old[j]
+                at += 1
+        else:
+            for j in range(new_at[row - size], new_at[row - size + 1]):
+                out[at] = new[j]
+                at += 1

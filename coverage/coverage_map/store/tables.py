@@ -1,0 +1,212 @@
+"""Tables: the columns of one resolution as they are published, row by row in the order of cells.
+
+A row is a cell that was measured, predicted, or both. `value` and `sd` are ready for tiles: one
+byte each. Lists (the histogram, hotspots, devices) stay beside the rows, so that a later delta can
+be joined exactly; readers never load them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coverage_map.cells import Cells
+from coverage_map.store.aggregates import (
+    LISTS,
+    PER_CELL,
+    TYPES,
+    Aggregates,
+    describe,
+    empty,
+    offsets,
+)
+from coverage_map.store.keys import Keys, cells_of, keys_of
+
+Array = NDArray[Any]
+Table = dict[str, Array]  # by the names in COLUMNS and LIST_COLUMNS
+
+NONE_CDBM = -32_768
+NONE_CDB = 65_535
+NOBODY = -1
+NONE_CODE = 255
+VALUE_OFFSET_DBM, VALUE_STEP_DB = -140.0, 0.5
+SD_STEP_DB = 0.25
+
+# What readers use. Further per-cell columns serve joins only.
+COLUMNS: dict[str, type[np.generic]] = {
+    "cells": np.uint64,
+    "count": np.uint32,
+    "mean_cdbm": np.int16,
+    "low_cdbm": np.int16,
+    "high_cdbm": np.int16,
+    "p10_cdbm": np.int16,
+    "p50_cdbm": np.int16,
+    "p90_cdbm": np.int16,
+    "hotspots": np.uint32,
+    "devices": np.uint32,
+    "first": np.uint32,
+    "last": np.uint32,
+    "server": np.int32,
+    "value_cdbm": np.int16,
+    "sd_cdb": np.uint16,
+    "predicted_cdbm": np.int16,
+    "predicted_sd_cdb": np.uint16,
+    "predicted_server": np.int32,
+    "overlap": np.uint8,
+    "value": np.uint8,
+    "sd": np.uint8,
+}
+JOIN_COLUMNS: dict[str, type[np.generic]] = {"total_cdbm": np.int64, "bins_n": np.uint16}
+LIST_COLUMNS = {name: size for size, names in LISTS.items() for name in names}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predicted:
+    """Predicted columns of one resolution: sorted cells u64, cdBm, cdB, best hotspot, overlap.
+
+    `measured_cdbm` and `measured_cdb` are the estimator's own figures of measured cells, NONE_*
+    where it has none: they take the place of the plain mean.
+    """
+
+    cells: Cells
+    predicted_cdbm: Array
+    predicted_sd_cdb: Array
+    predicted_server: Array
+    overlap: Array
+    measured_cdbm: Array
+    measured_cdb: Array
+    measured_server: Array
+
+
+def nothing_predicted() -> Predicted:
+    """No prediction anywhere."""
+    kinds = (np.uint64, np.int16, np.uint16, np.int32, np.uint8, np.int16, np.uint16, np.int32)
+    columns: list[Array] = [np.empty(0, kind) for kind in kinds]
+    return Predicted(*columns)
+
+
+def between(predicted: Predicted, low: int, high: int) -> Predicted:
+    """The part whose keys k hold low <= k < high."""
+    keys = keys_of(predicted.cells)
+    start, stop = np.searchsorted(keys, np.array([low, high], np.uint64))
+    parts = {f.name: getattr(predicted, f.name)[start:stop] for f in fields(Predicted)}
+    return Predicted(**parts)
+
+
+def table_of(measured: Aggregates, predicted: Predicted) -> Table:
+    """The table of one resolution from what was measured and what is predicted there."""
+    about = describe(measured)
+    table: Table = {name: getattr(measured, name) for name in (*PER_CELL[1:], *LIST_COLUMNS)}
+    table["cells"] = cells_of(measured.keys)
+    table["mean_cdbm"] = _mean_cdbm(measured)
+    table["p10_cdbm"], table["p50_cdbm"], table["p90_cdbm"] = about.quantiles_cdbm
+    table["server"] = about.server
+    table["value_cdbm"], table["sd_cdb"] = about.server_cdbm, about.sd_cdb
+    return _coded(_with_predicted(table, predicted))
+
+
+def _mean_cdbm(measured: Aggregates) -> Array:
+    count = np.maximum(measured.count.astype(np.int64), 1)
+    return np.asarray((2 * measured.total_cdbm + count) // (2 * count), np.int16)
+
+
+def _with_predicted(table: Table, predicted: Predicted) -> Table:
+    known = table["cells"]
+    cells = np.union1d(known, predicted.cells) if len(predicted.cells) else known
+    at, seen = np.searchsorted(cells, known), np.searchsorted(cells, predicted.cells)
+    if len(cells) != len(known):
+        for name in (*COLUMNS, *JOIN_COLUMNS):
+            if name in table:
+                column = np.full(len(cells), _blank(name), table[name].dtype)
+                column[at] = table[name]
+                table[name] = column
+        table["cells"] = cells
+    for name in ("predicted_cdbm", "predicted_sd_cdb", "predicted_server", "overlap"):
+        table[name] = np.full(len(cells), _blank(name), COLUMNS[name])
+        table[name][seen] = getattr(predicted, name)
+    return _prefer(table, predicted, seen)
+
+
+def _prefer(table: Table, predicted: Predicted, seen: NDArray[np.intp]) -> Table:
+    """Measured cells take the estimator's figures where it has them; others the prediction."""
+    guessed = table["count"] == 0
+    pairs = (("value_cdbm", "predicted_cdbm"), ("sd_cdb", "predicted_sd_cdb"))
+    for own, guess in (*pairs, ("server", "predicted_server")):
+        table[own] = np.where(guessed, table[guess], table[own]).astype(COLUMNS[own])
+    fits = (predicted.measured_cdbm != NONE_CDBM) & ~guessed[seen]
+    for own, said in (("value_cdbm", "cdbm"), ("sd_cdb", "cdb"), ("server", "server")):
+        table[own][seen[fits]] = getattr(predicted, f"measured_{said}")[fits]
+    return table
+
+
+def _blank(name: str) -> int:
+    if name in ("predicted_sd_cdb", "sd_cdb"):
+        return NONE_CDB
+    if name.endswith("_cdbm") and name != "total_cdbm":
+        return NONE_CDBM
+    return NOBODY if name in ("server", "predicted_server") else 0
+
+
+def _coded(table: Table) -> Table:
+    dbm = (table["value_cdbm"].astype(np.int32) - round(VALUE_OFFSET_DBM * 100) + 25) // 50
+    db = (table["sd_cdb"].astype(np.int32) + 12) // 25
+    table["value"] = np.clip(dbm, 0, NONE_CODE - 1).astype(np.uint8)
+    table["sd"] = np.clip(db, 0, NONE_CODE - 1).astype(np.uint8)
+    table["value"][table["value_cdbm"] == NONE_CDBM] = NONE_CODE
+    table["sd"][table["sd_cdb"] == NONE_CDB] = NONE_CODE
+    return table
+
+
+def aggregates_of(table: Mapping[str, Array], rows: Array | None = None) -> Aggregates:
+    """What a table's rows (all, or some in ascending order) were made from, to be joined again.
+
+    Rows that are only predicted have a count of 0 and empty lists; they are left out.
+    """
+    from coverage_map.store.aggregates import list_rows
+
+    rows = np.arange(len(table["cells"])) if rows is None else rows
+    rows = rows[np.asarray(table["count"])[rows] > 0]
+    if not len(rows):
+        return empty()
+    found = {name: np.asarray(table[name])[rows] for name in PER_CELL[1:]}
+    found["keys"] = keys_of(np.asarray(table["cells"])[rows])
+    for size, names in LISTS.items():
+        at = list_rows(offsets(np.asarray(table[size])), rows)
+        found |= {name: np.asarray(table[name])[at] for name in names}
+    return Aggregates(**found)
+
+
+def splice(base: Mapping[str, Array], fresh: Mapping[str, Array]) -> Table:
+    """The base with fresh rows in place of those of the same cell, and new ones between."""
+    from coverage_map.store.splicing import splice_list
+
+    old, new = np.asarray(base["cells"]), np.asarray(fresh["cells"])
+    replaced = np.isin(old, new, assume_unique=True)
+    kept = np.flatnonzero(~replaced)
+    order = np.argsort(np.concatenate((old[kept], new)), kind="stable")
+    table: Table = {}
+    for name in (*COLUMNS, *JOIN_COLUMNS):
+        table[name] = np.concatenate((np.asarray(base[name])[kept], fresh[name]))[order]
+    source = np.concatenate((kept, np.arange(len(new)) + len(old)))[order]
+    for size, names in LISTS.items():
+        old_at, new_at = offsets(np.asarray(base[size])), offsets(np.asarray(fresh[size]))
+        total = int(table[size].astype(np.int64).sum())
+        for name in names:
+            out = np.empty(total, TYPES[name])
+            splice_list(source, old_at, np.asarray(base[name]), new_at, fresh[name], out)
+            table[name] = out
+    return table
+
+
+def rows_under(table: Mapping[str, Array], keys: Keys) -> NDArray[np.intp]:
+    """Rows of a table whose cells have one of these keys (ascending)."""
+    cells = np.asarray(table["cells"])
+    wanted = cells_of(keys)
+    at = np.searchsorted(cells, wanted)
+    inside = at < len(cells)
+    at, wanted = at[inside], wanted[inside]
+    return np.asarray(at[cells[at] == wanted])
