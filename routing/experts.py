@@ -7,11 +7,13 @@ from dataclasses import replace
 
 from routing.cost import LinkEstimate, estimate_of, loaded_us, unloaded_us
 from routing.graph import LinkGraph, links_of
-from routing.guard import MODEL, NO_MODEL, SHORTEST_PATH
+from routing.guard import MODEL, NO_MODEL, PLAN, SHORTEST_PATH
 from routing.history import History
-from routing.types import FlowClass, Forecast, Link
+from routing.types import FlowClass, Forecast, Link, LinkSample
 
 HEADROOM_PERMILLE = 50
+FULL_QUEUE_MS = 200  # what a radio's queue holds before it drops, as in radio_sim/backhaul.py
+DRAINS_PERMILLE = 900
 
 
 def forecast_estimate(measured: LinkEstimate, forecast: Forecast, flow: FlowClass) -> LinkEstimate:
@@ -32,6 +34,21 @@ def forecast_estimate(measured: LinkEstimate, forecast: Forecast, flow: FlowClas
     return replace(measured, rate_kbps=rate, load_kbps=max(0, load), busy_permille=busy)
 
 
+def moved_estimate(measured: LinkEstimate, shift_kbps: int) -> LinkEstimate:
+    """Return what a link would have measured with that much more (or less) traffic of ours on it.
+
+    Beyond its rate a queue fills; below nine tenths of it one has drained by the next round.
+    """
+    rate, load = measured.rate_kbps, max(0, measured.load_kbps + shift_kbps)
+    busy = min(1_000, max(0, measured.busy_permille + 1_000 * shift_kbps // rate))
+    queue = measured.queue_bytes
+    if shift_kbps > 0 and load > rate:
+        queue = max(queue, rate * FULL_QUEUE_MS // 8)
+    elif shift_kbps < 0 and max(busy, 1_000 * load // rate) < DRAINS_PERMILLE:
+        queue = 0
+    return replace(measured, load_kbps=load, busy_permille=busy, queue_bytes=queue)
+
+
 class Beliefs:
     """Link estimates and costs of all experts at one moment; `forecasts` hold finite numbers."""
 
@@ -48,7 +65,7 @@ class Beliefs:
             return self._graph.slow(link)
         quick = self._graph.quick(link)
         forecast = self._forecasts.get(link)
-        if expert == NO_MODEL or forecast is None:
+        if expert in (NO_MODEL, PLAN) or forecast is None:
             return quick
         return forecast_estimate(quick, forecast, flow)
 
@@ -66,18 +83,28 @@ class Beliefs:
             loss_permille=min(999, estimate.loss_permille),
         )
 
-    def recent_costs(self, samples: int, now_ms: int) -> dict[Link, int]:
-        """Return each live link's mean measured cost over its last samples."""
+    def recent_costs(
+        self, samples: int, now_ms: int, shift_kbps: Mapping[Link, int] | None = None
+    ) -> dict[Link, int]:
+        """Return each live link's mean measured cost over its last samples.
+
+        `shift_kbps`: own traffic by link that would have been there besides, or not.
+        """
+        shifts = shift_kbps or {}
         result = {}
         for link in self._graph.alive(now_ms):
             usable = [s for s in self._history.of(link)[-samples:] if s.rate_kbps > 0]
             costs = [
-                loaded_us(replace(estimate_of(s), loss_permille=min(999, s.loss_permille)))
-                for s in usable
+                loaded_us(replace(estimate, loss_permille=min(999, estimate.loss_permille)))
+                for estimate in (self._shifted(s, shifts.get(link, 0)) for s in usable)
             ]
             if costs:
                 result[link] = sum(costs) // len(costs)
         return result
+
+    def _shifted(self, sample: LinkSample, shift_kbps: int) -> LinkEstimate:
+        measured = estimate_of(sample)
+        return moved_estimate(measured, shift_kbps) if shift_kbps else measured
 
     def available_kbps(
         self, hops: tuple[int, ...], expert: str, reserved: dict[Link, int], own_kbps: int = 0
@@ -127,4 +154,5 @@ EXPERT_REASONS = {
     SHORTEST_PATH: "least transmission time",
     NO_MODEL: "least delay at the load measured",
     MODEL: "least delay at the load forecast",
+    PLAN: "fills the fullest radio least",
 }

@@ -1,8 +1,9 @@
 """Who may choose paths: experts scored on what really happened, with shortest path as the floor.
 
-Three experts plan for every busy pair at every round: `shortest_path` (ignores load), `no_model`
-(load as last measured) and `model` (load as forecast). A round later the samples say what each plan
-would have cost; an EWMA of that is the expert's score, whether it was in use or not.
+Four experts plan for every busy pair at every round: `shortest_path` (ignores load), `no_model`
+(load as last measured), `model` (load as forecast) and, where a planner runs, `plan` (all pairs at
+once, routing/plan/own.py, which has a guard of its own). A round later the samples say what each
+plan would have cost; an EWMA of that is the expert's score, whether it was in use or not.
 
     in use      may hand over to       when
     any         itself                 it is admissible and no other scores below `engage`
@@ -13,6 +14,7 @@ would have cost; an EWMA of that is the expert's score, whether it was in use or
     shortest_path   always
     no_model        its account is open, and its score is no worse than shortest path's
     model           the same, its forecast is healthy, and it has `min_rounds` rounds of evidence
+    plan            the same as no_model, there is a plan, and it has `min_rounds` of evidence
 
 The account of an expert sums what it cost above shortest path while in use; it forgets `forgive`
 of itself per round, holds no more than `budget` of savings, and closes when it owes more than
@@ -35,7 +37,9 @@ from dataclasses import dataclass
 SHORTEST_PATH = "shortest_path"
 NO_MODEL = "no_model"
 MODEL = "model"
-EXPERTS = (SHORTEST_PATH, NO_MODEL, MODEL)
+PLAN = "plan"
+EXPERTS = (SHORTEST_PATH, NO_MODEL, MODEL, PLAN)
+NO_PLANNER = "no planner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Guard:
         self.reason = "nothing measured yet"
 
     def settle(self, planned_us: Mapping[str, int], used: str, used_us: int) -> None:
-        """Take a round's realised costs: of each expert's plan, and of what was really used."""
+        """Take a round's realised costs: of each plan there was, and of what was really used."""
         for name, cost in planned_us.items():
             self._score(self._records[name], cost)
         budget = self.budget_us()
@@ -107,7 +111,9 @@ class Guard:
         score = self._records[expert].score
         return None if score is None else score // 1_000
 
-    def obstacle(self, expert: str, forecast_problem: str | None) -> str | None:
+    def obstacle(
+        self, expert: str, forecast_problem: str | None, plan_problem: str | None = NO_PLANNER
+    ) -> str | None:
         """Return why an expert may not choose now, or None."""
         record = self._records[expert]
         if expert == SHORTEST_PATH:
@@ -116,7 +122,9 @@ class Guard:
             return "switched off"
         if expert == MODEL and forecast_problem:
             return f"forecast {forecast_problem}"
-        if expert == MODEL and record.rounds < self._params.min_rounds:
+        if expert == PLAN and plan_problem:
+            return plan_problem
+        if expert in (MODEL, PLAN) and record.rounds < self._params.min_rounds:
             return "too little evidence"
         if record.closed:
             return "cost more than shortest path"
@@ -124,9 +132,12 @@ class Guard:
             return "scores worse than shortest path"
         return None
 
-    def choose(self, forecast_problem: str | None) -> str:
+    def choose(
+        self, forecast_problem: str | None, plan_problem: str | None = NO_PLANNER
+    ) -> str:
         """Name the expert in use from now on, and remember why in `reason`."""
-        obstacles = {name: self.obstacle(name, forecast_problem) for name in EXPERTS}
+        problems = (forecast_problem, plan_problem)
+        obstacles = {name: self.obstacle(name, *problems) for name in EXPERTS}
         admissible = [name for name in EXPERTS if obstacles[name] is None]
         best = min(admissible, key=self._rank)
         if obstacles[self.in_use] is not None:

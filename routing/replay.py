@@ -144,11 +144,13 @@ def run(
     for second in range(1, seconds + 1):
         own: dict[Link, int] = {}
         chosen: dict[Flow, tuple[int, ...]] = {}
-        for flow in flows:
-            path = router.path(flow.source, flow.target, FlowClass.BEST_EFFORT, second * 1_000)
+        for key, flow in enumerate(flows):
+            ends = (flow.source, flow.target)
+            path = router.path(*ends, FlowClass.BEST_EFFORT, second * 1_000, key)
             if isinstance(path, Refusal):
                 continue
             chosen[flow] = path.hops
+            router.carried(path.hops, 125 * flow.rate_kbps)
             experts[path.expert] = experts.get(path.expert, 0) + 1
             for link in links_of(path.hops):
                 own[link] = own.get(link, 0) + flow.rate_kbps

@@ -4,7 +4,9 @@ A round (at most one per `round_ms`, and only when samples came) settles what th
 really cost, takes new forecasts, lets the guard name the expert in use, and plans for every pair
 that asked lately. Between rounds answers come from the round's costs. Every answer is a simple path
 over live links, and never one that cost more than shortest path on the recent samples; a flow
-leaves its path only for a clear gain.
+leaves its path only for a clear gain. A planner, where there is one, plans all pairs at once every
+`plan_ms`; its paths are one more expert, judged as the others, and its splits are dealt out to new
+flows by the key that they bring.
 
 The forecaster is anything with `predict(history)`: routing.forecast.Forecaster where LightGBM is
 installed, None on a small router.
@@ -20,10 +22,20 @@ from chain.records import Refusal
 from routing.cost import MAX_WAIT_US, estimate_of, is_usable
 from routing.experts import EXPERT_REASONS, Beliefs
 from routing.graph import Costs, LinkGraph, alternatives, links_of, path_cost, shortest_paths
-from routing.guard import EXPERTS, MODEL, NO_MODEL, SHORTEST_PATH, Guard, GuardParams
+from routing.guard import (
+    EXPERTS,
+    MODEL,
+    NO_MODEL,
+    NO_PLANNER,
+    PLAN,
+    SHORTEST_PATH,
+    Guard,
+    GuardParams,
+)
 from routing.health import ForecastHealth, HealthParams, fault_in
 from routing.history import History
 from routing.jobs import JobBook, JobParams, JobStatus
+from routing.mesh_plan import FULL, FlowMeter, MeshPlan, MeshView, PathPlanner, pick
 from routing.placement import PlacementParams, candidate, decide
 from routing.types import (
     AiRequest,
@@ -41,6 +53,7 @@ from routing.types import (
 UNLIMITED_KBPS = 1 << 40
 Hops = tuple[int, ...]
 Pair = tuple[int, int]
+Split = tuple[tuple[Hops, int], ...]
 
 
 class Predictor(Protocol):
@@ -56,6 +69,7 @@ class RouterParams:
 
     round_ms: int = 1_000
     forecast_ms: int = 5_000
+    plan_ms: int = 10_000
     max_age_ms: int = 90_000
     busy_ms: int = 60_000
     max_pairs: int = 32
@@ -76,21 +90,33 @@ class _Round:
 
     time_ms: int
     expert: str
-    plans: dict[str, dict[Pair, Hops]]
-    used: dict[Pair, Hops]
+    plans: dict[str, dict[Pair, Split]]
+    used: dict[Pair, Split]
 
 
 class Router:
     """Chooses paths, places AI requests and admits jobs; see the module's text."""
 
-    def __init__(self, forecaster: Predictor | None = None, params: RouterParams | None = None):
+    def __init__(
+        self,
+        forecaster: Predictor | None = None,
+        params: RouterParams | None = None,
+        planner: PathPlanner | None = None,
+    ):
         self.params = params or RouterParams()
         self._forecaster = forecaster
+        self._planner = planner
+        self._meter = FlowMeter()
+        self._demands: dict[Pair, int] = {}
+        self._own: dict[Link, int] = {}
+        self._plan: MeshPlan | Refusal | None = None
+        self._next_plan_ms = 0
         self._history = History(self.params.history, self.params.max_links)
         self._graph = LinkGraph(self.params.max_age_ms)
         self._guard = Guard(self.params.guard)
         self._health = ForecastHealth(self.params.health)
         self._jobs = JobBook(self.params.jobs)
+        self._forecasts: dict[Link, Forecast] = {}
         self._beliefs = Beliefs(self._graph, self._history, {})
         self._costs: dict[tuple[str, FlowClass], dict[Link, int]] = {}
         self._trees: dict[tuple[str, FlowClass, int], dict[int, Hops]] = {}
@@ -134,16 +160,18 @@ class Router:
         self._next_round_ms = now_ms + self.params.round_ms
         self._news = False
         self._forget_costs()
+        self._demands, self._own = self._meter.rates(now_ms)
         self._settle_round(now_ms)
         self._take_forecasts(now_ms)
-        self._guard.choose(self._health.problem(now_ms))
+        self._take_plan(now_ms)
+        self._choose(now_ms)
         self._plan_round(now_ms)
 
     def _age(self, now_ms: int) -> None:
         """Let silence count: links grow old, pairs stop being busy, a forecast goes stale."""
         self._next_ageing_ms = now_ms + self.params.forecast_ms
         self._forget_costs()
-        self._guard.choose(self._health.problem(now_ms))
+        self._choose(now_ms)
         oldest = now_ms - 4 * self.params.max_age_ms
         self._history.forget_before(oldest)
         self._graph.forget_before(oldest)
@@ -160,7 +188,41 @@ class Router:
         self._health.take(forecasts, self._history)
         if isinstance(forecasts, Refusal) or fault_in(forecasts) is not None:
             forecasts = {}
+        self._forecasts = forecasts
         self._beliefs = Beliefs(self._graph, self._history, forecasts)
+
+    def _choose(self, now_ms: int) -> None:
+        self._guard.choose(self._health.problem(now_ms), self.plan_problem())
+
+    def plan_problem(self) -> str | None:
+        """Return why there is no plan of all pairs, or None."""
+        if self._planner is None:
+            return NO_PLANNER
+        if not isinstance(self._plan, MeshPlan):
+            return f"no plan: {self._plan.reason}" if self._plan else "no plan yet"
+        return None
+
+    def carried(self, hops: Hops, size_bytes: int) -> None:
+        """Count bytes that flows of ours sent along a path: the demand that a plan is made for."""
+        if self._planner is not None:
+            self._meter.carry(hops, size_bytes)
+
+    def _take_plan(self, now_ms: int) -> None:
+        if self._planner is None or now_ms < self._next_plan_ms:
+            return
+        self._next_plan_ms = now_ms + self.params.plan_ms
+        asked = {pair: self._demands.get(pair, 0) for pair in self._busy_pairs()}
+        links = self._graph.alive(now_ms)
+        view = MeshView(
+            now_ms,
+            {link: max(1, self._graph.quick(link).rate_kbps) for link in links},
+            {link: self._graph.quick(link).load_kbps for link in links},
+            {**asked, **self._demands},
+            self._own,
+            self._forecasts,
+            self._health.problem(now_ms),
+        )
+        self._plan = self._planner.plan(view)
 
     def _settle_round(self, now_ms: int) -> None:
         """Charge the last round's plans with what their links cost since, by the samples."""
@@ -169,43 +231,101 @@ class Router:
         before = self._round
         samples = max(1, self.params.recent_samples // 2)
         realised = self._beliefs.recent_costs(samples, now_ms)
-        planned = {
-            name: sum(self._realised(hops, realised) for hops in plan.values())
-            for name, plan in before.plans.items()
-        }
-        used = sum(self._realised(hops, realised) for hops in before.used.values())
+        planned = {}
+        for name, plan in before.plans.items():
+            shift = self._shift(before.used, plan)
+            costs = self._beliefs.recent_costs(samples, now_ms, shift) if shift else realised
+            planned[name] = sum(self._realised(split, costs) for split in plan.values())
+        used = sum(self._realised(split, realised) for split in before.used.values())
         self._guard.settle(planned, before.expert, used)
 
-    def _realised(self, hops: Hops, costs: Costs) -> int:
+    def _shift(self, used: Mapping[Pair, Split], plan: Mapping[Pair, Split]) -> dict[Link, int]:
+        """Return the kbps that each link would carry more, had a plan been used.
+
+        Samples show links with our traffic where it was. Where it is metered it is moved in mind,
+        or every path that it isn't on would look better than the one that it is on.
+        """
+        shift: dict[Link, int] = {}
+        for sign, splits in ((-1, used), (1, plan)):
+            for pair, split in splits.items():
+                kbps = self._demands.get(pair, 0)
+                for hops, share in split if kbps else ():
+                    for link in links_of(hops):
+                        shift[link] = shift.get(link, 0) + sign * kbps * share // FULL
+        return {link: kbps for link, kbps in shift.items() if kbps}
+
+    def _realised(self, split: Split, costs: Costs) -> int:
         # A link that died under a plan costs what a full queue costs: more than any that works.
-        return sum(costs.get(link, MAX_WAIT_US) for link in links_of(hops))
+        total = 0
+        for hops, share in split:
+            total += share * sum(costs.get(link, MAX_WAIT_US) for link in links_of(hops))
+        return total // FULL
+
+    def _busy_pairs(self) -> list[Pair]:
+        latest = sorted(self._asked_ms, key=lambda pair: (-self._asked_ms[pair], pair))
+        return sorted(latest[: self.params.max_pairs])
 
     def _plan_round(self, now_ms: int) -> None:
-        latest = sorted(self._asked_ms, key=lambda pair: (-self._asked_ms[pair], pair))
-        pairs = sorted(latest[: self.params.max_pairs])
-        plans: dict[str, dict[Pair, Hops]] = {name: {} for name in EXPERTS}
-        used: dict[Pair, Hops] = {}
-        for pair in pairs:
-            options = {
-                name: self._best(name, FlowClass.BEST_EFFORT, pair, now_ms) for name in EXPERTS
-            }
+        names = [name for name in EXPERTS if name != PLAN or self._planner is not None]
+        plans: dict[str, dict[Pair, Split]] = {name: {} for name in names}
+        used: dict[Pair, Split] = {}
+        for pair in self._busy_pairs():
             answer = self._answer(*pair, FlowClass.BEST_EFFORT, now_ms)
             if isinstance(answer, Refusal):
                 continue
-            used[pair] = answer.hops
-            floor = options[SHORTEST_PATH] or answer.hops
-            for name, hops in options.items():
-                plans[name][pair] = self._guarded(hops, floor, now_ms) or floor
+            floor = self._best(SHORTEST_PATH, FlowClass.BEST_EFFORT, pair, now_ms) or answer.hops
+            for name in names:
+                plans[name][pair] = self._options(name, pair, floor, now_ms)
+            in_plan = self._guard.in_use == PLAN
+            used[pair] = plans[PLAN][pair] if in_plan else ((answer.hops, FULL),)
         self._round = _Round(now_ms, self._guard.in_use, plans, used)
+
+    def _options(self, name: str, pair: Pair, floor: Hops, now_ms: int) -> Split:
+        """Return the paths that an expert would use, without those that recent samples refuse."""
+        if name == PLAN:
+            return self._planned(pair, floor, now_ms) or ((floor, FULL),)
+        hops = self._best(name, FlowClass.BEST_EFFORT, pair, now_ms)
+        return ((self._guarded(hops, floor, now_ms) or floor, FULL),)
+
+    def _planned(self, pair: Pair, floor: Hops, now_ms: int) -> Split:
+        """Return the plan's splits of a pair as far as the floor lets them; () where it has none.
+
+        What is refused goes along shortest path, and not to the plan's other paths: those were
+        given what they can bear.
+        """
+        if not isinstance(self._plan, MeshPlan) or pair not in self._plan.splits:
+            return ()
+        shares: dict[Hops, int] = {}
+        for hops, share in self._plan.splits[pair]:
+            way = self._guarded(hops, floor, now_ms) or floor
+            shares[way] = shares.get(way, 0) + share
+        return tuple(sorted(shares.items(), key=lambda row: (-row[1], row[0])))
 
     # Paths.
 
-    def path(self, source: int, target: int, flow: FlowClass, now_ms: int) -> Path | Refusal:
-        """Return a loop-free source route, or why there is none."""
+    def path(
+        self, source: int, target: int, flow: FlowClass, now_ms: int, key: int = 0
+    ) -> Path | Refusal:
+        """Return a loop-free source route, or why there is none.
+
+        `key`: the flow's own number, by which a plan's splits are dealt out; a flow that gives the
+        same one again keeps its path as long as the plan does.
+        """
         self._start_round_if_due(now_ms)
         self._asked_ms[source, target] = now_ms
+        if self._guard.in_use == PLAN:
+            planned = self._planned_path((source, target), flow, now_ms, key)
+            if planned is not None:
+                return planned
         known = self._answers.get((source, target, flow))
         return known or self._answer(source, target, flow, now_ms)
+
+    def _planned_path(self, pair: Pair, flow: FlowClass, now_ms: int, key: int) -> Path | None:
+        floor = self._best(SHORTEST_PATH, flow, pair, now_ms)
+        split = self._planned(pair, floor, now_ms) if floor is not None else ()
+        if not split or floor is None:
+            return None
+        return self._make_path(pick(split, key), floor, PLAN, flow, now_ms)
 
     def _answer(self, source: int, target: int, flow: FlowClass, now_ms: int) -> Path | Refusal:
         if source == target:
@@ -282,7 +402,7 @@ class Router:
         for state in providers:
             if request.model not in state.models or state.age_ms > params.max_age_ms:
                 continue
-            path = self.path(request.source, state.hotspot, FlowClass.AI, now_ms)
+            path = self.path(request.source, state.hotspot, FlowClass.AI, now_ms, self._draws)
             if isinstance(path, Path):
                 sent = self._sent_since(state.hotspot, now_ms - state.age_ms)
                 options.append(candidate(request, state, path, sent, params))
@@ -378,9 +498,35 @@ class Router:
         return {
             "expert": self._guard.in_use,
             "reason": self._guard.reason,
-            "scores_us": {name: self._guard.score_us(name) for name in EXPERTS},
+            "scores_us": {
+                name: self._guard.score_us(name)
+                for name in EXPERTS
+                if name != PLAN or self._planner is not None
+            },
             "forecast_problem": self._health.problem(now_ms),
             "coverage90": self._health.coverage(),
+            "plan": self._plan_summary(),
             "links": len(self._graph.alive(now_ms)),
             "busy_pairs": len(self._asked_ms),
         }
+
+    def _plan_summary(self) -> dict[str, object]:
+        problem = self.plan_problem()
+        if problem is not None or not isinstance(self._plan, MeshPlan):
+            return {"problem": problem}
+        plan = self._plan
+        return {"expert": plan.expert, "reason": plan.reason, "version": plan.version}
+
+    @property
+    def history(self) -> History:
+        """The samples that the router looks back on."""
+        return self._history
+
+    @property
+    def forecasts(self) -> Mapping[Link, Forecast]:
+        """The newest forecasts that were fit to be used."""
+        return self._forecasts
+
+    def costs_us(self, now_ms: int) -> Mapping[Link, int]:
+        """Return what the expert in use believes 1,500 bytes cost on each live link, us."""
+        return self._costs_of(self._guard.in_use, FlowClass.BEST_EFFORT, now_ms)

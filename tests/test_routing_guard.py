@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from chain.records import Refusal
 from routing.experts import Beliefs
 from routing.graph import LinkGraph, shortest_path
-from routing.guard import EXPERTS, MODEL, NO_MODEL, SHORTEST_PATH, Guard, GuardParams
+from routing.guard import EXPERTS, MODEL, NO_MODEL, PLAN, SHORTEST_PATH, Guard, GuardParams
 from routing.health import DriftAlarm, ForecastHealth, HealthParams
 from routing.history import History
 from routing.replay import DEFAULT_FLOWS, Flow, World, run
@@ -141,7 +141,10 @@ class Unguarded:
         beliefs = Beliefs(self.graph, self.history, forecasts)
         self.costs = beliefs.costs(MODEL, FlowClass.BEST_EFFORT, now_ms)
 
-    def path(self, source, target, flow, now_ms):
+    def carried(self, hops, size_bytes):
+        pass
+
+    def path(self, source, target, flow, now_ms, key):
         return Path(shortest_path(self.costs, source, target), 0, MODEL, "blind")
 
 
@@ -178,7 +181,7 @@ def test_a_forecast_that_is_fit_is_used_and_dropped_when_it_goes_bad():
     assert chooser.summary(SECONDS * 1_000)["expert"] == SHORTEST_PATH
 
 
-COSTS = st.tuples(st.integers(0, 10_000), st.integers(0, 10_000), st.integers(0, 10_000))
+COSTS = st.tuples(*[st.integers(0, 10_000)] * len(EXPERTS))
 
 
 @settings(max_examples=100, deadline=None)
@@ -189,7 +192,7 @@ def test_the_price_of_learning_is_bounded_whatever_happens(rounds, spiteful):
     regret = dict.fromkeys(EXPERTS, 0)
     for costs in rounds:
         planned = dict(zip(EXPERTS, costs, strict=True))
-        used = guard.choose(None)
+        used = guard.choose(None, None)
         if spiteful and used != SHORTEST_PATH:
             # The one in use always disappoints, and shines again when it isn't.
             planned = {name: 10_000 if name == used else 1_000 for name in EXPERTS}
@@ -198,6 +201,7 @@ def test_the_price_of_learning_is_bounded_whatever_happens(rounds, spiteful):
     bound = (params.budget_rounds * 10_000 + 10_000) * (1 + 0.001 * len(rounds)) + len(rounds)
     assert regret[NO_MODEL] <= bound
     assert regret[MODEL] <= bound
+    assert regret[PLAN] <= bound
 
 
 def test_an_expert_that_wasted_its_budget_is_out_until_half_is_forgiven():
