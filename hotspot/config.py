@@ -6,12 +6,13 @@ import re
 import shlex
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chain.errors import UserError
 from chain.records import Registration
 from chain.wire import LAYOUT, NAMES
+from hotspot.carriers.spec import KINDS, RadioSpec, check_pair, parse_spec
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -35,12 +36,18 @@ queue_limit_mib = 40       # of the queue; beyond it the oldest records go first
 page = "127.0.0.1:8710"    # address of the status page; "" for none, 0.0.0.0:8710 for your LAN
 gateway = ""               # address of your gateway, such as 127.0.0.1:8300: is it relaying?
 
+# Kind and interface may also stand in one line above [hotspot]: radio = "monitor:mon0"
 [radio]
-kind = "monitor"           # monitor, or replay (reads `interface` as a pcap file)
-interface = "mon0"         # a monitor-mode interface
+kind = "monitor"           # monitor, nl80211, hostapd or replay; see docs/hardware.md
+interface = "mon0"         # monitor, nl80211: an interface; hostapd: its socket; replay: a file
+listen = ""                # with hostapd: what hears, "monitor:mon0" or "nl80211:wlan0"
+window_ms = 450            # with hostapd: how long a beacon stays in the access point's own
+keep_elements = ""         # with hostapd: vendor_elements of hostapd.conf, which stay beside ours
 frequency_mhz = 2437       # channel that it beacons on
-can_set_power = false      # true where the driver can lower power per frame
+can_set_power = false      # true where power can be lowered for a beacon
+power_interface = ""       # where this hotspot lowers it itself (CAP_NET_ADMIN): "wlan0"
 reset_hook = ""            # command that resets a stuck interface; gets its name as last word
+codec = "fast"             # scapy: 1,000 frames/s, for those who change the frame's format
 
 [ledger]
 url = "http://127.0.0.1:8700"  # or unix:/path/of/socket
@@ -50,6 +57,9 @@ url = "http://127.0.0.1:8700"  # or unix:/path/of/socket
 # What a registration may hold is what these settings may hold.
 FIELDS = dict(zip(NAMES[Registration.TYPE], LAYOUT[Registration.TYPE][1], strict=True))
 LOWEST_MHZ, HIGHEST_MHZ = 500, 7_200  # from 802.11ah to 802.11be
+WINDOW_RANGE_MS = (110, 10_000)  # one beacon interval; and what nobody needs to exceed
+ELEMENTS = re.compile(r"([0-9a-fA-F]{2})*")
+CODECS = ("fast", "scapy")
 LEDGER_URL = re.compile(r"http://([^/:\s]+|\[[0-9a-fA-F:]+\]):\d{1,5}/?|unix:.+")
 
 
@@ -79,9 +89,14 @@ class RadioSection:
 
     kind: str = "monitor"
     interface: str = "mon0"
+    listen: str = ""
+    window_ms: int = 450
+    keep_elements: str = ""
     frequency_mhz: int = 2437
     can_set_power: bool = False
+    power_interface: str = ""
     reset_hook: str = ""
+    codec: str = "fast"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +131,24 @@ def parse_config(text: str, source: str) -> HotspotConfig:
             raise UserError(f"[{name}]", "unknown section", "use [hotspot], [radio] and [ledger]")
     config = HotspotConfig(
         hotspot=read_section("hotspot", HotspotSection, table.get("hotspot", {})),
-        radio=read_section("radio", RadioSection, table.get("radio", {})),
+        radio=_read_radio(table.get("radio", {})),
         ledger=read_section("ledger", LedgerSection, table.get("ledger", {})),
     )
     _check(config)
     return config
+
+
+def _read_radio(table: Any) -> RadioSection:
+    """The section, or the one line that names kind and interface."""
+    if isinstance(table, str):
+        return use_radio(RadioSection(), table)
+    return read_section("radio", RadioSection, table)
+
+
+def use_radio(section: RadioSection, text: str, field: str = "radio") -> RadioSection:
+    """A section with another radio, written KIND:NAME."""
+    spec = parse_spec(text, field)
+    return replace(section, kind=spec.kind, interface=spec.target)
 
 
 def read_section(name: str, kind: type[Section], table: Mapping[str, Any]) -> Section:
@@ -157,8 +185,7 @@ def _check(config: HotspotConfig) -> None:
         raise UserError(
             "hotspot.chain_length", f"{spot.chain_length} is out of range", "use 1 to 1048576"
         )
-    if config.radio.kind not in ("monitor", "replay"):
-        raise UserError("radio.kind", f"{config.radio.kind!r} is unknown", "use monitor or replay")
+    _check_radio(config.radio)
     if not LOWEST_MHZ <= frequency_mhz <= HIGHEST_MHZ:
         raise UserError(
             "radio.frequency_mhz",
@@ -167,6 +194,20 @@ def _check(config: HotspotConfig) -> None:
         )
     check_ledger_url(config.ledger.url)
     _check_owner(config)
+
+
+def _check_radio(radio: RadioSection) -> None:
+    if radio.kind not in KINDS:
+        raise UserError("radio.kind", f"{radio.kind!r} is unknown", f"use {', '.join(KINDS)}")
+    check_pair(RadioSpec(radio.kind, radio.interface), radio.listen)
+    if not WINDOW_RANGE_MS[0] <= radio.window_ms <= WINDOW_RANGE_MS[1]:
+        remedy = "use {} to {}: a beacon leaves every 102 ms".format(*WINDOW_RANGE_MS)
+        raise UserError("radio.window_ms", f"{radio.window_ms} is out of range", remedy)
+    if not ELEMENTS.fullmatch(radio.keep_elements):
+        remedy = "copy it from hostapd.conf, hexadecimal digits without spaces"
+        raise UserError("radio.keep_elements", f"{radio.keep_elements!r} is no element", remedy)
+    if radio.codec not in CODECS:
+        raise UserError("radio.codec", f"{radio.codec!r} is unknown", f"use {' or '.join(CODECS)}")
 
 
 def _check_owner(config: HotspotConfig) -> None:

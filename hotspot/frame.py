@@ -3,7 +3,8 @@
     radiotap | MAC header 24 | 04 09 OUI | dd length OUI type payload | FCS (if the driver keeps it)
 
 Category 4 (public) action 9 (vendor specific) also leaves an ordinary access point through nl80211,
-with no monitor mode; the vendor element makes analysers show no malformed field. Layout of the
+with no monitor mode; the vendor element makes analysers show no malformed field. The same element
+may also stand in an access point's own beacons and probe responses (carrier B). Layout of the
 payload: docs/records.md, "The beacon on the air". scapy's view of the same bytes is
 `hotspot/layer.py`; tests hold both equal. `parse_frame` meets every frame of the channel, so it
 rejects a stranger's after a few comparisons, with refusals made in advance, and it never raises,
@@ -57,6 +58,9 @@ _TX_RADIOTAP = struct.Struct("<BBHIBBH")
 _TX_PRESENT = 1 << 1 | 1 << 2 | 1 << 15
 _TX_NO_ACK = 0x0008
 _ACTION_FRAME = 0xD0
+# Carrier B: beacons and probe responses, with 12 bytes of fixed fields before the elements.
+_ANNOUNCEMENTS = (0x80, 0x50)
+_ANNOUNCEMENT_FIXED = 12
 # Of the second frame control byte an action frame of ours may carry retry, power management and
 # more data. Any other (DS bits, fragments, protected, +HTC) moves or hides the body.
 _FORBIDDEN_CONTROL = 0xC7
@@ -181,8 +185,11 @@ def parse_frame(data: bytes, *, oui: bytes = OUI) -> Heard | Refusal:
         return BAD_RADIOTAP
     if size <= start + 1:
         return TRUNCATED
-    if data[start] != _ACTION_FRAME or data[start + 1] & _FORBIDDEN_CONTROL:
+    if data[start + 1] & _FORBIDDEN_CONTROL:
         return NOT_ACTION
+    if data[start] != _ACTION_FRAME:
+        announces = data[start] in _ANNOUNCEMENTS
+        return _parse_announcement(data, start, oui) if announces else NOT_ACTION
     body = start + MAC_HEADER_BYTES
     if size < body + 5:
         return TRUNCATED
@@ -205,6 +212,24 @@ def parse_frame(data: bytes, *, oui: bytes = OUI) -> Heard | Refusal:
         payload = find_payload(data, first, end, oui)
         if isinstance(payload, Refusal):
             return payload
+    return _heard(data, layout, payload, data[start + 10 : start + 16])
+
+
+def _parse_announcement(data: bytes, start: int, oui: bytes) -> Heard | Refusal:
+    """Read a beacon or probe response; one without an element of ours is nothing to do."""
+    first = start + MAC_HEADER_BYTES + _ANNOUNCEMENT_FIXED
+    if data.find(oui + bytes((ELEMENT_TYPE,)), first) < 0:  # nearly every beacon there is
+        return NOT_ACTION
+    layout = locate(data, start)
+    if layout is None:
+        return BAD_RADIOTAP
+    flags = 0 if layout.flags < 0 else data[layout.flags]
+    if flags & FLAG_BAD_FCS:
+        return BAD_FCS
+    end = len(data) - FCS_BYTES if flags & FLAG_FCS_AT_END else len(data)
+    payload = find_payload(data, first, end, oui)
+    if isinstance(payload, Refusal):
+        return NOT_ACTION
     return _heard(data, layout, payload, data[start + 10 : start + 16])
 
 

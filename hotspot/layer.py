@@ -27,9 +27,11 @@ from scapy.fields import (
 from scapy.layers.dot11 import (
     Dot11,
     Dot11Action,
+    Dot11Beacon,
     Dot11Elt,
     Dot11EltVendorSpecific,
     Dot11FCS,
+    Dot11ProbeResp,
     RadioTap,
 )
 from scapy.packet import Packet, bind_layers
@@ -54,6 +56,7 @@ _OUI_NUMBER = int.from_bytes(OUI, "big")
 _VENDOR_SPECIFIC = 9
 _FORBIDDEN_CONTROL = 0xC7  # DS bits, more fragments, protected, +HTC: as in frame.py
 _ELEMENT_BYTES = PAYLOAD_BYTES + 4
+_ANNOUNCEMENT_FIXED = 12  # of a beacon or probe response: carrier B's elements stand behind them
 
 
 class PublicAction(Packet):
@@ -160,11 +163,15 @@ def dissect_frame(data: bytes) -> Heard | Refusal:
         return BAD_RADIOTAP
     flags = int(header.Flags or 0)
     mac = _dissect(Dot11FCS if flags & FLAG_FCS_AT_END else Dot11, data[length:])
-    refusal = _refuse_action(mac)
+    announces = mac is not None and isinstance(mac.payload, Dot11Beacon | Dot11ProbeResp)
+    refusal = _refuse_control(mac) if announces else _refuse_action(mac)
     if mac is None or refusal is not None:
         return refusal or TRUNCATED
     if flags & FLAG_BAD_FCS:
         return BAD_FCS
+    if announces:
+        payload = _first_payload(bytes(mac.payload.original)[_ANNOUNCEMENT_FIXED:])
+        return NOT_ACTION if isinstance(payload, Refusal) else _heard(header, mac, payload)
     payload = _first_payload(bytes(mac[PublicAction].payload.original))
     return payload if isinstance(payload, Refusal) else _heard(header, mac, payload)
 
@@ -177,10 +184,17 @@ def _dissect(kind: type[Packet], data: bytes) -> Packet | None:
         return None
 
 
-def _refuse_action(mac: Packet | None) -> Refusal | None:
+def _refuse_control(mac: Packet | None) -> Refusal | None:
     if mac is None:
         return TRUNCATED
-    if (mac.proto, mac.type, mac.subtype) != (0, 0, 13) or int(mac.FCfield) & _FORBIDDEN_CONTROL:
+    return NOT_ACTION if mac.proto or int(mac.FCfield) & _FORBIDDEN_CONTROL else None
+
+
+def _refuse_action(mac: Packet | None) -> Refusal | None:
+    refusal = _refuse_control(mac)
+    if mac is None or refusal is not None:
+        return refusal
+    if (mac.type, mac.subtype) != (0, 13):
         return NOT_ACTION
     body = mac.payload.payload
     if not isinstance(body, PublicAction) or body.action != _VENDOR_SPECIFIC:

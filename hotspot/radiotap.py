@@ -77,6 +77,23 @@ class Radiotap:
     noise_dbm: int | None
 
 
+_RECEIVED_CHANNEL = 1 << CHANNEL
+_RECEIVED_SIGNAL = 1 << DBM_SIGNAL
+
+
+def build_received(frequency_mhz: int | None, signal_dbm: int | None) -> bytes:
+    """A header for a frame that came by another door than a monitor, with what that door said."""
+    present, body = 0, b""
+    if frequency_mhz is not None and 0 <= frequency_mhz < 1 << 16:
+        present |= _RECEIVED_CHANNEL
+        body += frequency_mhz.to_bytes(2, "little") + bytes(2)
+    if signal_dbm is not None and -128 <= signal_dbm < 128:
+        present |= _RECEIVED_SIGNAL
+        body += bytes((signal_dbm & 0xFF,))
+    length = HEADER_BYTES + len(body)
+    return bytes((0, 0)) + length.to_bytes(2, "little") + present.to_bytes(4, "little") + body
+
+
 def signed_byte(value: int) -> int:
     """Read a byte as two's complement."""
     return value - 256 if value > 127 else value

@@ -1,0 +1,69 @@
+"""Open the radio that the settings name, with the listener and the power steps they ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chain.errors import UserError
+from hotspot.carriers.spec import RadioSpec, check_pair
+from hotspot.io_radio import Radio, open_radio
+
+if TYPE_CHECKING:
+    from hotspot.config import HotspotConfig, RadioSection
+
+
+def open_carrier(config: HotspotConfig) -> Radio:
+    """The radio of a hotspot. Raises UserError with the remedy."""
+    radio = open_section(config.radio)
+    if not config.radio.can_set_power or not config.radio.power_interface:
+        return radio
+    from hotspot.carriers.io_power import PoweredRadio
+
+    spot = config.hotspot
+    try:
+        control = open_power(config.radio.power_interface)
+    except UserError:
+        radio.close()
+        raise
+    return PoweredRadio(radio, control, spot.eirp_cdbm - spot.gain_cdb)
+
+
+def open_section(section: RadioSection) -> Radio:
+    """The radio of a [radio] section, paired with its listener where it can't hear by itself."""
+    spec = RadioSpec(section.kind, section.interface)
+    listener = check_pair(spec, section.listen)
+    if listener is None:
+        return open_spec(spec)
+    from hotspot.carriers.io_hostapd import HostapdRadio, PairedRadio
+
+    hears = open_spec(listener)
+    try:
+        keep = bytes.fromhex(section.keep_elements)
+        return PairedRadio(HostapdRadio(spec.target, keep, section.window_ms), hears)
+    except BaseException:
+        hears.close()
+        raise
+
+
+def open_spec(spec: RadioSpec) -> Radio:
+    """One radio. What a kind needs is imported when it is used: the daemon stays small."""
+    if spec.kind == "nl80211":
+        from hotspot.carriers.io_nl80211 import Nl80211Radio
+
+        return Nl80211Radio(spec.target)
+    if spec.kind == "hostapd":
+        from hotspot.carriers.io_hostapd import HostapdRadio
+
+        return HostapdRadio(spec.target)
+    return open_radio(spec.kind, spec.target)
+
+
+def open_power(interface: str) -> PowerControl:
+    """Who lowers an interface's power: the kernel, asked directly."""
+    from hotspot.carriers.io_nl80211 import Wireless
+
+    return Wireless(interface)
+
+
+if TYPE_CHECKING:
+    from hotspot.carriers.io_power import PowerControl
