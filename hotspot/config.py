@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SAMPLE = """\
 # Wavecomb hotspot settings. Every key is shown with its default; [hotspot] cell is the only one
-# you must set.
+# you must set. A radio may also be named in one line above [hotspot]: radio = "monitor:mon0"
 [hotspot]
 cell = ""                  # H3 cell, resolution 7 to 10: as precise as you want to be seen
 latitude_udeg = 0          # centre of that cell, micro-degrees (written by `wavecomb hotspot init`)
@@ -36,7 +36,6 @@ queue_limit_mib = 40       # of the queue; beyond it the oldest records go first
 page = "127.0.0.1:8710"    # address of the status page; "" for none, 0.0.0.0:8710 for your LAN
 gateway = ""               # address of your gateway, such as 127.0.0.1:8300: is it relaying?
 
-# Kind and interface may also stand in one line above [hotspot]: radio = "monitor:mon0"
 [radio]
 kind = "monitor"           # monitor, nl80211, hostapd or replay; see docs/hardware.md
 interface = "mon0"         # monitor, nl80211: an interface; hostapd: its socket; replay: a file
