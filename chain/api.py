@@ -76,7 +76,11 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/head", "get_head", "Where the ledger stands", (), schemas.HEAD),
     Route("GET", "/v1/genesis", "get_genesis", "The genesis record", (), schemas.GENESIS),
     Route("GET", "/v1/mix/{epoch}", "get_mix", "R of an epoch", (EPOCH,), schemas.MIX),
-    Route("GET", "/v1/hotspots", "get_hotspots", "All hotspots by index", (), schemas.HOTSPOTS),
+    Route(
+        *("GET", "/v1/hotspots", "get_hotspots", "Hotspots by index, from one on"),
+        (FROM,),
+        schemas.HOTSPOTS,
+    ),
     Route(
         *("GET", "/v1/hotspots/{id}", "get_hotspot", "One hotspot by index or key"),
         (HOTSPOT_ID,),

@@ -229,9 +229,10 @@ class LedgerClient:
         found = self.find(f"/v1/mix/{epoch}")
         return None if found is None else bytes.fromhex(found["mix"])
 
-    def hotspots(self) -> list[HotspotInfo]:
-        """All registered hotspots, by index."""
-        return [_build(HotspotInfo, item) for item in self.get("/v1/hotspots")["hotspots"]]
+    def hotspots(self, start: int = 0) -> list[HotspotInfo]:
+        """All registered hotspots from an index on, by index."""
+        rows = self.get(f"/v1/hotspots?from={start}")["hotspots"]
+        return [_build(HotspotInfo, row) for row in rows]
 
     def hotspot(self, index_or_key: int | bytes) -> HotspotInfo | None:
         """One hotspot."""

@@ -19,8 +19,8 @@ async def get_mix(call: Call) -> Answer:
 
 
 async def get_hotspots(call: Call) -> Answer:
-    """All hotspots."""
-    return {"hotspots": views.hotspots_json(call.state)}
+    """Hotspots from an index on."""
+    return {"hotspots": views.hotspots_json(call.state, call.values["from"])}
 
 
 async def get_hotspot(call: Call) -> Answer:

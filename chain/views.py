@@ -59,10 +59,13 @@ def genesis_json(ledger: Ledger, wire: str) -> Json:
     }
 
 
-def hotspots_json(state: State) -> list[Json]:
-    """Every hotspot."""
+def hotspots_json(state: State, start: int = 0) -> list[Json]:
+    """Every hotspot from an index on."""
+    count = len(state.hotspots)
+    if start >= count:
+        return []
     trust = compute_trust_ppm(state)
-    return [hotspot_json(state, hotspot, trust[hotspot.index]) for hotspot in state.hotspots]
+    return [hotspot_json(state, state.hotspots[i], trust[i]) for i in range(start, count)]
 
 
 def hotspot_json(state: State, hotspot: Hotspot, trust_ppm: int) -> Json:

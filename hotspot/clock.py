@@ -20,17 +20,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SECOND = 1_000_000_000
 JUMP_NS = SECOND  # time services slew what is less (NTP steps from 128 ms on, at start only)
 SETTLE_NS = 300 * SECOND
+TRUST_NS = SECOND // 2  # a clock that is believed is judged again after this, or on any news
 NEIGHBOURS_NEEDED = 3  # one may lie, and two may be the same person's
 BACKLOG_FRAMES = 8_192  # eleven hours of 30 neighbours on mainnet, 2 MB
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """One look at the clocks: wall and boot clock in ns, and what the kernel says of the wall's."""
 
     wall_ns: int
@@ -50,6 +50,7 @@ class Timekeeper:
         self._ledger: tuple[int, int] | None = None  # epoch, when we were told (boot clock)
         self._neighbours: dict[int, tuple[int, int]] = {}  # index > the same
         self._was_set = False
+        self._believed_ns: int | None = None  # boot clock at the last judgement without a doubt
 
     @property
     def moment(self) -> Moment:
@@ -59,22 +60,35 @@ class Timekeeper:
     def observe(self, moment: Moment) -> int:
         """Take a look at the clocks; return by how many ns the wall clock was set since, or 0."""
         before, self._moment = self._moment, moment
+        if moment.is_synchronised != before.is_synchronised:
+            self._believed_ns = None
         jump = (moment.wall_ns - moment.boot_ns) - (before.wall_ns - before.boot_ns)
         if abs(jump) < JUMP_NS:
             return 0
         self._was_set = True
+        self._believed_ns = None
         return jump
 
     def note_ledger(self, epoch: int) -> None:
         """The ledger is in this epoch."""
+        self._believed_ns = None
         self._ledger = epoch, self._moment.boot_ns
 
     def note_neighbour(self, index: int, epoch: int) -> None:
         """A signed beacon of a registered neighbour is of this epoch."""
+        self._believed_ns = None
         self._neighbours[index] = epoch, self._moment.boot_ns
 
     def doubt(self) -> str:
         """Why the clock isn't believed; empty if it is."""
+        now_ns, believed_ns = self._moment.boot_ns, self._believed_ns
+        if believed_ns is not None and 0 <= now_ns - believed_ns < TRUST_NS:
+            return ""
+        found = self._judge()
+        self._believed_ns = None if found else now_ns
+        return found
+
+    def _judge(self) -> str:
         if late_s := self._seconds_before(self._start_ns):
             return f"the clock is {late_s} s before the network's start"
         if self._moment.is_synchronised:

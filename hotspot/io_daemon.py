@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from chain.errors import UserError
@@ -21,13 +20,12 @@ from chain.io_client import LedgerClient
 from chain.io_keys import load_or_create_seed
 from chain.io_terminal import write_json
 from chain.keys import public_key
-from chain.records import Registration
-from chain.wire import seal
 from hotspot.actions import Action, FetchMix, Log, SendFrame
 from hotspot.clock import Backlog, Timekeeper
 from hotspot.config import HotspotConfig, parse_address
 from hotspot.directory import Directory
 from hotspot.health import Health, Repair, State
+from hotspot.io_membership import Membership, Owned
 from hotspot.io_network import learn_network
 from hotspot.io_page import Page
 from hotspot.io_queue import DURABLE, DurableQueue
@@ -42,17 +40,17 @@ from hotspot.io_system import (
     start_hook,
 )
 from hotspot.io_uplink import (
-    DirectoryKnown,
     Event,
     GatewayKnown,
     LedgerAway,
     LedgerBack,
     MixKnown,
     OwnerKnown,
+    PeerKnown,
     Submitted,
     Uplink,
 )
-from hotspot.io_wake import Waker
+from hotspot.io_wake import Loop, Waker
 from hotspot.node import HotspotNode, Identity
 from hotspot.readings import Readings
 from hotspot.secrets import SecretChain
@@ -62,27 +60,11 @@ STATUS_S = 5.0
 LONGEST_WAIT_S = 0.5
 HEARD_NS = 3_600 * 1_000_000_000  # a neighbour that was heard in the last hour can hear us too
 STORE_AGAIN_S = 5.0
-PEERS_MAX = 256  # neighbours that are known again after a start without the ledger
-
-
-def assertion(config: HotspotConfig, key: bytes, owner: bytes, chain: SecretChain) -> Registration:
-    """The registration that these settings and this chain of secrets make."""
-    spot = config.hotspot
-    return Registration(
-        key=key,
-        owner=owner,
-        cell=int(spot.cell, 16),
-        latitude_udeg=spot.latitude_udeg,
-        longitude_udeg=spot.longitude_udeg,
-        height_m=spot.height_m,
-        gain_cdb=spot.gain_cdb,
-        eirp_cdbm=spot.eirp_cdbm,
-        frequency_mhz=config.radio.frequency_mhz,
-        flags=1 if config.radio.can_set_power else 0,
-        first_epoch=chain.first_epoch,
-        chain_length=chain.length,
-        anchor=chain.anchor,
-    )
+# After a look at the radio it is left alone for this long, and what came meanwhile is read at once:
+# a wake costs as much as a beacon's signature. A busy radio isn't left alone, and nothing is due
+# before all that was heard has been read.
+REST_S = 0.2
+BUSY_FRAMES = 8
 
 
 class Daemon:
@@ -102,7 +84,7 @@ class Daemon:
         spot, health = self._config.hotspot, self._health
         health.enter(State.KEY, "reading the key files", boot_ns())
         self._seed = load_or_create_seed(base / spot.key_file)
-        self._owner_seed = load_or_create_seed(base / spot.owner_key_file)
+        owner_seed = load_or_create_seed(base / spot.owner_key_file)
         health.enter(State.BOOT, "opening the queue and asking the ledger", boot_ns())
         self._queue = DurableQueue(base / spot.queue, spot.queue_limit_mib << 20)
         self._client = LedgerClient(self._config.ledger.url)
@@ -111,26 +93,26 @@ class Daemon:
         self._radio: Radio = open_radio(self._config.radio.kind, self._config.radio.interface)
         self._has_radio = True
         health.echoes = self._queue.note("echoes") is not None
+        self._owned = Owned(self._seed, owner_seed, self._config, self._network.network_id)
         self._make_parts()
 
     def _make_parts(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._loop = Loop()
         self._waker = Waker()
         self._supervisor = Supervisor()
         self._directory = Directory()
-        self._uplink = Uplink(LedgerClient(self._config.ledger.url), self._waker.ring)
+        self._uplink = Uplink(
+            LedgerClient(self._config.ledger.url), self._waker.ring, everybody=False
+        )
         self._readings = Readings()
         self._backlog = Backlog()
         self._page: Page | None = None
         self._boot_id = boot_id()
-        self._registration_id: bytes | None = None
-        self._renewed: tuple[bytes, bytes] | None = None  # record id, the chain that it registers
-        self._registration: tuple[int, int] | None = None  # index, epoch from which it binds
-        self._peers: dict[int, bytes] = {}
         self._owner_known: tuple[OwnerKnown, int] | None = None
         self._relays = False
         self._unstored: list[tuple[bytes, int, Sequence[Action]]] = []
         self._store_at = 0.0
+        self._rest_until: float | None = None  # the radio is left alone until then
         self._hook: int | None = None
         self._moment_epoch = -1
         self._again = False
@@ -138,7 +120,11 @@ class Daemon:
         self._started_ns = time.time_ns()
         self._clock = self._make_clock()
         self._node = self._make_node()
-        self._recall_peers()
+        self._member = Membership(
+            self._owned, self._node, self._directory, self._uplink, self._note
+        )
+        self._member.recall(self._queue, time.time_ns())
+        self._enter_network()
 
     def _make_clock(self) -> Timekeeper:
         return Timekeeper(
@@ -175,28 +161,25 @@ class Daemon:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; then store, close and return."""
         self._waker.stop_on_signals()
-        self._register_reader(self._radio, self._read_radio)
-        self._register_reader(self._waker, self._read_events)
+        self._loop.register(self._radio, self._read_radio, once=True)
+        self._loop.register(self._waker, self._read_events)
+        self._member.ask()
         self._uplink.submit(record.wire for record in self._queue.undelivered())
         gateway = self._config.hotspot.gateway
         address = parse_address("hotspot.gateway", gateway) if gateway else None
-        self._uplink.watch(self._node.key, public_key(self._owner_seed), address)
+        self._uplink.watch(self._node.key, self._owned.owner, address)
         self._uplink.start()
         self._open_page()
         self._log("info", f"hotspot {self._node.key.hex()[:16]} on {self._radio.description}")
         self._supervisor.say("READY=1")
         status_at = 0.0
         while not self._waker.stopping:
-            for key, _ in self._selector.select(self._wait_s()):
-                key.data()
+            self._loop.wait(self._wait_s())
             self._turn()
             if time.monotonic() >= status_at:
                 status_at = time.monotonic() + STATUS_S
                 self._look_after()
         self._close()
-
-    def _register_reader(self, source: Radio | Waker, read: Callable[[], None]) -> None:
-        self._selector.register(source, selectors.EVENT_READ, read)
 
     def _turn(self) -> None:
         """What every pass of the loop does: the time first, then what is due."""
@@ -205,38 +188,61 @@ class Daemon:
             self._health.note_jump(jump_ns, boot_ns())
             self._log("warning", f"CLOCK_JUMP: the clock was set by {jump_ns / 1e9:.1f} s")
         if not self._clock.doubt():
-            if self._backlog and self._registration is not None:
+            if self._backlog and self._member.registration is not None:
                 self._file_backlog()
             if jump_ns:
                 self._node.handle_jump(time.time_ns())
+            self._end_rest()
             self._node.handle_deadline(time.time_ns())
         self._carry_out(self._node.take_actions())
 
     def _wait_s(self) -> float:
+        wait_s = LONGEST_WAIT_S
+        if self._rest_until is not None:
+            wait_s = min(wait_s, max(0.0, self._rest_until - time.monotonic()))
         due = self._node.next_deadline()
         if due is None or self._clock.doubt():
-            return LONGEST_WAIT_S
-        return min(LONGEST_WAIT_S, max(0.0, (due - time.time_ns()) / 1e9))
+            return wait_s
+        return min(wait_s, max(0.0, (due - time.time_ns()) / 1e9))
 
     def _read_radio(self) -> None:
+        """Read what the radio has; then leave it alone for a while, unless it is busy."""
         frames = self._radio.receive()
-        if not frames:
+        if frames:
+            self._take_frames(frames)
+        if 0 < len(frames) < BUSY_FRAMES:
+            self._rest_until = time.monotonic() + REST_S
+        else:
+            self._rest_until = None
+            self._loop.resume(self._radio)
+
+    def _end_rest(self) -> None:
+        """Look at the radio again, at the latest before anything that is due."""
+        if self._rest_until is None or not self._has_radio:
             return
+        due = self._node.next_deadline()
+        is_due = due is not None and due <= time.time_ns()
+        if is_due or time.monotonic() >= self._rest_until:
+            self._read_radio()
+
+    def _take_frames(self, frames: Sequence[bytes]) -> None:
         now_ns, at_ns = time.time_ns(), boot_ns()
         self._last_frame_ns = at_ns
         self._health.note_received(at_ns)
-        doubted = bool(self._clock.doubt())
-        heard, echoes = self._node.counts["heard"], self._node.counts["echo"]
-        for frame in frames:
-            if doubted:
+        counts = self._node.counts
+        unknown, echoes = counts["unknown_key"], counts["echo"]
+        if self._clock.doubt():
+            for frame in frames:
                 self._keep_for_later(frame, at_ns)
-            else:
-                self._node.receive_frame(frame, now_ns)
-        if self._node.counts["heard"] != heard:
-            for index, (at, rssi_dbm) in self._node.last_heard.items():
-                if at == now_ns:
-                    self._readings.note(index, rssi_dbm, at_ns)
-        if self._node.counts["echo"] != echoes:
+            self._member.hear_strangers(frames, now_ns, any_epoch=True)
+            return
+        for frame in frames:
+            heard = self._node.receive_frame(frame, now_ns)
+            if heard is not None:
+                self._readings.note(*heard, at_ns)
+        if counts["unknown_key"] != unknown:
+            self._member.hear_strangers(frames, now_ns)
+        if counts["echo"] != echoes:
             self._note_echo(at_ns)
 
     def _keep_for_later(self, frame: bytes, at_ns: int) -> None:
@@ -269,9 +275,9 @@ class Daemon:
         if isinstance(event, MixKnown):
             self._node.receive_mix(event.epoch, event.mix, time.time_ns())
             self._note("mix", json.dumps([event.epoch, event.mix.hex()]).encode())
-        elif isinstance(event, DirectoryKnown):
-            self._directory.update((index, key) for index, key, _ in event.entries)
-            self._register(event)
+        elif isinstance(event, PeerKnown):
+            self._member.take(event, time.time_ns(), may_register=not self._clock.doubt())
+            self._enter_network()
         elif isinstance(event, Submitted):
             self._settle(event)
         elif isinstance(event, OwnerKnown):
@@ -292,13 +298,14 @@ class Daemon:
         except UserError as error:  # they will be sent once more after a restart: harmless
             self._health.note_disk(error.problem, boot_ns())
         for result in event.results:
-            if self._renewed is not None and result.record_id == self._renewed[0]:
-                self._finish_renewal(result.accepted)
+            if self._member.settle(result):
+                self._again = self._waker.stopping = True
             if result.accepted:
                 continue
             self._log("warning", f"the ledger refused a record: {result.reason}: {result.detail}")
-            if result.reason == "bad_reveal" and self._renewed is None:
-                self._renew_chain()
+            if result.reason == "bad_reveal" and self._member.renew():
+                told = "the chain of secrets can't be followed any more; registering anew"
+                self._log("warning", told)
 
     def _judge_beacons(self, known: OwnerKnown, now_ns: int) -> None:
         beacons = (known.why or {}).get("as_beaconer", {}).get("beacons", {})
@@ -306,76 +313,18 @@ class Daemon:
         neighbours = self._readings.heard_since(now_ns - HEARD_NS)
         self._health.note_verdicts(heard, beacons.get("unheard", 0), neighbours, now_ns)
 
-    # --- registration -------------------------------------------------------------------------
-
-    def _register(self, known: DirectoryKnown) -> None:
-        """Find this hotspot among those the ledger knows, or put it there."""
-        if self._node.index >= 0:
-            self._remember_peers()
-            return
-        for index, key, bound_epoch in known.entries:
-            if key == self._node.key:
-                self._registration = index, bound_epoch
-                self._enter_network()
-                return
-        if self._registration_id is None and not self._clock.doubt():
-            owner = public_key(self._owner_seed)
-            record = assertion(self._config, self._node.key, owner, self._node.secrets)
-            signed = seal(record, self._network.network_id, [self._seed, self._owner_seed])
-            self._registration_id = signed.record_id
-            self._uplink.submit([signed.wire])
-
     def _enter_network(self) -> None:
         """Begin to beacon and to listen, unless the time isn't known or it was done already."""
-        if self._registration is None or self._node.index >= 0 or self._clock.doubt():
+        registration = self._member.registration
+        if registration is None or self._node.index >= 0 or self._clock.doubt():
             return
         if self._backlog:
             self._file_backlog()
             return
-        index, bound_epoch = self._registration
+        index, bound_epoch = registration
         self._node.receive_registration(index, bound_epoch, time.time_ns())
         self._log("info", f"registered as hotspot {index}, bound from epoch {bound_epoch}")
-        self._remember_peers()
-
-    def _renew_chain(self) -> None:
-        """Register new secrets: after a long silence the ledger can't follow the old ones."""
-        first = self._node.epoch + 1
-        kept = json.dumps([first, self._config.hotspot.chain_length]).encode()
-        chain = SecretChain(self._seed, first, self._config.hotspot.chain_length)
-        owner = public_key(self._owner_seed)
-        record = assertion(self._config, self._node.key, owner, chain)
-        signed = seal(record, self._network.network_id, [self._seed, self._owner_seed])
-        self._renewed = signed.record_id, kept
-        self._log("warning", "the chain of secrets can't be followed any more; registering anew")
-        self._uplink.submit([signed.wire])
-
-    def _finish_renewal(self, accepted: bool) -> None:
-        """With new secrets on the ledger, start anew with them."""
-        if accepted and self._renewed is not None:
-            self._note("chain", self._renewed[1])
-            self._again = self._waker.stopping = True
-
-    def _remember_peers(self) -> None:
-        """Keep who we are and whom we hear, for a start while the ledger is away."""
-        heard = self._readings.indexes()[:PEERS_MAX]
-        keys = {index: self._directory.key_of(index) for index in heard}
-        peers = {index: key for index, key in keys.items() if key is not None}
-        if self._registration is None or (peers == self._peers and self._peers):
-            return
-        self._peers = peers
-        rows = [[index, key.hex()] for index, key in sorted(peers.items())]
-        self._note("peers", json.dumps([list(self._registration), rows]).encode())
-
-    def _recall_peers(self) -> None:
-        if (known := self._queue.note("mix")) is not None:  # a restart needn't wait for the ledger
-            epoch, mix = json.loads(known)
-            self._node.receive_mix(epoch, bytes.fromhex(mix), time.time_ns())
-        kept = self._queue.note("peers")
-        if kept is not None:
-            (index, bound_epoch), rows = json.loads(kept)
-            self._registration = index, bound_epoch
-            self._directory.update((peer, bytes.fromhex(key)) for peer, key in rows)
-            self._enter_network()
+        self._member.remember(self._readings.indexes())
 
     def _note(self, name: str, value: bytes) -> None:
         try:
@@ -428,7 +377,9 @@ class Daemon:
         if self._has_radio:
             self._health.note_device(self._radio.device_frames(), now_ns)
         self._health.handle_time(now_ns)
+        self._member.ask()
         self._enter_network()
+        self._member.remember(self._readings.indexes())
         self._note_moment()
         for repair in self._health.take_repairs():
             if self._config.radio.kind == "monitor":
@@ -485,7 +436,7 @@ class Daemon:
     def _reopen_radio(self) -> None:
         """Open the radio once more; without one, go on and try again in five seconds."""
         if self._has_radio:
-            self._selector.unregister(self._radio)
+            self._loop.unregister(self._radio)
             self._radio.close()
         counts = self._radio.counts
         try:
@@ -497,7 +448,8 @@ class Daemon:
             return
         self._has_radio = True
         self._radio.counts.update(counts)
-        self._register_reader(self._radio, self._read_radio)
+        self._rest_until = None
+        self._loop.register(self._radio, self._read_radio, once=True)
 
     # --- the owner's side ---------------------------------------------------------------------
 
@@ -506,7 +458,7 @@ class Daemon:
             return
         address = parse_address("hotspot.page", self._config.hotspot.page)
         try:
-            self._page = Page(address, self._selector, self._status)
+            self._page = Page(address, self._loop, self._status)
         except OSError as error:
             self._log("info", f"no status page on {self._config.hotspot.page}: {error.strerror}")
             return
@@ -527,7 +479,7 @@ class Daemon:
                 started_ns=self._started_ns,
                 pid=os.getpid(),
                 node=self._node,
-                owner=public_key(self._owner_seed),
+                owner=self._owned.owner,
                 radio=self._radio.description,
                 radio_counts=dict(self._radio.counts),
                 radio_dropped=self._radio.dropped() if self._has_radio else 0,

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from hotspot.io_wake import Loop
 from hotspot.screen import SCRIPT, STYLE, main_html, metrics_text, page_html
 
 CONNECTIONS_MAX = 16
@@ -30,20 +31,20 @@ Status = Callable[[], dict[str, Any]]
 
 
 class Page:
-    """A listening socket and its connections, all in the caller's selector."""
+    """A listening socket and its connections, all behind one descriptor in the caller's loop."""
 
-    def __init__(
-        self, address: tuple[str, int], selector: selectors.BaseSelector, status: Status
-    ) -> None:
-        """Listen. OSError where the address can't be had. The selector's data are callables."""
-        self._selector = selector
+    def __init__(self, address: tuple[str, int], loop: Loop, status: Status) -> None:
+        """Listen. OSError where the address can't be had."""
+        self._loop = loop
+        self._selector = selectors.EpollSelector()
         self._status = status
         self._open: dict[socket.socket, _Connection] = {}
         self._socket = socket.create_server(
             address, family=socket.AF_INET6 if ":" in address[0] else socket.AF_INET, backlog=16
         )
         self._socket.setblocking(False)
-        selector.register(self._socket, selectors.EVENT_READ, self._accept)
+        self._selector.register(self._socket, selectors.EVENT_READ, self._accept)
+        loop.register(self._selector, self._answer_all)
 
     @property
     def port(self) -> int:
@@ -54,8 +55,13 @@ class Page:
         """End all connections and stop to listen."""
         for connection in list(self._open.values()):
             self._drop(connection)
-        self._selector.unregister(self._socket)
+        self._loop.unregister(self._selector)
+        self._selector.close()
         self._socket.close()
+
+    def _answer_all(self) -> None:
+        for key, _ in self._selector.select(0):
+            key.data()
 
     def _accept(self) -> None:
         try:

@@ -125,6 +125,7 @@ class MonitorRadio:
         self.counts: Counter[str] = Counter()
         self._interface = interface
         self._dropped = 0
+        self._only_incoming = False
         try:
             # Protocol 0: nothing arrives before the filter stands and the device is chosen.
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -151,6 +152,7 @@ class MonitorRadio:
                 break
         with contextlib.suppress(OSError):  # kernels before 4.20 send us what we sent
             self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+            self._only_incoming = True
         self._socket.bind((self._interface, _ETH_P_ALL))
 
     @property
@@ -164,12 +166,13 @@ class MonitorRadio:
 
     def receive(self) -> list[bytes]:
         """Return what has arrived; a device that is away has nothing, and is counted."""
-        frames = []
+        frames: list[bytes] = []
         try:
-            for _ in range(BATCH_FRAMES):
-                frame, address = self._socket.recvfrom(FRAME_MAX_BYTES)
-                if address[2] != _PACKET_OUTGOING:
-                    frames.append(frame)
+            if self._only_incoming:  # an address costs Python a system call to name the device
+                while len(frames) < BATCH_FRAMES:
+                    frames.append(self._socket.recv(FRAME_MAX_BYTES))
+            else:
+                self._receive_with_address(frames)
         except BlockingIOError:
             pass
         except OSError as error:
@@ -178,6 +181,12 @@ class MonitorRadio:
             self.counts["receive_failed"] += 1
         self.counts["received"] += len(frames)
         return frames
+
+    def _receive_with_address(self, frames: list[bytes]) -> None:
+        for _ in range(BATCH_FRAMES):
+            frame, address = self._socket.recvfrom(FRAME_MAX_BYTES)
+            if address[2] != _PACKET_OUTGOING:
+                frames.append(frame)
 
     def send(self, frame: bytes, power_step_db: int) -> None:
         """Inject a frame at the device's power: AF_PACKET knows none, so no step is taken.

@@ -21,7 +21,7 @@ from chain.io_keys import load_seed
 from chain.keys import public_key
 from chain.records import Refusal
 from hotspot.config import HotspotConfig
-from hotspot.io_daemon import assertion
+from hotspot.io_membership import assertion
 from hotspot.io_network import Network, learn_network
 from hotspot.io_queue import DurableQueue
 from hotspot.secrets import SecretChain

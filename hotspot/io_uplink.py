@@ -52,9 +52,18 @@ class MixKnown:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryKnown:
-    """Hotspots of the network: (index, key, epoch from which the registration binds)."""
+    """Hotspots that are new to us: (index, key, epoch from which the registration binds)."""
 
     entries: tuple[tuple[int, bytes, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerKnown:
+    """Who a key is: its index and the epoch from which it binds; None: not registered."""
+
+    key: bytes
+    index: int | None
+    bind_epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +129,7 @@ Event = (
     Submitted
     | MixKnown
     | DirectoryKnown
+    | PeerKnown
     | SessionKnown
     | StandingsKnown
     | ClaimKnown
@@ -131,9 +141,15 @@ Event = (
 
 
 class Uplink(threading.Thread):
-    """Delivers records at least once, in order, and answers questions about the ledger."""
+    """Delivers records at least once, in order, and answers questions about the ledger.
 
-    def __init__(self, client: LedgerClient, wake: Callable[[], None]) -> None:
+    With `everybody` it keeps up with all hotspots of the network; a hotspot that only listens asks
+    for the keys that it hears (`find_peer`).
+    """
+
+    def __init__(
+        self, client: LedgerClient, wake: Callable[[], None], *, everybody: bool = True
+    ) -> None:
         super().__init__(name="uplink", daemon=True)
         self._client = client
         self._wake = wake
@@ -141,6 +157,9 @@ class Uplink(threading.Thread):
         self._lock = threading.Condition()
         self._wires: deque[bytes] = deque()
         self._mixes: set[int] = set()
+        self._peers: dict[bytes, None] = {}
+        self._everybody = everybody
+        self._known = 0  # hotspots that the main loop was told of
         self._sessions: set[int] = set()
         self._standings: dict[tuple[int, tuple[int, ...]], None] = {}
         self._claims: dict[tuple[int, int], None] = {}
@@ -165,6 +184,12 @@ class Uplink(threading.Thread):
         """Report the mix of this epoch once the ledger has it; an older question is dropped."""
         with self._lock:
             self._mixes = {e for e in self._mixes if e >= epoch - 1} | {epoch}
+            self._call()
+
+    def find_peer(self, key: bytes) -> None:
+        """Report who a key is."""
+        with self._lock:
+            self._peers[key] = None
             self._call()
 
     def fetch_session(self, session: int) -> None:
@@ -246,11 +271,13 @@ class Uplink(threading.Thread):
         self._deliver()
         self._ask_sessions()
         self._ask_claims()
+        self._ask_peers()
         waiting = self._ask_mixes()
-        if time.monotonic() >= self._refresh_at:
-            entries = tuple((row.index, row.key, row.bind_epoch) for row in self._client.hotspots())
+        if self._everybody and time.monotonic() >= self._refresh_at:
+            rows = self._client.hotspots(self._known)
             self._refresh_at = time.monotonic() + REFRESH_S
-            self._emit(DirectoryKnown(entries))
+            self._known += len(rows)
+            self._emit(DirectoryKnown(tuple((r.index, r.key, r.bind_epoch) for r in rows)))
         self._ask_owner()
         return 0.1 if waiting else REFRESH_S
 
@@ -308,6 +335,14 @@ class Uplink(threading.Thread):
             why=why,
         )
         self._emit(known)
+
+    def _ask_peers(self) -> None:
+        for key in list(self._peers):
+            spot = self._client.hotspot(key)
+            with self._lock:
+                del self._peers[key]
+            found = (None, 0) if spot is None else (spot.index, spot.bind_epoch)
+            self._emit(PeerKnown(key, *found))
 
     def _ask_mixes(self) -> bool:
         for epoch in sorted(self._mixes):

@@ -1,10 +1,59 @@
-"""How a waiting loop is woken: by another thread through a pipe, and by a signal that ends it."""
+"""How a loop waits: on descriptors, on another thread through a pipe, on a signal that ends it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Readable(Protocol):
+    """What can be waited on."""
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+
+
+class Loop:
+    """Descriptors and what reads them. `selectors` costs as much as reading a frame: this is bare.
+
+    A descriptor that was read with `once` is not looked at again until `resume`.
+    """
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._readers: dict[int, Callable[[], None]] = {}
+
+    def register(
+        self, source: Readable, read: Callable[[], None], *, once: bool = False
+    ) -> None:
+        """Call `read` whenever there is something to read."""
+        descriptor = source.fileno()
+        self._epoll.register(descriptor, select.EPOLLIN | (select.EPOLLONESHOT if once else 0))
+        self._readers[descriptor] = read
+
+    def resume(self, source: Readable) -> None:
+        """Look again at one that was registered with `once`."""
+        self._epoll.modify(source.fileno(), select.EPOLLIN | select.EPOLLONESHOT)
+
+    def unregister(self, source: Readable) -> None:
+        """Look no more; before it is closed."""
+        del self._readers[source.fileno()]
+        self._epoll.unregister(source.fileno())
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait at most so long, then read all that can be read."""
+        for descriptor, _ in self._epoll.poll(timeout_s):
+            read = self._readers.get(descriptor)
+            if read is not None:
+                read()
+
+    def close(self) -> None:
+        """Give the kernel's side back."""
+        self._epoll.close()
 
 
 class Waker:

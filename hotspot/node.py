@@ -179,14 +179,19 @@ class HotspotNode:
             self._plan_beacons(now_ns)
             self._set_due()
 
-    def receive_frame(self, data: bytes, now_ns: int) -> None:
-        """A frame with its radiotap header came from the radio."""
+    def receive_frame(self, data: bytes, now_ns: int) -> tuple[int, int | None] | None:
+        """A frame with its radiotap header came; (index, dBm or None) if it is a new reception."""
         heard = parse_frame(data)
         if isinstance(heard, Refusal):
             self.counts[heard.reason] += 1
-            return
+            return None
         spoken = read_spoken(heard.payload, self.directory)
+        before = self.counts["heard"]
         self.receive_spoken(spoken, heard.rssi_dbm, heard.frequency_mhz, now_ns)
+        index = spoken.beacon[0]
+        if index is None or self.counts["heard"] == before:
+            return None
+        return index, heard.rssi_dbm
 
     def receive_spoken(
         self, spoken: Spoken, rssi_dbm: int | None, frequency_mhz: int | None, now_ns: int
@@ -253,6 +258,19 @@ class HotspotNode:
         self._actions.append(KeepReceptions(epoch, (row,)))
         self.counts["past_heard"] += 1
         return True
+
+    def read_stranger(self, data: bytes, *, any_epoch: bool = False) -> bytes | None:
+        """The key of a signed beacon of this epoch that the directory doesn't know; else None.
+
+        `any_epoch` is for who doesn't know the time yet.
+        """
+        heard = parse_frame(data)
+        if isinstance(heard, Refusal):
+            return None
+        spoken = read_spoken(heard.payload, self.directory)
+        if spoken.beacon[0] is not None or not (any_epoch or spoken.epoch == self.epoch):
+            return None
+        return spoken.key if self._verify(spoken.key, heard.payload) else None
 
     def read_epoch(self, data: bytes) -> tuple[int, int] | None:
         """(index, epoch) that the signed beacon of a registered neighbour names; else None."""

@@ -39,7 +39,7 @@ class FlakyLedger:
         self._reach()
         return self.mixes.get(epoch)
 
-    def hotspots(self) -> list[HotspotInfo]:
+    def hotspots(self, start: int = 0) -> list[HotspotInfo]:
         self._reach()
         return []
 

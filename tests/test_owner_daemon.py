@@ -24,7 +24,15 @@ from hotspot.health import Repair, State
 from hotspot.io_daemon import Daemon
 from hotspot.io_queue import DurableQueue
 from hotspot.io_radio import MockRadio
-from hotspot.io_uplink import LedgerAway, LedgerBack, MixKnown, OwnerKnown, Submitted
+from hotspot.io_uplink import (
+    LedgerAway,
+    LedgerBack,
+    MixKnown,
+    OwnerKnown,
+    PeerKnown,
+    Submitted,
+)
+from hotspot.node import mac_of
 
 CELL = "891e35a3393ffff"
 EPOCH_MS = 10_000
@@ -52,12 +60,12 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     prepare(tmp_path, Bench())
     monkeypatch.setattr(io_daemon, "open_radio", lambda kind, interface: MockRadio())
     running = Daemon(settings(), tmp_path)
-    running._register_reader(running._radio, running._read_radio)
-    running._register_reader(running._waker, running._read_events)
+    running._loop.register(running._radio, running._read_radio, once=True)
+    running._loop.register(running._waker, running._read_events)
     yield running
     if running._has_radio:
         running._radio.close()
-    running._selector.close()
+    running._loop.close()
     running._queue.close()
 
 
@@ -209,5 +217,89 @@ def test_the_epochs_randomness_survives_a_restart(daemon: Daemon, tmp_path: Path
     again = Daemon(settings(), tmp_path)
     assert again._node._mixes == {epoch: b"m" * 32}
     again._radio.close()
-    again._selector.close()
+    again._loop.close()
     again._queue.close()
+
+
+def stranger(number: int) -> tuple[bytes, bytes]:
+    """A seed that no ledger knows, and its key."""
+    seed = bytes([number]) * 32
+    return seed, public_key(seed)
+
+
+def beacon_of(seed: bytes, epoch: int, sequence: int = 0) -> bytes:
+    key = public_key(seed)
+    beacon = Beacon(key, epoch, sequence, bytes(16), int(CELL, 16), 2437, 1, time.time_ns())
+    head = pack_beacon(beacon)[:SIGNED_BYTES]
+    return received(build_frame(head + sign(seed, "beacon", NETWORK, head), mac_of(key), 1))
+
+
+def test_a_new_neighbours_first_beacons_count_once_the_ledger_says_who_it_is(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+    monkeypatch.setattr(daemon._uplink, "find_peer", asked.append)
+    (seed, key), (other_seed, other) = stranger(9), stranger(10)
+    daemon._turn()
+    epoch = daemon._node.epoch
+    first = beacon_of(seed, epoch)
+    daemon._take_frames([first, first, beacon_of(other_seed, epoch)])
+    assert (asked, daemon._node.counts["heard"]) == ([key, other], 0)
+    daemon._take_event(PeerKnown(key, 7, 2))
+    assert daemon._node.counts["heard"] == 1, "its repetition counts no more"
+    daemon._take_event(PeerKnown(other, None, 0))
+    daemon._take_frames([beacon_of(other_seed, epoch)])
+    assert daemon._node.counts["heard"] == 1
+    assert asked == [key, other], "a minute must pass"
+
+
+def test_an_unsigned_stranger_is_not_asked_for(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+    monkeypatch.setattr(daemon._uplink, "find_peer", asked.append)
+    daemon._turn()
+    frame = bytearray(beacon_of(stranger(9)[0], daemon._node.epoch))
+    frame[-1] ^= 1
+    daemon._take_frames([bytes(frame)])
+    assert asked == []
+
+
+def test_a_hotspot_that_the_ledger_does_not_know_registers_once_and_enters(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+    asked: list[bytes] = []
+    monkeypatch.setattr(daemon._uplink, "submit", sent.extend)
+    monkeypatch.setattr(daemon._uplink, "find_peer", asked.append)
+    member, key = daemon._member, daemon._node.key
+    member.registration = None
+    member.ask()
+    for _ in range(2):
+        daemon._take_event(PeerKnown(key, None, 0))
+    (wire,) = sent
+    signed = decode(wire)
+    assert isinstance(signed, Signed)
+    daemon._take_event(Submitted((SubmitResult(signed.record_id, True, 0, "accepted", ""),)))
+    assert asked == [key, key], "asked again as soon as the registration is on the ledger"
+    daemon._take_event(PeerKnown(key, 3, 9))
+    assert member.registration == (3, 9)
+
+
+def test_a_radio_that_was_read_rests_but_not_beyond_what_is_due(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    radio = daemon._radio
+    assert isinstance(radio, MockRadio)
+    daemon._turn()
+    radio.feed(beacon_of_a(daemon._node.epoch))
+    daemon._read_radio()
+    assert daemon._rest_until is not None
+    seed, _ = stranger(1)
+    radio.feed(beacon_of(seed, daemon._node.epoch))
+    monkeypatch.setattr(daemon._node, "next_deadline", lambda: time.time_ns() + 10**12)
+    daemon._end_rest()
+    assert radio.counts["received"] == 1, "it rests"
+    monkeypatch.setattr(daemon._node, "next_deadline", lambda: 1)
+    daemon._end_rest()
+    assert radio.counts["received"] == 2, "something is due: read what came before it"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-import selectors
 import shutil
 import socket
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from doors_helpers import wait_for
 from owner_helpers import Running, running_hotspot
 
 from hotspot.io_page import CONNECTIONS_MAX, REQUEST_MAX_BYTES, Page, answer, is_local_name
+from hotspot.io_wake import Loop
 from hotspot.readings import KEPT, NEIGHBOURS_MAX, Readings
 from hotspot.screen import age_text, main_html, metrics_text, page_html, terminal_lines
 
@@ -111,13 +111,12 @@ def test_names_of_the_outside_world_are_refused() -> None:
 
 
 def test_slow_and_greedy_visitors_are_cut_off_and_the_page_goes_on() -> None:
-    selector = selectors.DefaultSelector()
-    page = Page(("127.0.0.1", 0), selector, sample_status)
+    loop = Loop()
+    page = Page(("127.0.0.1", 0), loop, sample_status)
 
     def turn() -> None:
         for _ in range(5):
-            for key, _ in selector.select(0.002):
-                key.data()
+            loop.wait(0.002)
 
     idle = []
     for _ in range(CONNECTIONS_MAX + 4):
@@ -137,8 +136,8 @@ def test_slow_and_greedy_visitors_are_cut_off_and_the_page_goes_on() -> None:
     for each in (*idle, greedy, good):
         each.close()
     page.close()
-    assert not selector.get_map()
-    selector.close()
+    assert not loop._readers
+    loop.close()
 
 
 def test_ages_are_short() -> None:
