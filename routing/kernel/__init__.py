@@ -1,0 +1,1 @@
+"""Plans in the kernel: what routes, rules, classes and marks should be, and the way there."""
