@@ -24,7 +24,10 @@ class FarForecaster:
     enough are known. A far model that refuses costs only the far horizons.
     """
 
-    def __init__(self, near: Forecaster, far: Forecaster, long: LongHistory) -> None:
+    def __init__(
+        self, near: Forecaster, far: Forecaster, long: LongHistory, *, gathers: bool = True
+    ) -> None:
+        """`gathers`: whether to fill `long` from what passes; False where a Recorder does."""
         if far.model.step_ms != long.step_ms or near.model.step_ms >= far.model.step_ms:
             problem = f"steps of {near.model.step_ms} and {far.model.step_ms} ms"
             remedy = f"give a near model of shorter steps and a far one of {long.step_ms} ms"
@@ -32,6 +35,7 @@ class FarForecaster:
         self.model = near.model
         self.long = long
         self.far_refusal: Refusal | None = None
+        self._gathers = gathers
         self._near = near
         self._far = far
         self._seen: dict[Link, int] = {}
@@ -53,7 +57,7 @@ class FarForecaster:
         for link in history.links():
             samples = history.of(link)
             before = self._seen.get(link, -1)
-            for sample in samples:
+            for sample in samples if self._gathers else ():
                 if sample.time_ms > before:
                     self.long.add(sample)
             self._seen[link] = samples[-1].time_ms

@@ -7,13 +7,20 @@ before anything is added. Days older than the history are deleted: the folder st
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from chain.errors import UserError
 from routing.features_season import DAY_MS
-from routing.telemetry_history import LongHistory, decode_blocks, encode_block
+from routing.telemetry_history import LongHistory, Row, decode_blocks, encode_block
 
 _SUFFIX = ".wch"
+
+
+def take_rows(history: LongHistory, now_ms: int) -> list[Row]:
+    """Take what a history finished since the last call, in the order of the files."""
+    history.finish_before(now_ms)
+    return sorted(history.take_finished(), key=lambda row: (row.time_ms, row.link))
 
 
 class TelemetryFolder:
@@ -30,14 +37,18 @@ class TelemetryFolder:
             problem = f"{folder.name} can't be made ({error.strerror})"
             raise UserError("telemetry", problem, "name a folder that may be written") from None
 
-    def load(self, history: LongHistory) -> int:
-        """Fill a history from the files, oldest first, and mend cut-off ends; rows taken."""
+    def load(self, history: LongHistory, *, mend: bool = True) -> int:
+        """Fill a history from the files, oldest first; rows taken.
+
+        `mend`: cut damaged ends off. Who only looks at a running gateway's folder must not: what
+        seems cut off may be a block that is just being written.
+        """
         taken = 0
         for day in self._days():
             path = self._path(day)
             blob = path.read_bytes()
             rows, whole = decode_blocks(blob)
-            if whole < len(blob):
+            if mend and whole < len(blob):
                 with path.open("r+b") as file:
                     file.truncate(whole)
             taken += sum(history.restore(row) for row in rows)
@@ -45,8 +56,10 @@ class TelemetryFolder:
 
     def save(self, history: LongHistory, now_ms: int) -> int:
         """Append what the history finished since the last call; drop old days; rows written."""
-        history.finish_before(now_ms)
-        rows = sorted(history.take_finished(), key=lambda row: (row.time_ms, row.link))
+        return self.write(take_rows(history, now_ms), now_ms)
+
+    def write(self, rows: Sequence[Row], now_ms: int) -> int:
+        """Append rows; a thread may do so while the history goes on."""
         for day in sorted({row.time_ms // DAY_MS for row in rows}):
             block = encode_block([row for row in rows if row.time_ms // DAY_MS == day])
             with self._path(day).open("ab") as file:

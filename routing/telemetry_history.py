@@ -156,6 +156,11 @@ class LongHistory:
         rows = zip(columns.times[start:], *fields, strict=True)
         return [_sample(link, time_ms, numbers) for time_ms, *numbers in rows]
 
+    def count(self, link: Link) -> int:
+        """Return how many finished minutes of a link are known."""
+        columns = self._columns.get(link)
+        return min(self._keep, len(columns.times)) if columns else 0
+
     def forget_before(self, time_ms: int) -> None:
         """Drop links of which nothing newer than `time_ms` is known."""
         for link in self.links():
