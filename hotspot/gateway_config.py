@@ -26,6 +26,11 @@ budget_tokens = 0             # what each key may use in all; 0: no limit
 max_tokens = 1024             # answer length that is paid for when a client names none
 forecaster = ""               # model file of `wavecomb routing train`; empty: no forecast
 
+[routing]
+far_forecaster = ""           # model of minutes, for 15 and 60 min ahead; needs a forecaster too
+telemetry = "telemetry"       # folder of link telemetry, kept 8 days; empty: none is kept
+planner = true                # plan all paths at once, where wavecomb[routing] is installed
+
 [provider]
 backend = ""                  # "wordllama", "openai", or empty: this hotspot answers nothing
 url = ""                      # of an OpenAI-compatible server, like http://127.0.0.1:8080/v1
@@ -87,6 +92,15 @@ class GatewaySection:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutingSection:
+    """What the router remembers and plans with."""
+
+    far_forecaster: str = ""
+    telemetry: str = "telemetry"
+    planner: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderSection:
     """The model that this hotspot answers with, if any."""
 
@@ -145,6 +159,7 @@ class GatewayConfig:
     hotspot: SpotSection = field(default_factory=SpotSection)
     ledger: LedgerSection = field(default_factory=LedgerSection)
     gateway: GatewaySection = field(default_factory=GatewaySection)
+    routing: RoutingSection = field(default_factory=RoutingSection)
     provider: ProviderSection = field(default_factory=ProviderSection)
     relay: RelaySection = field(default_factory=RelaySection)
     spending: SpendingSection = field(default_factory=SpendingSection)
@@ -163,6 +178,7 @@ def parse_gateway_config(text: str, source: str) -> GatewayConfig:
         hotspot=read_section("hotspot", SpotSection, _take(table, "hotspot")),
         ledger=read_section("ledger", LedgerSection, _take(table, "ledger")),
         gateway=read_section("gateway", GatewaySection, _take(table, "gateway")),
+        routing=read_section("routing", RoutingSection, _take(table, "routing")),
         provider=read_section("provider", ProviderSection, _take(table, "provider")),
         relay=read_section("relay", RelaySection, _take(table, "relay")),
         spending=read_section("spending", SpendingSection, _take(table, "spending")),
@@ -170,7 +186,7 @@ def parse_gateway_config(text: str, source: str) -> GatewayConfig:
         link=read_section("link", LinkSection, _take(table, "link")),
     )
     for name in table:
-        remedy = "sections: hotspot, ledger, gateway, provider, relay, spending, jobs, link"
+        remedy = f"sections: {', '.join(GatewayConfig.__dataclass_fields__)}"
         raise UserError(f"[{name}]", "unknown section", remedy)
     _check(config)
     return config
@@ -186,6 +202,9 @@ def _take(table: dict[str, Any], name: str) -> Any:
 def _check(config: GatewayConfig) -> None:
     check_ledger_url(config.ledger.url)
     provider, link = config.provider, config.link
+    if config.routing.far_forecaster and not config.gateway.forecaster:
+        remedy = "name a model of seconds in gateway.forecaster"
+        raise UserError("routing.far_forecaster", "stands alone", remedy)
     if provider.backend not in ("", "wordllama", "openai"):
         problem = f"{provider.backend!r} is unknown"
         raise UserError("provider.backend", problem, 'use "wordllama", "openai" or ""')

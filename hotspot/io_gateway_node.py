@@ -63,11 +63,12 @@ from hotspot.linkstate import LinkReport
 from hotspot.payee import Price
 from hotspot.relay import RelayNode, RelayOptions
 from hotspot.tolls import Spending
-from routing.router import Predictor, Router
+from routing.io_service import RoutingService, RoutingSettings
 from routing.types import JobPromise
 
 Answers = asyncio.Queue[Action]
 REGISTRATION_POLL_S = 1.0
+ROUTING_TICK_S = 1.0
 STOP_PATIENCE_S = 3.0
 
 
@@ -81,14 +82,6 @@ def make_backend(config: GatewayConfig) -> Backend | None:
     return None
 
 
-def load_forecaster(path: Path) -> Predictor:
-    """Load a trained model; imported late, for hotspots that have none need no LightGBM."""
-    from routing.forecast import Forecaster
-    from routing.io_cli import read_model
-
-    return Forecaster(read_model(str(path)))
-
-
 class Gateway:
     """A running gateway; `start` and `stop` on one event loop."""
 
@@ -99,6 +92,7 @@ class Gateway:
         self.seed = load_or_create_seed(base / config.hotspot.key_file)
         self.key = public_key(self.seed)
         self.files = JobFiles(base / config.jobs.folder)
+        self.routing = self._make_routing()
         self.backend = make_backend(config)
         self.directory = Directory()
         self.ledger_problem = ""
@@ -132,7 +126,28 @@ class Gateway:
         self._restore_jobs()
         self._uplink.submit(waiting)
         self._uplink.start()
+        self._routing_task = self._loop.create_task(self._tend_routing())
         self.pump()
+
+    def _make_routing(self) -> RoutingService:
+        chosen = self.config.routing
+        settings = RoutingSettings(
+            forecaster=self.config.gateway.forecaster,
+            far_forecaster=chosen.far_forecaster,
+            telemetry=chosen.telemetry,
+            planner=chosen.planner,
+        )
+        return RoutingService(settings, self.base, lambda text: self._say("warning", text))
+
+    async def _tend_routing(self) -> None:
+        """Once a second: telemetry to history and disk, own traffic to the planner."""
+        while True:
+            await asyncio.sleep(ROUTING_TICK_S)
+            now_ms = self.now_ns() // 1_000_000
+            flows = [(f.number, f.route, f.carried_bytes) for f in self.node.streams.own_flows()]
+            rows = self.routing.tick(now_ms, flows, self.node.table.providers(now_ms))
+            if rows:
+                await asyncio.to_thread(self.routing.write, rows, now_ms)
 
     def _restore_jobs(self) -> None:
         kept = self.queue.jobs(self.key)
@@ -172,15 +187,13 @@ class Gateway:
                 config.jobs.accept, config.jobs.max_file_bytes, config.jobs.max_stored_bytes
             ),
         )
-        model = config.gateway.forecaster
-        forecaster = load_forecaster(self.base / model) if model else None
         neighbours = [*config.link.neighbours, *(index for index, _ in self._peers())]
         return RelayNode(
             *(self.index, self.seed, self.network.network_id, self.network.params),
             *(self.directory, neighbours, self.now_ns()),
             start_ms=self.network.start_ms,
             options=options,
-            router=Router(forecaster),
+            router=self.routing.router,
         )
 
     def _peers(self) -> list[tuple[int, tuple[str, int]]]:
@@ -204,6 +217,9 @@ class Gateway:
         for task in list(self._tasks.values()):
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._routing_task.cancel()
+        await asyncio.gather(self._routing_task, return_exceptions=True)
+        self.routing.close(self.now_ns() // 1_000_000)
         self.node.harvest()
         while actions := self.node.take_actions():
             self._perform(actions)
@@ -449,6 +465,7 @@ class Gateway:
                 for p in node.table.providers(now_ms)
             ],
             "links": [_link_row(row) for row in node.table.samples() if row.source == node.index],
+            "routing": self.routing.status(now_ms),
             "known": node.table.ages_ms(now_ms),
             "paying": [_session_row(s) for s in node.payer.sessions.values()],
             "paid": [_session_row(s) for s in node.payee.sessions.values()],

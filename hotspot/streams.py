@@ -57,6 +57,10 @@ class StreamTable:
     def __len__(self) -> int:
         return len(self._flows)
 
+    def own_flows(self) -> list[Flow]:
+        """Return the flows that this hotspot opened."""
+        return [flow for flow in self._flows.values() if flow.is_ours]
+
     def open(self, route: Sequence[int], sessions: Sequence[int], now_ns: int) -> Flow:
         """Open a flow along a route of 2 to 16 hotspots."""
         if not 2 <= len(route) <= MAX_HOPS:
