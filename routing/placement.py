@@ -1,18 +1,33 @@
-"""Where an AI request should be answered: path there and back, queue, prefill.
+"""Where an AI request should be answered: path there and back, queue, prefill, what came of it.
 
-    expected TTFT = 2 x path + prompt's transfer + prefill + queue + doubt
+    expected TTFT = 2 x path + prompt's transfer + (prompts ahead + own prompt) / prefill speed
+                    + wait for a slot + doubt
 
-Queue is the provider's own report plus what this router sent there since, which keeps a burst from
-one gateway off a single provider. Doubt grows with the age of the report. Providers whose estimates
-can't be told apart within that doubt are drawn from by power of two choices (Mitzenmacher 2001),
-with a hash for a coin, so that many gateways don't all pick the same one.
+The prompts ahead are those this gateway sent and saw no token of, which it knows exactly, and those
+of others by the providers' reports. A report is seconds old and everybody reads it: gateways that
+believed the last one would all run to the same idle provider, so reports are smoothed. What a
+prompt shares with prompts sent there before (its leading blocks) is cached and costs nothing.
+
+**Goal.** Among providers that keep the goal at the 90th percentile, the one with the shortest queue
+in seconds plus half of the request's own work: fast machines are left to those who need them, and
+used while nobody does. If none keeps it, the least expected time. The percentile is learned per
+provider: a running quantile of measured over expected, moved up by nine parts for a miss and down
+by one for a hit (the pinball loss's gradient), so a provider that boasts loses its place.
+
+**Exploration.** What a provider says is believed until it was tried. Its factor (measured over
+expected) is lowered by a confidence width that shrinks with the tries, as UCB1 does (Auer,
+Cesa-Bianchi, Fischer 2002): a provider that once did badly is tried again ever more rarely, about
+log T times in T requests, and only where even so it would keep the goal.
+
+Providers order and refuse by `placement_turns.py`; a refusal for lack of time says how full they
+are, and the request goes elsewhere. Standard library only: small gateways have no NumPy.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 from chain.records import Refusal
 from routing.types import AiRequest, Path, Placement, ProviderState
@@ -22,82 +37,344 @@ _US = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class PlacementParams:
-    """`stale_ms`: age at which doubt equals queue; `prefill_ratio`: prefill over decode speed."""
+    """`stale_ms`: age at which doubt equals queue; `prefill_ratio`: prefill over decode speed.
+
+    `smooth_permille`: weight of a new report. `work_permille`: of its own work that a request adds
+    to a queue's length when queues are compared. `width_permille`: confidence width after one try.
+    """
 
     stale_ms: int = 10_000
     max_age_ms: int = 60_000
-    tie_permille: int = 50
     bytes_per_token: int = 5
     prefill_ratio: int = 8
     default_tokens_per_s: int = 50
+    smooth_permille: int = 300
+    work_permille: int = 500
+    width_permille: int = 150
+    quantile_step_permille: int = 10
+    answer_us: int = 10_000_000  # how long an answer holds its slot, until measured
+    us_per_kucr: int = 200  # what a price of 1,000 ucr per 1,000 tokens weighs
+    memory_blocks: int = 4_096  # of prompts, per provider
+    forget_ms: int = 300_000  # a request of which nothing was heard
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A provider with a path to it, its expected TTFT and how far off that may be."""
+@dataclass(slots=True)
+class _Sent:
+    """A request on its way: where, what it adds, what was expected of it."""
 
-    state: ProviderState
-    path: Path
-    ttft_us: int
-    doubt_us: int
-
-
-def service_us(request: AiRequest, state: ProviderState, params: PlacementParams) -> int:
-    """Return the time from the head of the queue to the first token."""
-    speed = (state.tokens_per_s or params.default_tokens_per_s) * params.prefill_ratio
-    return request.prompt_tokens * _US // max(1, speed)
+    ticket: int
+    known: _Known
+    tokens: int
+    expected_us: int
+    time_ms: int
+    has_begun: bool = False
 
 
-def candidate(
-    request: AiRequest, state: ProviderState, path: Path, sent: int, params: PlacementParams
-) -> Candidate:
-    """Estimate one provider; `sent` requests went there from here since it reported."""
-    service = service_us(request, state, params)
-    turn = max(service, state.ttft_us_ewma)
-    queue = turn * (state.requests_waiting + sent) + turn * state.requests_running // 2
-    packets = request.prompt_tokens * params.bytes_per_token // 1_500
-    transfer = packets * path.cost_us // max(1, len(path.hops) - 1)
-    doubt = (queue + service) * max(0, state.age_ms) // params.stale_ms
-    total = 2 * path.cost_us + transfer + service + queue + doubt // 2
-    return Candidate(state, path, total, doubt)
+class _Known:
+    """One provider as this gateway knows it; `ready_us` and `token_us` are kept up to date."""
+
+    __slots__ = (
+        *("answer_us", "bit", "factor", "hotspot", "margin", "others_waiting"),
+        *("memory", "mine_running", "mine_tokens", "mine_waiting", "others_running", "path"),
+        *("others_tokens", "queue_us", "ready_us", "reported_ms", "slots", "state", "token_us"),
+        *("tpot_us", "transfer_us", "trials"),
+    )
+
+    def __init__(self, state: ProviderState, path: Path, bit: int, params: PlacementParams) -> None:
+        self.hotspot, self.bit = state.hotspot, bit
+        self.mine_waiting = self.mine_running = self.mine_tokens = 0
+        self.others_running = self.others_waiting = self.others_tokens = 0
+        self.factor = 1_000  # measured over expected, permille
+        self.margin = 1_000  # its 90th percentile over its mean
+        self.trials = 0
+        self.answer_us = params.answer_us
+        self.reported_ms = -1
+        self.memory: OrderedDict[int, None] = OrderedDict()
+        self.state, self.path = state, path
+        self.queue_us = self.ready_us = self.token_us = self.transfer_us = self.tpot_us = 0
 
 
-def _rank(one: Candidate) -> tuple[int, int, int]:
-    return (one.ttft_us, one.state.ai_price_ucr, one.state.hotspot)
+class Placer:
+    """Chooses providers for one gateway, and learns from what it is told of its choices."""
+
+    def __init__(self, params: PlacementParams | None = None) -> None:
+        self.params = params or PlacementParams()
+        self._known: dict[int, _Known] = {}
+        self._pools: dict[str, list[_Known]] = {}
+        self._holders: dict[int, int] = {}  # block of a prompt: bits of who has it
+        self._sent: dict[int, _Sent] = {}
+        self._order: deque[tuple[int, int]] = deque()  # (time, ticket), oldest first
+        self._tickets = 0
+        self._trials = 1
+
+    # --- what is known of providers -------------------------------------------------------------
+
+    def refresh(self, options: Sequence[tuple[ProviderState, Path]], now_ms: int) -> None:
+        """Take who is in reach now, with the newest report and the path to each."""
+        self._pools = {}
+        for state, path in options:
+            if state.age_ms > self.params.max_age_ms:
+                continue
+            known = self._known.get(state.hotspot)
+            if known is None:
+                bit = 1 << len(self._known)
+                known = self._known[state.hotspot] = _Known(state, path, bit, self.params)
+            reported_ms = now_ms - state.age_ms
+            if reported_ms > known.reported_ms:
+                self._take_report(known, state, reported_ms)
+            known.state, known.path = state, path
+            self._update(known)
+            for model in state.models:
+                self._pools.setdefault(model, []).append(known)
+
+    def _take_report(self, known: _Known, state: ProviderState, reported_ms: int) -> None:
+        first = known.reported_ms < 0
+        weight = 1_000 if first else self.params.smooth_permille
+        known.reported_ms = reported_ms
+        waiting = max(0, state.requests_waiting - known.mine_waiting)
+        running = max(0, state.requests_running - known.mine_running)
+        tokens = max(0, state.queued_tokens - known.mine_tokens)
+        known.others_waiting += (waiting * 1_000 - known.others_waiting) * weight // 1_000
+        known.others_running += (running * 1_000 - known.others_running) * weight // 1_000
+        known.others_tokens += (tokens - known.others_tokens) * weight // 1_000
+
+    def _update(self, known: _Known) -> None:
+        """Work out what a decision reads: when the queue is done, and what a token takes."""
+        params, state = self.params, known.state
+        speed = state.prefill_tokens_per_s or params.prefill_ratio * (
+            state.tokens_per_s or params.default_tokens_per_s
+        )
+        token_us = _US * self._optimism(known) // max(1, speed)  # of 1,000 tokens
+        hops = len(known.path.hops) - 1
+        transfer_us = known.path.cost_us * params.bytes_per_token * 1_000 // 1_500 // max(1, hops)
+        waiting = (known.mine_tokens + known.others_tokens) * token_us // 1_000
+        if not state.queued_tokens:  # an engine that counts requests only
+            turn = max(state.ttft_us_ewma, 400 * token_us // 1_000)
+            waiting += turn * known.others_waiting // 1_000
+            waiting += turn * known.others_running // 2_000 if not state.slots else 0
+        waiting += self._slot_us(known)
+        doubt = (waiting + 400 * token_us // 1_000) * state.age_ms // params.stale_ms // 2
+        known.queue_us = waiting + doubt + state.ai_price_ucr * params.us_per_kucr // 1_000
+        known.ready_us = 2 * known.path.cost_us + known.queue_us
+        known.token_us, known.transfer_us = token_us + transfer_us, transfer_us
+        known.tpot_us = _US // state.tokens_per_s if state.tokens_per_s else 0
+
+    def _optimism(self, known: _Known) -> int:
+        """The factor less its confidence width, in permille; below a third it is no machine."""
+        if not known.trials:
+            return known.factor
+        # log2 by bits: integers, the same on every machine
+        spread = self._trials.bit_length() * 1_000_000 // known.trials
+        width = self.params.width_permille * _root(spread) // 1_000
+        return max(known.factor // 3, known.factor - known.factor * width // 1_000)
+
+    def _slot_us(self, known: _Known) -> int:
+        slots = known.state.slots
+        there = known.mine_running + known.mine_waiting
+        over = 1_000 * (there - slots) + known.others_running + known.others_waiting
+        return known.answer_us * over // (1_000 * slots) if slots and over > 0 else 0
+
+    # --- decisions ------------------------------------------------------------------------------
+
+    def place(
+        self, request: AiRequest, now_ms: int, without: frozenset[int] = frozenset()
+    ) -> Placement | Refusal:
+        """Choose among those last refreshed; refuse when a deadline can't be kept."""
+        self._forget(now_ms)
+        pool = self._pools.get(request.model)
+        if pool and without:
+            pool = [known for known in pool if known.hotspot not in without]
+        if pool and request.prompt_tokens + request.max_tokens > 4_096:
+            pool = [known for known in pool if _holds(known.state, request)]
+        if not pool:
+            detail = f"model {request.model}: no provider within reach offers it"
+            return Refusal("ai-no-provider", f"{detail}; see the models that are listed")
+        saved = self._saved(request.prefix) if request.prefix else {}
+        chosen, ttft_us = self._choose(pool, request, saved)
+        if request.deadline_ms:
+            chosen, ttft_us = self._in_time(pool, request, saved, chosen, ttft_us)
+            if ttft_us > (request.deadline_ms - now_ms) * 1_000:
+                detail = f"first token expected in {ttft_us // 1_000} ms"
+                return Refusal("ai-deadline", f"{detail}; give a later deadline_ms or none")
+        return self._send(chosen, request, ttft_us, saved.get(chosen.bit, 0), now_ms, len(pool))
+
+    def _choose(
+        self, pool: Sequence[_Known], request: AiRequest, saved: dict[int, int]
+    ) -> tuple[_Known, int]:
+        """The hot loop: shortest queue among those who keep the goal, else least time."""
+        prompt, goal = request.prompt_tokens, request.goal_us * 1_000 or 1 << 62
+        share, pace = self.params.work_permille, request.tpot_us or 1 << 62
+        best = quick = pool[0]
+        least = soonest = best_us = 1 << 62
+        for known in pool:
+            tokens = prompt - saved[known.bit] if saved and known.bit in saved else prompt
+            work = known.token_us * tokens // 1_000
+            ttft = known.ready_us + work
+            if ttft < soonest:
+                soonest, quick = ttft, known
+            if ttft * known.margin <= goal and known.tpot_us <= pace:
+                cost = known.ready_us + work * share // 1_000
+                if cost < least:
+                    least, best, best_us = cost, known, ttft
+        return (best, best_us) if least < 1 << 62 else (quick, soonest)
+
+    def _in_time(
+        self,
+        pool: Sequence[_Known],
+        request: AiRequest,
+        saved: dict[int, int],
+        chosen: _Known,
+        ttft_us: int,
+    ) -> tuple[_Known, int]:
+        times = [
+            (k.ready_us + k.token_us * (request.prompt_tokens - saved.get(k.bit, 0)) // 1_000, k)
+            for k in pool
+        ]
+        least_us, quick = min(times, key=lambda row: row[0])
+        return (quick, least_us) if least_us < ttft_us else (chosen, ttft_us)
+
+    def _send(
+        self, known: _Known, request: AiRequest, ttft_us: int, saved: int, now_ms: int, of: int
+    ) -> Placement:
+        tokens = max(1, request.prompt_tokens - saved)
+        self._tickets += 1
+        self._sent[self._tickets] = _Sent(self._tickets, known, tokens, ttft_us, now_ms)
+        self._order.append((now_ms, self._tickets))
+        known.mine_waiting += 1
+        known.mine_tokens += tokens
+        self._update(known)
+        if request.prefix:
+            self._remember(known, request.prefix)
+        reason = f"shortest queue that keeps the goal, of {of}"
+        if not request.goal_us or ttft_us * known.margin > request.goal_us * 1_000:
+            reason = f"least expected time to first token of {of}"
+        return Placement(known.hotspot, known.path, ttft_us, reason, self._tickets)
+
+    # --- prompts that share their beginning -----------------------------------------------------
+
+    def _saved(self, prefix: Sequence[int]) -> dict[int, int]:
+        """Tokens of the prompt that each provider (by bit) has computed before."""
+        result: dict[int, int] = {}
+        holders = self._holders.get(prefix[0], 0)
+        for count, block in enumerate(prefix):
+            now = holders & self._holders.get(block, 0) if count else holders
+            _settle(result, holders & ~now, count)
+            holders = now
+            if not holders:
+                return result
+        _settle(result, holders, len(prefix))
+        return result
+
+    def _remember(self, known: _Known, prefix: Sequence[int]) -> None:
+        memory, holders, bit = known.memory, self._holders, known.bit
+        for block in prefix:
+            if block in memory:
+                memory.move_to_end(block)
+            else:
+                memory[block] = None
+                holders[block] = holders.get(block, 0) | bit
+        limit = known.state.context_tokens // BLOCK_TOKENS or self.params.memory_blocks
+        while len(memory) > limit:
+            block, _ = memory.popitem(last=False)
+            left = holders[block] & ~bit
+            if left:
+                holders[block] = left
+            else:
+                del holders[block]
+
+    # --- what came of it ------------------------------------------------------------------------
+
+    def began(self, ticket: int, ttft_us: int) -> None:
+        """The first token came after `ttft_us`; learn from it."""
+        sent = self._sent.get(ticket)
+        if sent is None or sent.has_begun:
+            return
+        sent.has_begun = True
+        known = sent.known
+        known.mine_waiting -= 1
+        known.mine_running += 1
+        known.mine_tokens -= sent.tokens
+        self._learn(known, sent.expected_us, ttft_us)
+        self._update(known)
+
+    def _learn(self, known: _Known, expected_us: int, measured_us: int) -> None:
+        ratio = min(8_000, 1_000 * measured_us // max(1, expected_us))
+        known.trials += 1
+        self._trials += 1
+        weight = max(16, 1_000 // (known.trials + 1))  # a mean at first, then the last sixty
+        known.factor += (known.factor * ratio // 1_000 - known.factor) * weight // 1_000
+        known.factor = max(200, min(20_000, known.factor))
+        step = self.params.quantile_step_permille
+        known.margin += 9 * step if ratio > known.margin else -step
+        known.margin = max(1_000, min(4_000, known.margin))
+
+    def ended(self, ticket: int, held_us: int = 0) -> None:
+        """The answer is complete, or was given up; `held_us` is how long it took in all."""
+        sent = self._sent.pop(ticket, None)
+        if sent is None:
+            return
+        known = sent.known
+        if sent.has_begun:
+            known.mine_running -= 1
+            if held_us:
+                known.answer_us += (held_us - known.answer_us) // 16
+        else:
+            known.mine_waiting -= 1
+            known.mine_tokens -= sent.tokens
+        self._update(known)
+
+    def busy(self, ticket: int, request: AiRequest) -> None:
+        """The provider refused for lack of time: its queue is as long as the goal, at least."""
+        sent = self._sent.get(ticket)
+        if sent is None:
+            return
+        known = sent.known
+        self.ended(ticket)
+        speed = 1_000 * _US // max(1, known.token_us - known.transfer_us)
+        full = request.goal_us * speed // _US - known.mine_tokens
+        known.others_tokens = max(known.others_tokens, full)
+        self._update(known)
+
+    def _forget(self, now_ms: int) -> None:
+        while self._order and self._order[0][0] < now_ms - self.params.forget_ms:
+            self.ended(self._order.popleft()[1])
+
+    def summary(self) -> list[dict[str, int]]:
+        """What is known of each provider, for people."""
+        return [
+            {
+                "hotspot": known.hotspot,
+                "queue_ms": known.queue_us // 1_000,
+                "waiting": known.mine_waiting + known.others_waiting // 1_000,
+                "running": known.mine_running + known.others_running // 1_000,
+                "answers_begun": known.trials,
+                "measured_over_expected_permille": known.factor,
+                "p90_over_mean_permille": known.margin,
+            }
+            for known in self._known.values()
+        ]
 
 
-def pick(candidates: Sequence[Candidate], draw: int, params: PlacementParams) -> Candidate:
-    """Scan all; among those within doubt of the best, draw two and take the better of them."""
-    ranked = sorted(candidates, key=_rank)
-    best = ranked[0]
-    margin = best.ttft_us * params.tie_permille // 1_000 + best.doubt_us // 2
-    close = [one for one in ranked if one.ttft_us <= best.ttft_us + margin]
-    if len(close) < 3:
-        return best
-    coin = sha256(f"{draw}:{best.path.hops[0]}".encode()).digest()
-    first = int.from_bytes(coin[:8]) % len(close)
-    second = int.from_bytes(coin[8:16]) % len(close)
-    return close[min(first, second)]
+BLOCK_TOKENS = 512  # of a prompt, hashed together with all before it
 
 
-def decide(
-    request: AiRequest,
-    candidates: Sequence[Candidate],
-    draw: int,
-    now_ms: int,
-    params: PlacementParams,
-) -> Placement | Refusal:
-    """Choose among candidates; refuse when not even the best can keep the request's deadline."""
-    if not candidates:
-        detail = f"model {request.model}: no provider within reach offers it"
-        return Refusal("ai-no-provider", f"{detail}; see the models that are listed")
-    chosen = pick(candidates, draw, params)
-    if request.deadline_ms:
-        left_us = (request.deadline_ms - now_ms) * 1_000
-        if chosen.ttft_us > left_us:
-            chosen = min(candidates, key=_rank)
-        if chosen.ttft_us > left_us:
-            detail = f"first token expected in {chosen.ttft_us // 1_000} ms"
-            return Refusal("ai-deadline", f"{detail}; give a later deadline_ms or none")
-    reason = f"least expected time to first token of {len(candidates)}"
-    return Placement(chosen.state.hotspot, chosen.path, chosen.ttft_us, reason)
+def _settle(result: dict[int, int], bits: int, count: int) -> None:
+    while bits:
+        bit = bits & -bits
+        result[bit] = count * BLOCK_TOKENS
+        bits ^= bit
+
+
+def _holds(state: ProviderState, request: AiRequest) -> bool:
+    wanted = request.prompt_tokens + request.max_tokens
+    return not state.context_tokens or wanted <= state.context_tokens
+
+
+def _root(value: int) -> int:
+    """Integer square root by Newton's steps, of a few thousand: enough for a width."""
+    if value <= 0:
+        return 0
+    guess = 1 << ((value.bit_length() + 1) // 2)
+    while (better := (guess + value // guess) // 2) < guess:
+        guess = better
+    return guess

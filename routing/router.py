@@ -36,7 +36,7 @@ from routing.health import ForecastHealth, HealthParams, fault_in
 from routing.history import History
 from routing.jobs import JobBook, JobParams, JobStatus
 from routing.mesh_plan import FULL, FlowMeter, MeshPlan, MeshView, PathPlanner, pick
-from routing.placement import PlacementParams, candidate, decide
+from routing.placement import PlacementParams, Placer
 from routing.types import (
     AiRequest,
     FlowClass,
@@ -129,7 +129,8 @@ class Router:
         self._news = False
         self._asked_ms: dict[Pair, int] = {}
         self._held: dict[tuple[int, int, FlowClass], Path] = {}
-        self._sent: dict[int, list[int]] = {}
+        self.placer = Placer(self.params.placement)
+        self._offered: tuple[Sequence[ProviderState], int] = ((), -1)
         self._draws = 0
 
     # Telemetry and rounds.
@@ -151,6 +152,7 @@ class Router:
         self._trees.clear()
         self._answers.clear()
         self._recent = None
+        self._offered = ((), -1)
 
     def _start_round_if_due(self, now_ms: int) -> None:
         if now_ms >= self._next_ageing_ms:
@@ -396,25 +398,17 @@ class Router:
         self, request: AiRequest, providers: Sequence[ProviderState], now_ms: int
     ) -> Placement | Refusal:
         """Choose who answers a request, or say why nobody can."""
-        self._draws += 1
-        params = self.params.placement
-        options = []
-        for state in providers:
-            if request.model not in state.models or state.age_ms > params.max_age_ms:
-                continue
-            path = self.path(request.source, state.hotspot, FlowClass.AI, now_ms, self._draws)
-            if isinstance(path, Path):
-                sent = self._sent_since(state.hotspot, now_ms - state.age_ms)
-                options.append(candidate(request, state, path, sent, params))
-        placement = decide(request, options, self._draws, now_ms, params)
-        if isinstance(placement, Placement):
-            self._sent.setdefault(placement.provider, []).append(now_ms)
-        return placement
-
-    def _sent_since(self, provider: int, time_ms: int) -> int:
-        fresh = [at for at in self._sent.get(provider, ()) if at > time_ms]
-        self._sent[provider] = fresh
-        return len(fresh)
+        offered, until_ms = self._offered
+        if providers is not offered or now_ms >= until_ms:
+            self._offered = (providers, now_ms + self.params.round_ms)
+            self._draws += 1
+            found = [
+                (p, self.path(request.source, p.hotspot, FlowClass.AI, now_ms, self._draws))
+                for p in providers
+            ]
+            options = [(state, path) for state, path in found if isinstance(path, Path)]
+            self.placer.refresh(options, now_ms)
+        return self.placer.place(request, now_ms)
 
     # Bandwidth jobs.
 

@@ -55,7 +55,11 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class ProviderState:
-    """What a provider of AI models last said about itself, `age_ms` ago; price per 1,000 tokens."""
+    """What a provider of AI models last said about itself, `age_ms` ago; price per 1,000 tokens.
+
+    `slots`: answers at a time, `queued_tokens`: of prompts that wait, `prefill_tokens_per_s`: of
+    prompts computed, `context_tokens`: of the longest prompt with its answer; each 0 if not said.
+    """
 
     hotspot: int
     models: tuple[str, ...]
@@ -65,27 +69,43 @@ class ProviderState:
     ttft_us_ewma: int
     age_ms: int
     ai_price_ucr: int
+    slots: int = 0
+    queued_tokens: int = 0
+    prefill_tokens_per_s: int = 0
+    context_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class AiRequest:
-    """An AI request at `source`; `deadline_ms` is when the first token is due, 0 for no goal."""
+    """An AI request at `source`; it is refused if no first token is expected by `deadline_ms`.
+
+    `goal_us` (to the first token) and `tpot_us` (between tokens) are wishes: who keeps them is
+    preferred. `prefix`: hashes of the prompt's blocks of 512 tokens, each with all before it. Zero
+    and empty: none.
+    """
 
     source: int
     model: str
     prompt_tokens: int
     max_tokens: int
     deadline_ms: int
+    goal_us: int = 0
+    tpot_us: int = 0
+    prefix: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The provider chosen for a request, the path to it, and the time to first token to expect."""
+    """The provider chosen for a request, the path to it, and the time to first token to expect.
+
+    `ticket` names the choice when the router is told what came of it.
+    """
 
     provider: int
     path: Path
     expected_ttft_us: int
     reason: str
+    ticket: int = 0
 
 
 @dataclass(frozen=True, slots=True)
