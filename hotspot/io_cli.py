@@ -20,6 +20,9 @@ EXAMPLES = """
   wavecomb hotspot run --config ~/hotspot/hotspot.toml
   wavecomb hotspot status --config ~/hotspot/hotspot.toml --json
   wavecomb hotspot key --config ~/hotspot/hotspot.toml
+  wavecomb hotspot key backup --config ~/hotspot/hotspot.toml
+  wavecomb hotspot key restore --config ~/hotspot/hotspot.toml --which owner --file paper.txt
+  wavecomb hotspot key rotate --config ~/hotspot/hotspot.toml --which hotspot
   wavecomb hotspot queue --config ~/hotspot/hotspot.toml
   wavecomb hotspot register --config ~/hotspot/hotspot.toml
   wavecomb hotspot register --config ~/hotspot/hotspot.toml --owner KEYHEX --out sale.json
@@ -180,21 +183,10 @@ def _print_status(report: dict[str, Any]) -> None:
 
 
 def key(options: argparse.Namespace) -> int:
-    """Show the public keys of this hotspot and its owner."""
-    from chain.io_keys import load_seed
-    from chain.keys import public_key
+    """Show, back up, restore or rotate the keys of this hotspot and its owner."""
+    from hotspot.io_keyring import key as carry_out
 
-    config = load_config(options.config)
-    base = options.config.parent
-    rows = {
-        "hotspot": public_key(load_seed(base / config.hotspot.key_file)).hex(),
-        "owner": public_key(load_seed(base / config.hotspot.owner_key_file)).hex(),
-    }
-    if options.json:
-        print_json(rows)
-    else:
-        print("\n".join(f"{name:<10}{value}" for name, value in rows.items()))
-    return EXIT_OK
+    return carry_out(options, load_config(options.config), options.config.parent)
 
 
 def queue(options: argparse.Namespace) -> int:
@@ -291,7 +283,6 @@ def _parser() -> Parser:
     for verb, function, text in (
         ("run", run, "run the daemon until it is told to stop"),
         ("status", status, "show what the daemon last said of itself; exit code 1 for faults"),
-        ("key", key, "show the public keys of this hotspot and its owner"),
         ("queue", queue, "count what waits for the ledger, was delivered, refused or dropped"),
     ):
         sub = add_command(verbs, verb, text)
@@ -299,6 +290,7 @@ def _parser() -> Parser:
         if function is not run:
             sub.add_argument("--json", action="store_true", help="print one line of JSON")
         sub.set_defaults(function=function)
+    _add_key(add_command(verbs, "key", "show, back up, restore or replace this hotspot's keys"))
     _add_register(add_command(verbs, "register", "assert anew where a hotspot is, and whose"))
     verbs.add_parser("gateway", help="run the AI gateway and the relay")
     _add_listen(add_command(verbs, "listen", "print beacons heard on a monitor-mode interface"))
@@ -347,6 +339,17 @@ def _add_settings(verbs: Any) -> None:
     sub.add_argument("--user", default="wavecomb", help="who runs it (default: %(default)s)")
     sub.add_argument("--json", action="store_true", help="print one line of JSON")
     sub.set_defaults(function=service)
+
+
+def _add_key(sub: argparse.ArgumentParser) -> None:
+    actions = ("show", "backup", "restore", "rotate")
+    sub.add_argument("action", nargs="?", choices=actions, default="show", help="what to do")
+    _add_config(sub)
+    which = ("hotspot", "owner", "both")
+    sub.add_argument("--which", choices=which, default="both", help="whose key (default: both)")
+    sub.add_argument("--file", type=Path, metavar="FILE", help="write or read the rows there")
+    sub.add_argument("--json", action="store_true", help="print one line of JSON")
+    sub.set_defaults(function=key)
 
 
 def _add_register(sub: argparse.ArgumentParser) -> None:
