@@ -138,6 +138,7 @@ class Membership:
             key = self._node.read_stranger(frame, any_epoch=any_epoch)
             if key is not None and self._strangers.keep(key, frame, now_ns):
                 self._uplink.find_peer(key)
+                self._node.await_stranger()
 
     def remember(self, heard: Sequence[int]) -> None:
         """Keep who we are and whom we hear, for a start while the ledger is away."""

@@ -259,6 +259,12 @@ class HotspotNode:
         self.counts["past_heard"] += 1
         return True
 
+    def await_stranger(self) -> None:
+        """The ledger is being asked who was heard: close the report at the latest of its times."""
+        if self._message_ns is not None:
+            self._message_ns = max(self._message_ns, self._message_by_ns(self.epoch))
+            self._set_due()
+
     def read_stranger(self, data: bytes, *, any_epoch: bool = False) -> bytes | None:
         """The key of a signed beacon of this epoch that the directory doesn't know; else None.
 
@@ -451,11 +457,15 @@ class HotspotNode:
 
         None falls into the guard after the last beacon's part: those drawn there leave at its end.
         """
-        params = self.identity.params
         draw = int.from_bytes(digest("message-time", self.key, u32(epoch))[:4], "big")
-        jitter_ns = (draw * params.message_lead_ms * MS * 2 // 5) >> 32
-        after_ns = max(jitter_ns, FREEZE_GUARD_NS)
-        return self._epoch_start_ns(epoch + 1) - params.message_lead_ms * MS + after_ns
+        lead_ns = self.identity.params.message_lead_ms * MS
+        after_ns = max((draw * lead_ns * 2 // 5) >> 32, FREEZE_GUARD_NS)
+        return self._epoch_start_ns(epoch + 1) - lead_ns + after_ns
+
+    def _message_by_ns(self, epoch: int) -> int:
+        """The latest of the times that `_message_time_ns` draws."""
+        lead_ns = self.identity.params.message_lead_ms * MS
+        return self._epoch_start_ns(epoch + 1) - lead_ns + lead_ns * 2 // 5
 
     def _plan_beacons(self, now_ns: int) -> None:
         """Fix this epoch's beacon times; one whose time has passed meanwhile leaves at once."""

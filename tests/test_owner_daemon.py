@@ -245,6 +245,7 @@ def test_a_new_neighbours_first_beacons_count_once_the_ledger_says_who_it_is(
     first = beacon_of(seed, epoch)
     daemon._take_frames([first, first, beacon_of(other_seed, epoch)])
     assert (asked, daemon._node.counts["heard"]) == ([key, other], 0)
+    assert daemon._node.upcoming[1] == daemon._node._message_by_ns(epoch), "the report waits"
     daemon._take_event(PeerKnown(key, 7, 2))
     assert daemon._node.counts["heard"] == 1, "its repetition counts no more"
     daemon._take_event(PeerKnown(other, None, 0))
