@@ -136,6 +136,10 @@ ROUTES: tuple[Route, ...] = (
         answer=schemas.FINDINGS,
     ),
     Route(
+        *("GET", "/v1/holds", "get_holds", "Findings that hold pay back, and how others ended"),
+        answer=schemas.HOLDS,
+    ),
+    Route(
         *("GET", "/v1/checkpoint", "get_checkpoint", "The newest signed checkpoint, a C2SP note"),
         answer={"type": "string"},
         media=NOTE,

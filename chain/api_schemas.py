@@ -122,6 +122,11 @@ HOTSPOT = get_object(
     slashed={"type": "boolean"},
     ends_epoch=get_nullable(COUNT),
     bond_returns_epoch=get_nullable(COUNT),
+    hold=get_nullable(
+        get_object(
+            id=HASH, test=STRING, opened_epoch=COUNT, expiry_epoch=COUNT, pay_ucr=UCR, words=STRING
+        )
+    ),
 )
 HOTSPOTS = get_object(hotspots=get_array(HOTSPOT))
 ACCOUNT = get_object(
@@ -217,6 +222,48 @@ FAULT = get_object(
     validator=HEX, kind=STRING, height=COUNT, epoch=COUNT, time_ms=COUNT, power=COUNT
 )
 FINDINGS = get_object(findings=get_array(FINDING), faults=get_array(FAULT))
+HOLD = get_object(
+    id=HASH,
+    subject=COUNT,
+    test=STRING,
+    statistic_centi=INTEGER,
+    threshold_centi=INTEGER,
+    first_epoch=COUNT,
+    last_epoch=COUNT,
+    evidence=HASH,
+    command={"type": "string", "description": "derives the finding again from a copy"},
+    opened_epoch=COUNT,
+    appeal_until_epoch=COUNT,
+    expiry_epoch=COUNT,
+    appealed=BOOLEAN,
+    auditors=get_array(HASH),
+    confirmed_by={"type": "integer", "description": "auditors that must sign to confirm it"},
+    deposit_ucr=UCR,
+    pay_ucr=UCR,
+    cells=get_map(UCR),
+    words=STRING,
+)
+PAST_HOLD = get_object(
+    id=HASH,
+    subject=COUNT,
+    test=STRING,
+    last_epoch=COUNT,
+    opened_epoch=COUNT,
+    ended_epoch=COUNT,
+    outcome={"enum": ["expired", "withdrawn", "overturned", "confirmed", "slashed"]},
+    pay_ucr=UCR,
+    deposit_ucr=UCR,
+    ruling=get_nullable(HASH),
+    words=STRING,
+)
+HOLDS = get_object(
+    auditors=COUNT,
+    needed=COUNT,
+    new_at_most=COUNT,
+    open_at_most=COUNT,
+    holds=get_array(HOLD),
+    past=get_array(PAST_HOLD),
+)
 CHECKPOINT = get_object(
     epoch=COUNT,
     size=COUNT,

@@ -28,7 +28,9 @@ from chain.sum_tree import (
 from chain.tiles import TILE_HEIGHT, TILE_WIDTH, number_path
 
 ACCOUNTS, HOTSPOTS = "accounts", "hotspots"
-HELD_NAMES = ("bonds", "bounties", "escrow", "mappers", "pools")
+HELD_NAMES = ("bonds", "bounties", "escrow", "holds", "mappers", "pools")
+# Has a leaf only while it holds something: trees of before it keep their root.
+SPARSE_NAMES = frozenset({"holds"})
 KEY_BYTES = 32
 ENTRY_BYTES = 64
 Fetch = Callable[[str], bytes]
@@ -46,7 +48,8 @@ class BalanceTree:
     ) -> None:
         rows, spots = list(accounts), list(hotspots)
         self.settlement = settlement
-        self.held = tuple((name, held.get(name, 0)) for name in HELD_NAMES)
+        amounts = ((name, held.get(name, 0)) for name in HELD_NAMES)
+        self.held = tuple(pair for pair in amounts if pair[1] or pair[0] not in SPARSE_NAMES)
         self.keys = {
             ACCOUNTS: b"".join([key for key, _, _ in rows]),
             HOTSPOTS: b"".join([key for key, _ in spots]),

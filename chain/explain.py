@@ -13,6 +13,7 @@ from chain.explain_words import get_words
 from chain.rules.regions import get_region
 from chain.rules.verdicts import (
     COUNTED,
+    HELD,
     LINK_RULES,
     NO_RSSI,
     PAIR_RULES,
@@ -117,6 +118,7 @@ INPUTS: dict[str, Callable[[Case], Inputs]] = {
     "not_mutual": _link,
     "untrusted_witness": lambda case: {"witness": case.witness},
     "power_blind": lambda case: {"witness": case.witness, "slope_at_least_permille": 500},
+    "held_witness": lambda case: {"witness": case.witness},
     "not_drawn": lambda case: {"drawn_at_most": case.judgement.params.witnesses_drawn},
 }
 MARGINS: dict[str, Callable[[Case], int | None]] = {
@@ -156,7 +158,7 @@ def explain_receptions(
     for witness, codes in judgement.codes.items():
         for number, case in enumerate(iter_cases(judgement, witness)):
             code = codes[number]
-            case.drawn = code == COUNTED
+            case.drawn = code in (COUNTED, HELD)
             if wanted(case):
                 yield {
                     "epoch": judgement.epoch,

@@ -77,6 +77,11 @@ WORDS: dict[str, tuple[str, str]] = {
         "The witness was among the {drawn_at_most} drawn.",
         "Others were drawn: at most {drawn_at_most} witnesses count per beacon.",
     ),
+    "held_witness": (
+        "No finding holds back the weight of the witness.",
+        "Auditors hold the pay and the weight of hotspot {witness} back until their finding is"
+        " settled; its fee waits with them. See GET /v1/holds.",
+    ),
 }
 SILENT = "The driver gave no strength, so this isn't checked."
 

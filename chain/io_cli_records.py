@@ -249,7 +249,7 @@ def _by_operators(
         who = get_signers(options.signers, operators, public_key(seed))
         signers = tuple(operators[number] for number in who)
         draft = get_draft(make(who), network.head.network_id, signers)
-        return _sign_and_send(options, draft, seed, client)
+        return sign_and_send(options, draft, seed, client)
 
 
 def _keyring(options: argparse.Namespace) -> Keyring:
@@ -258,9 +258,10 @@ def _keyring(options: argparse.Namespace) -> Keyring:
     return Keyring(options.dir)
 
 
-def _sign_and_send(
+def sign_and_send(
     options: argparse.Namespace, draft: Draft, seed: bytes, client: LedgerClient
 ) -> int:
+    """Sign a draft; show it, write it to `options.out` for the others, or submit it."""
     _check_shape(draft)
     if options.dry_run:
         return _show_record(options, draft.record)
@@ -336,7 +337,7 @@ def _by_account(options: argparse.Namespace, make: Callable[[bytes, int], Record
             nonce = int(client.get(f"/v1/accounts/{account.hex()}")["nonce"]) + 1
         draft = get_draft(make(account, nonce), client.head().network_id, (account,))
         options.out = None
-        return _sign_and_send(options, draft, seed, client)
+        return sign_and_send(options, draft, seed, client)
 
 
 def run_transfer(options: argparse.Namespace) -> int:

@@ -14,13 +14,13 @@ from chain.params import PRESETS
 from chain.records import EpochMessage, Refusal, Registration, Signed
 from chain.rules.pairs import PairCache
 from chain.rules.registration import get_bind_epoch, shorten
-from chain.rules.verdicts import CODES, PLAUSIBLE, REASONS, Judgement, compute_beaconer
+from chain.rules.verdicts import CODES, HELD, PLAUSIBLE, REASONS, Judgement, compute_beaconer
 from chain.state import Assertion, Chain, OnTime
 from chain.wire import decode, iter_receptions
 
 UNKNOWN = CODES["unknown_beaconer"]
 BLIND = CODES["power_blind"]
-TRUSTED_CODES = frozenset({CODES["counted"], CODES["not_drawn"], BLIND})
+TRUSTED_CODES = frozenset({CODES["counted"], CODES["not_drawn"], BLIND, HELD})
 
 
 def load_judgement(store: Store, epoch: int, beaconer: int) -> Judgement | None:
@@ -162,13 +162,17 @@ def _load_knowledge(judgement: Judgement) -> None:
     """Who plausibly heard whom, and whom the rules trusted, as far as the codes tell."""
     trusted: set[int] = set()
     blind: set[int] = set()
+    held: set[int] = set()
     for witness, message in judgement.reports.items():
         codes = judgement.codes[witness]
         if TRUSTED_CODES & set(codes):
             trusted.add(witness)
         if BLIND in codes:
             blind.add(witness)
+        if HELD in codes:
+            held.add(witness)
         for reception, code in zip(iter_receptions(message.report), codes, strict=True):
             if REASONS[code] in PLAUSIBLE:
                 judgement.plausible.add((witness, reception[0]))
     judgement.trusted, judgement.blind = frozenset(trusted), frozenset(blind)
+    judgement.held = frozenset(held)

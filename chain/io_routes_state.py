@@ -5,6 +5,7 @@ from __future__ import annotations
 from chain import admission_views, views
 from chain.claim_views import claim_json
 from chain.errors import UserError
+from chain.hold_views import holds_json
 from chain.io_call import Answer, Call, Handler, missing
 from chain.rules.trust import compute_trust_ppm
 
@@ -115,6 +116,11 @@ async def get_findings(call: Call) -> Answer:
     }
 
 
+async def get_holds(call: Call) -> Answer:
+    """Findings that hold pay back, and the newest that ended."""
+    return holds_json(call.state)
+
+
 async def get_stats(call: Call) -> Answer:
     """Totals."""
     return views.stats_json(call.durable.ledger)
@@ -131,5 +137,6 @@ HANDLERS: dict[str, Handler] = {
     "get_bounties": get_bounties,
     "get_appointments": get_appointments,
     "get_findings": get_findings,
+    "get_holds": get_holds,
     "get_stats": get_stats,
 }

@@ -67,6 +67,21 @@ class Params:
     # Of a slashed bond the finder gets a tenth: worth the trouble of reporting, and whoever reports
     # itself loses nine tenths. The rest is destroyed.
     finder_bp: int = 1_000
+    # An owner may appeal against a hold this long: three days, for who looks at its hotspot on
+    # weekends only. Longer by far than the minutes that a re-run takes.
+    hold_appeal_epochs: int = 432
+    # A hold ends after two weeks at most, its evidence is not older: half of it for auditors to run
+    # everything again on later epochs.
+    hold_epochs_max: int = 2_016
+    # Whoever signs a finding locks this; the owner gets it unless the finding is confirmed. A
+    # credit is about what a hotspot earns in a day where traffic is dense (docs/rewards.md).
+    hold_deposit_ucr: int = CREDIT_UCR
+    # More than half of the auditors must sign a finding, and never one alone.
+    hold_auditors_min: int = 2
+    # An auditor signs new findings for at most a tenth of all hotspots in a settlement, and has no
+    # more than a third open: where more lie, those who lie are who the statistics believe.
+    hold_new_permille: int = 100
+    hold_open_permille: int = 333
     # Keys are given a role for a year at most, 366 days of ten minutes: what nobody renews lapses.
     appointment_epochs_max: int = 52_704
     # Most holders of a role at a time, by its number: 1,024 seeds, as in a genesis; 32 cosigners,
@@ -178,6 +193,10 @@ PRESETS = {
         late_epochs=60,
         chain_gap_max=1_440,
         appeal_epochs=120,  # two hours
+        hold_appeal_epochs=60,
+        hold_epochs_max=1_440,  # a day
+        hold_deposit_ucr=0,
+        hold_auditors_min=1,
         opening_epochs=6,  # two until the draw, four to answer
         bond_ucr=CREDIT_UCR,
         bootstrap_ucr=1_000 * CREDIT_UCR,
@@ -194,6 +213,10 @@ PRESETS = {
         late_epochs=60,
         chain_gap_max=8_640,
         appeal_epochs=90,  # a quarter of an hour
+        hold_appeal_epochs=30,  # five minutes
+        hold_epochs_max=1_440,  # four hours
+        hold_deposit_ucr=0,
+        hold_auditors_min=1,
         opening_epochs=6,  # a minute: two epochs until the draw, four to answer
         bond_ucr=0,
         bootstrap_ucr=1_000 * CREDIT_UCR,

@@ -309,6 +309,46 @@ class Randomness:
     proof: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What auditors found out about a hotspot: its presence pay waits until this is settled."""
+
+    TYPE: ClassVar[int] = 23
+    NAME: ClassVar[str] = "hold"
+    subject: int
+    test: str
+    statistic_centi: int
+    threshold_centi: int
+    first_epoch: int
+    last_epoch: int
+    evidence: bytes
+    expiry_epoch: int
+    auditors: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRuling:
+    """How auditors end a hold before it expires: withdrawn, overturned or confirmed."""
+
+    TYPE: ClassVar[int] = 24
+    NAME: ClassVar[str] = "hold-ruling"
+    subject: int
+    hold: bytes
+    outcome: int
+    evidence: bytes
+    auditors: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HoldAppeal:
+    """The owner of a held hotspot asks for a re-run by more auditors."""
+
+    TYPE: ClassVar[int] = 25
+    NAME: ClassVar[str] = "hold-appeal"
+    subject: int
+    hold: bytes
+
+
 Record = (
     Genesis
     | Registration
@@ -332,6 +372,9 @@ Record = (
     | Cosignature
     | ValidatorFault
     | Randomness
+    | Hold
+    | HoldRuling
+    | HoldAppeal
 )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from chain.admission import Appointed, Close, Fault, Found
 from chain.checkpoint import Balances
+from chain.holds import OpenHold, PastHold
 from chain.log import CompactRange
 from chain.params import PRESETS, Params
 from chain.records import Genesis, Registration
@@ -231,6 +232,8 @@ class State:
     `ended` tells from which epoch a hotspot proves nothing, 0 if it was slashed; `releases` when
     the bond of a retired one returns, `forfeits` in which epoch of this settlement one was
     slashed; `closes` what the checkpoints of the newest closes say.
+    `holds` are open, by hotspot, `past_holds` the newest that ended; `hold_new` counts by auditor
+    those of this settlement, `hold_open` those that are open.
     `claims` holds open claims, `claim_of` their numbers by relay and epoch, `claiming` what each
     relay's open claims ask for in all.
     """
@@ -277,6 +280,10 @@ class State:
     findings: dict[tuple[int, bytes], Found] = field(default_factory=dict)
     closes: dict[int, Close] = field(default_factory=dict)
     faults: dict[tuple[bytes, int, int], Fault] = field(default_factory=dict)
+    holds: dict[int, OpenHold] = field(default_factory=dict)
+    past_holds: dict[int, PastHold] = field(default_factory=dict)
+    hold_new: dict[bytes, int] = field(default_factory=dict)
+    hold_open: dict[bytes, int] = field(default_factory=dict)
     settled: dict[int, Balances] = field(default_factory=dict)  # of the newest settlement
     supply: Supply = field(default_factory=Supply)
     stats: Counter[str] = field(default_factory=Counter)
@@ -369,6 +376,7 @@ HOLDERS: list[tuple[str, Callable[[State], int]]] = [
     ("pools", lambda state: sum(state.pools.values())),
     ("bounties", lambda state: sum(bounty.left_ucr for bounty in state.bounties.values())),
     ("mappers", lambda state: sum(mapping.held_ucr for mapping in state.mappings.values())),
+    ("holds", lambda state: sum(h.pay_ucr + h.deposit_ucr for h in state.holds.values())),
 ]
 
 

@@ -101,7 +101,9 @@ class StateRoot:
 
     def _update_table(self, state: State, table: Table, touched: Iterable[object]) -> None:
         if not table.tree:
-            if touched or table.name not in self._digests:
+            if table.sparse and not table.count(state):
+                self._digests.pop(table.name, None)
+            elif touched or table.name not in self._digests:
                 self._digests[table.name] = compute_digest(state, table)
             return
         if table.name not in self._trees:

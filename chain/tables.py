@@ -19,6 +19,7 @@ from typing import Any
 from chain import cbor
 from chain.admission import Appointed, Close, Fault, Found
 from chain.checkpoint import decode_balances
+from chain.holds import OpenHold, PastHold
 from chain.hotspot_row import pack_hotspot, unpack_hotspot
 from chain.state import (
     Account,
@@ -116,7 +117,8 @@ class Table:
     `tree`: rows have dense slots and are never deleted; they are hashed as a Merkle tree that
     changes one leaf at a time. The slot is the key, or `slot` of the row if the key is no integer.
     Other tables are hashed whole when they changed. `rooted` False: not part of the state root, for
-    what follows from the rest or decides nothing.
+    what follows from the rest or decides nothing. `sparse`: left out of the state root while empty,
+    so that states of before the table keep their root.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Table:
     row: Codec
     tree: bool = False
     rooted: bool = True
+    sparse: bool = False
 
     def get(self, state: State, key: Key) -> Row | None:
         """The row of a key, None if there is none."""
@@ -266,6 +269,10 @@ register(Table("waiting", numbers(">II"), coded(OnTime)))
 register(Table("outputs", numbers(">I32s"), HASH))
 register(Table("mappings", numbers(">QI32s"), coded(Mapping)))
 register(Table("mapped", U64, NUMBER))
+register(Table("holds", U32, coded(OpenHold), sparse=True))
+register(Table("past_holds", U32, coded(PastHold), sparse=True))
+register(Table("hold_new", HASH, NUMBER, sparse=True))
+register(Table("hold_open", HASH, NUMBER, sparse=True))
 register(Table("stats", TEXT, NUMBER, rooted=False))
 
 # Single numbers of the state, by the path of their attribute; all but the time are in the root.

@@ -7,6 +7,7 @@ from typing import Any
 from chain.admission_views import hotspot_end_json
 from chain.claim_views import held_json
 from chain.header import Header
+from chain.hold_views import hotspot_hold_json
 from chain.ledger import Ledger
 from chain.records import SubmitResult
 from chain.rules.trust import compute_trust_ppm
@@ -91,6 +92,7 @@ def hotspot_json(state: State, hotspot: Hotspot, trust_ppm: int) -> Json:
         "trust_ppm": trust_ppm,
         "bond_ucr": hotspot.bond_ucr,
         "earned_ucr": hotspot.earned_ucr,
+        "hold": hotspot_hold_json(state, hotspot.index),
         **hotspot_end_json(state, hotspot.index),
     }
 

@@ -27,6 +27,9 @@ from chain.records import (
     EpochMessage,
     Finding,
     Genesis,
+    Hold,
+    HoldAppeal,
+    HoldRuling,
     LeafOpening,
     MapperCommit,
     MapperReport,
@@ -156,7 +159,7 @@ class OpeningFields:
 Field = Integer | Octets | Text | Cell | Many | ReceiptFields | OpeningFields
 
 U8, U16, U32, U64 = (Integer(0, (1 << bits) - 1) for bits in (8, 16, 32, 64))
-I16 = Integer(-(1 << 15), (1 << 15) - 1)
+I16, I32 = (Integer(-(1 << bits - 1), (1 << bits - 1) - 1) for bits in (16, 32))
 HASH = Octets(32, 32)
 SIGNATURE = Octets(SIGNATURE_BYTES, SIGNATURE_BYTES)
 
@@ -164,6 +167,7 @@ AMOUNT = Integer(1, (1 << 64) - 1)
 # Of a claim's tree at most 2^24 leaves: more than any wire holds entries.
 OPENING_PATH = Octets(0, 24 * 40, 40)
 PACKED = Octets(1, MAX_WIRE_BYTES)
+AUDITORS = Many(HASH, 1, 64, ascending=True)
 
 RECEIPT: tuple[Field, ...] = (U32, U32, U64, U64, U32, HASH, SIGNATURE, SIGNATURE)
 OPENING: tuple[Field, ...] = (U32, ReceiptFields(), OPENING_PATH)
@@ -215,6 +219,9 @@ LAYOUT: dict[int, tuple[type[Any], tuple[Field, ...]]] = {
     Cosignature.TYPE: (Cosignature, (U32, HASH, U64, SIGNATURE)),
     ValidatorFault.TYPE: (ValidatorFault, (Integer(1, 2), Octets(20, 20), U64, U64, U64)),
     Randomness.TYPE: (Randomness, (U32, HASH, Octets(PROOF_BYTES, PROOF_BYTES))),
+    Hold.TYPE: (Hold, (U32, Text(32), I32, I32, U32, U32, HASH, U32, AUDITORS)),
+    HoldRuling.TYPE: (HoldRuling, (U32, HASH, Integer(2, 4), HASH, AUDITORS)),
+    HoldAppeal.TYPE: (HoldAppeal, (U32, HASH)),
 }
 NAMES = {kind: tuple(f.name for f in fields(cls)) for kind, (cls, _) in LAYOUT.items()}
 RECEIPT_NAMES = tuple(field.name for field in fields(Receipt))

@@ -21,6 +21,9 @@ from chain.records import (
     EpochMessage,
     Finding,
     Genesis,
+    Hold,
+    HoldAppeal,
+    HoldRuling,
     LeafOpening,
     MapperCommit,
     MapperReport,
@@ -50,6 +53,8 @@ from chain.rules.claims import (
 )
 from chain.rules.cosignatures import process_close
 from chain.rules.epoch_message import process_epoch_message
+from chain.rules.held import process_expired_holds
+from chain.rules.holds import process_hold, process_hold_appeal, process_hold_ruling
 from chain.rules.judging import get_steps
 from chain.rules.mappers import (
     process_mapper_commit,
@@ -221,6 +226,12 @@ def process_record(state: State, signed: Signed, verify: Verify, effects: Effect
             return process_admission(state, signed, verify, effects)
         case Finding() | Cosignature() | Randomness():
             return process_admission(state, signed, verify, effects)
+        case Hold() as hold:
+            return process_hold(state, signed, hold, verify)
+        case HoldRuling() as ruling:
+            return process_hold_ruling(state, signed, ruling, verify, effects)
+        case HoldAppeal() as appeal:
+            return process_hold_appeal(state, signed, appeal, verify)
         case ValidatorFault() as fault:  # Ledger.submit takes them of an engine alone
             return process_validator_fault(state, signed, fault)
         case Genesis():
@@ -242,6 +253,7 @@ def process_epoch_close(state: State, effects: Effects, pairs: PairCache) -> Non
         state.touch("mixes", epoch)
     process_claims(state, effects)
     process_old_outputs(state)
+    process_expired_holds(state, effects.payments)
     if state.epoch % state.params.settlement_epochs == 0:
         process_forfeits(state)
         process_settlement(state, effects)

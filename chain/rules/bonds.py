@@ -7,7 +7,9 @@ whoever relies on one (docs/rewards.md, Relay claims) can.
 
 from __future__ import annotations
 
+from chain.holds import Outcome
 from chain.records import Bond, Refusal, Registration, Retirement, Signed
+from chain.rules.held import process_hold_end
 from chain.rules.outcome import Accepted, Effects, Verdict, Verify
 from chain.rules.payments import Payment
 from chain.rules.treasury import (
@@ -145,6 +147,8 @@ def process_slash(state: State, index: int, finder: bytes, effects: Effects) -> 
     for table in ("hotspots", "ended", "releases", "forfeits"):
         state.touch(table, index)
     state.add("stats", "slashed_ucr", bond)
+    if index in state.holds:
+        process_hold_end(state, index, Outcome.SLASHED, b"", effects.payments)
     if reward:
         state.credit(finder, reward)
         effects.payments.append(

@@ -18,10 +18,9 @@ from chain.geo import cell_parent
 from chain.params import Params
 from chain.rules.cell_work import MappingPlace
 from chain.rules.payday import Payday, process_mapper_pay
+from chain.rules.payments import NOBODY
 from chain.state import Mapping, State
 
-# Pools keyed by nobody's account leave no owner out: what lapsed had its owners left out before.
-NOBODY = bytes(32)
 PERMILLE = 1_000
 
 
@@ -88,6 +87,7 @@ def process_waiting_mappings(day: Payday, agreed: dict[MappingPlace, int]) -> No
             process_mapper_pay(day, cell, place[2], mapping.held_ucr)
             process_mapped(state, place[0])
         elif mapping.lapse <= state.settlement:
+            # Nobody's pool leaves no owner out: what lapsed had its owners left out before.
             state.add("pools", (cell, NOBODY), mapping.held_ucr)
         else:
             continue

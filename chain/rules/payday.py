@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from chain.rules.burns import BASIS_POINTS
 from chain.rules.cell_work import CellWork, MappingPlace, get_cell_work
+from chain.rules.held import get_held, process_held_pay
 from chain.rules.outcome import Effects
-from chain.rules.payments import NO_HOTSPOT, Payment, Payments
+from chain.rules.payments import NO_HOTSPOT, NOBODY, Payment, Payments
 from chain.rules.split import compute_split
 from chain.state import State
 
@@ -22,12 +23,17 @@ class Payday:
     """What a settlement pays, before it is booked: by hotspot, by account, by kind.
 
     `mappers` has the units of mappings, by cell, part of it, and place; `mapper_units` their sum
-    over the best of each part. chain/rules/payday_arrays.py does the same for large networks.
+    over the best of each part. `payees` are the owners, but NOBODY of a hotspot whose pay is held;
+    `held_pay` is what those earned, by hotspot and cell. chain/rules/payday_arrays.py does the same
+    for large networks.
     """
 
     def __init__(self, state: State) -> None:
         self.state = state
         self.owners = [hotspot.owner for hotspot in state.hotspots]
+        self.held = get_held(state)
+        self.payees = [NOBODY if n in self.held else key for n, key in enumerate(self.owners)]
+        self.held_pay: dict[int, dict[int, int]] = {}
         self.payments = Payments()
         self.earned: dict[int, int] = {}
         self.credits: dict[bytes, int] = {}
@@ -39,6 +45,11 @@ class Payday:
     def note(self, kind: str, ucr: int) -> None:
         """Count what is paid for one kind of work."""
         self.kinds[kind] = self.kinds.get(kind, 0) + ucr
+
+    def keep_back(self, index: int, cell: int, ucr: int) -> None:
+        """Note what a held hotspot earned in a cell."""
+        cells = self.held_pay.setdefault(index, {})
+        cells[cell] = cells.get(cell, 0) + ucr
 
     def get_covered(self) -> dict[int, int]:
         """Cells that somebody covers, ascending, with the trust (ppm) of who stands in them."""
@@ -109,10 +120,12 @@ class PlainPayday(Payday):
         self.note(kind, ucr)
         for index, share in zip(weights, split.shares, strict=True):
             if share:
-                self.earned[index] = self.earned.get(index, 0) + share
-                self.payments.append(
-                    Payment(self.state.epoch, kind, owners[index], index, cell, share, source)
-                )
+                if index in self.held:
+                    self.keep_back(index, cell, share)
+                else:
+                    self.earned[index] = self.earned.get(index, 0) + share
+                payee, epoch = self.payees[index], self.state.epoch
+                self.payments.append(Payment(epoch, kind, payee, index, cell, share, source))
 
 
 def compute_full_mapper_units(state: State) -> int:
@@ -179,6 +192,7 @@ def process_payday(day: Payday, effects: Effects) -> None:
         hotspots[index].earned_ucr += ucr
         state.credit(owners[index], ucr)
     state.touch_all("hotspots", day.earned)
+    process_held_pay(state, day.held_pay)
     for key, ucr in day.credits.items():
         state.credit(key, ucr)
     for kind, ucr in sorted(day.kinds.items()):

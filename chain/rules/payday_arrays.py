@@ -242,11 +242,17 @@ class ArrayPayday(Payday):
         job, hotspots, shares = job[paid], self.hotspots[entry[paid]], shares[paid]
         earned = np.zeros(len(self.owners), np.int64)
         np.add.at(earned, hotspots, shares)
+        places = np.array(self.cells, np.int64)[numbers % len(self.cells)]
+        if self.held:
+            earned[list(self.held)] = 0
+            kept = np.flatnonzero(np.isin(hotspots, list(self.held)))
+            lines = (hotspots[kept], places[job[kept]], shares[kept])
+            for index, cell, ucr in zip(*(part.tolist() for part in lines), strict=True):
+                self.keep_back(index, cell, ucr)
         who = np.flatnonzero(earned)
         self.earned = dict(zip(who.tolist(), earned[who].tolist(), strict=True))
-        places = np.array(self.cells, np.int64)[numbers % len(self.cells)]
         shared = SharedPayments(
-            *(state.epoch, self.jobs, places, self.owners, job, hotspots, shares)
+            *(state.epoch, self.jobs, places, self.payees, job, hotspots, shares)
         )
         single, self.payments = self.payments[:], Payments()
         for part in (single[: self._shared_at], shared, single[self._shared_at :]):

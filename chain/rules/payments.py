@@ -10,13 +10,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, overload
 
 NO_HOTSPOT = -1
+NOBODY = bytes(32)  # the account of lines that nobody got: kept back, or returned to a cell
 
 
 class Payment(NamedTuple):
     """Credits that moved at a claim or a settlement: to whom, for what, and whose burn paid for it.
 
     `source` is the account whose burn or bounty it is (empty for the bootstrap); `cell` 0 where
-    none is concerned, `hotspot` NO_HOTSPOT where no hotspot earned it.
+    none is concerned, `hotspot` NO_HOTSPOT where no hotspot earned it, `account` NOBODY for what a
+    hold keeps back (chain/rules/held.py).
     """
 
     epoch: int

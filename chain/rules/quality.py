@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from chain.rules.verdicts import COUNTED, NO_RSSI, Beaconer, Judgement
+from chain.rules.verdicts import COUNTED, HELD, NO_RSSI, Beaconer, Judgement
 from chain.wire import iter_receptions
 
 # A witness that hasn't shown yet, or can't show, that it hears the power steps counts a quarter.
@@ -14,7 +14,7 @@ QUALITY_FLOOR_CDBM, QUALITY_STEP_CDB, QUALITY_STEPS = -9_500, 500, 8
 
 
 class Counted(NamedTuple):
-    """A reception that counts, with what rewards need."""
+    """A reception that counts, with what rewards need; no quality if its witness is held."""
 
     beaconer: int
     sequence: int
@@ -34,16 +34,18 @@ def compute_quality(beaconer: Beaconer, sequence: int, flags: int, rssi_cdbm: in
 
 
 def get_counted(judgement: Judgement) -> Iterator[Counted]:
-    """Every reception that counts."""
+    """Every reception that counts, or would if its witness weren't held."""
     for witness, message in judgement.reports.items():
         codes = judgement.codes[witness]
-        if COUNTED not in codes:
+        if COUNTED not in codes and HELD not in codes:
             continue
         receptions = iter_receptions(message.report)
         weight = WITNESS_WEIGHT[witness in judgement.proven]
         for code, reception in zip(codes, receptions, strict=True):
-            if code == COUNTED:
+            if code in (COUNTED, HELD):
                 heard, sequence, flags, rssi_cdbm, _, _ = reception
-                beaconer = judgement.beaconers[heard]
-                quality = compute_quality(beaconer, sequence, flags, rssi_cdbm)
+                quality = 0
+                if code == COUNTED:
+                    beaconer = judgement.beaconers[heard]
+                    quality = compute_quality(beaconer, sequence, flags, rssi_cdbm)
                 yield Counted(heard, sequence, witness, quality * weight, weight)

@@ -12,7 +12,6 @@ from chain.optional import get_numpy
 from chain.rules.bounties import process_bounty_paid, process_expired_bounties
 from chain.rules.burns import BASIS_POINTS, get_reward_cell
 from chain.rules.mappings import (
-    NOBODY,
     compute_agreed,
     process_mapping_work,
     process_new_mappings,
@@ -31,6 +30,7 @@ from chain.rules.payday import (
     process_payday,
 )
 from chain.rules.payday_arrays import ArrayPayday, fits_arrays
+from chain.rules.payments import NOBODY
 from chain.rules.quality import get_counted
 from chain.rules.sessions import process_expired_sessions
 from chain.rules.trust import process_trust
@@ -48,16 +48,16 @@ def process_counted(state: State, judgement: Judgement) -> None:
     corroborate.
     """
     counted = list(get_counted(judgement))
-    hearers = Counter([(item.beaconer, item.sequence) for item in counted])
+    hearers = Counter([(item.beaconer, item.sequence) for item in counted if item.quality])
     quality: dict[tuple[int, int], int] = {}  # by witness and beaconer
     measured: dict[int, int] = {}
     for heard, sequence, witness, units, weight in counted:
         pair = (witness, heard)
         quality[pair] = quality.get(pair, 0) + units
-        if hearers[heard, sequence] > 1:
+        if hearers[heard, sequence] > bool(units):  # besides itself
             measured[witness] = measured.get(witness, 0) + weight
     cells = {index: get_reward_cell(state, index) for index in {pair[0] for pair in quality}}
-    state.add_all("quality", (((cells[w], heard), units) for (w, heard), units in quality.items()))
+    state.add_all("quality", (((cells[w], heard), n) for (w, heard), n in quality.items() if n))
     state.add_all("measured", (((cells[w], w), weight) for w, weight in measured.items()))
 
 
@@ -145,6 +145,6 @@ def process_settlement(state: State, effects: Effects) -> None:
     process_expired_bounties(state)
     process_expired_sessions(state)
     process_old_maps(state)
-    for table in ("quality", "measured", "links"):
+    for table in ("quality", "measured", "links", "hold_new"):
         state.clear(table)
     state.settlement += 1

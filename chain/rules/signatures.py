@@ -20,6 +20,9 @@ from chain.records import (
     Dispute,
     EpochMessage,
     Finding,
+    Hold,
+    HoldAppeal,
+    HoldRuling,
     LeafOpening,
     MapperCommit,
     MapperReport,
@@ -133,4 +136,7 @@ _KEYS: dict[type, Callable[[State, Any], Keys]] = {
     MapperCommit: lambda _, record: (record.key,),
     MapperReport: lambda _, record: (record.key,),
     Finding: lambda _, record: (record.reporter,),
+    Hold: lambda _, record: record.auditors,
+    HoldRuling: lambda _, record: record.auditors,
+    HoldAppeal: lambda state, record: (_owner(state, record.subject),),
 }

@@ -27,12 +27,12 @@ from __future__ import annotations
 from itertools import groupby
 from operator import itemgetter
 
-from chain.rules.verdicts import CODES, COUNTED, Judgement
+from chain.rules.verdicts import CODES, COUNTED, HELD, Judgement
 from chain.state import State
 from chain.wire import iter_receptions
 
 # What passed every rule about place and trust; a blind witness may prove itself again.
-TELLING = frozenset({COUNTED, CODES["not_drawn"], CODES["power_blind"]})
+TELLING = frozenset({COUNTED, HELD, CODES["not_drawn"], CODES["power_blind"]})
 CDB2_PER_DB2 = 10_000
 Sums = tuple[int, int]
 _HEARD = itemgetter(0)

@@ -27,6 +27,7 @@ from chain.rules.slopes import CDB2_PER_DB2, TELLING, process_witness_sums
 from chain.rules.verdicts import (
     CODES,
     COUNTED,
+    HELD,
     NO_RSSI,
     Judgement,
     get_report_reason,
@@ -200,7 +201,7 @@ def process_links_by_arrays(judgement: Judgement, trusted: frozenset[int]) -> No
     witness, heard = columns.witness[run], columns.heard[run]
     plausible = np.array([a << 32 | b for a, b in judgement.plausible], np.int64)
     mutual = np.isin(heard << 32 | witness, plausible)
-    link = np.full(len(run), COUNTED, np.uint8)
+    link = np.where(columns.mark(judgement.held)[witness], HELD, COUNTED).astype(np.uint8)
     link[columns.mark(judgement.blind)[witness]] = CODES["power_blind"]
     link[~columns.mark(trusted)[witness]] = CODES["untrusted_witness"]
     link[~mutual] = CODES["not_mutual"]
@@ -213,7 +214,7 @@ def find_undrawn(columns: Columns, codes: Any) -> list[int]:
     """Rows of candidates whose lots are not among the smallest of their beacon."""
     np, judgement = columns.np, columns.judgement
     limit = judgement.params.witnesses_drawn
-    rows = np.flatnonzero(codes == COUNTED)
+    rows = np.flatnonzero((codes == COUNTED) | (codes == HELD))
     beacons = columns.heard[rows] << 8 | columns.sequence[rows]
     order = np.argsort(beacons, kind="stable")
     rows, beacons = rows[order], beacons[order]
@@ -229,14 +230,25 @@ def find_undrawn(columns: Columns, codes: Any) -> list[int]:
             (sha256(prefix + packed[witness]).digest(), row)
             for witness, row in zip(columns.witness[group].tolist(), group.tolist(), strict=True)
         ]
-        undrawn += [row for _, row in sorted(lots)[limit:]]
+        undrawn += find_beyond([row for _, row in sorted(lots)], codes, limit)
     return undrawn
+
+
+def find_beyond(rows: list[int], codes: Any, limit: int) -> list[int]:
+    """Candidates of a beacon, by lot, after so many that count; who is held takes no place."""
+    drawn = 0
+    for at, row in enumerate(rows):
+        if drawn == limit:
+            return rows[at:]
+        drawn += int(codes[row] == COUNTED)
+    return []
 
 
 def process_counted_by_arrays(state: State, judgement: Judgement) -> None:
     """`process_counted`, all reports at once."""
     columns = get_columns(judgement)
-    np, counts = columns.np, columns.codes() == COUNTED
+    np, codes = columns.np, columns.codes()
+    counts, held = codes == COUNTED, codes == HELD
     witness_weight = np.where(
         columns.mark(judgement.proven), WITNESS_WEIGHT[True], WITNESS_WEIGHT[False]
     )[columns.witness]
@@ -247,15 +259,18 @@ def process_counted_by_arrays(state: State, judgement: Judgement) -> None:
     _, number, hearers = np.unique(beacons[counts], return_inverse=True, return_counts=True)
     measured = np.zeros(len(counts), np.int64)
     measured[counts] = np.where(hearers[number] > 1, witness_weight[counts], 0)
-    told = np.flatnonzero(units)
+    corroborates = held & np.isin(beacons, beacons[counts])
+    measured[corroborates] = witness_weight[corroborates]
+    corroborated = columns.sum_runs(measured)
+    told = np.flatnonzero(units + corroborated)
     run = columns.starts[told]
     cells = {w: get_reward_cell(state, w) for w in set(columns.witness[run].tolist())}
     witnesses = columns.witness[run].tolist()
     standing = [cells[witness] for witness in witnesses]
     places = zip(standing, columns.heard[run].tolist(), strict=True)
-    state.add_all("quality", zip(places, units[told].tolist(), strict=True))
-    corroborated = columns.sum_runs(measured)[told].tolist()
-    every = zip(zip(standing, witnesses, strict=True), corroborated, strict=True)
+    worth = zip(places, units[told].tolist(), strict=True)
+    state.add_all("quality", (item for item in worth if item[1]))
+    every = zip(zip(standing, witnesses, strict=True), corroborated[told].tolist(), strict=True)
     state.add_all("measured", (item for item in every if item[1]))
 
 

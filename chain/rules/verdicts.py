@@ -166,6 +166,11 @@ def is_power_blind(case: Case) -> bool:
     return case.witness in case.judgement.blind
 
 
+def is_held(case: Case) -> bool:
+    """Its weight as a witness is held, with its pay, until a finding is settled."""
+    return case.witness in case.judgement.held
+
+
 def is_not_drawn(case: Case) -> bool:
     """Other witnesses drew the smaller lots."""
     return not case.drawn
@@ -195,6 +200,7 @@ LINK_RULES: Final[tuple[Rule, ...]] = (
     ("untrusted_witness", is_untrusted),
     ("power_blind", is_power_blind),
     ("not_drawn", is_not_drawn),
+    ("held_witness", is_held),
 )
 # Mappers have no trust of their own: it is the hotspot heard that must have some.
 MAPPER_REASONS: Final = ("untrusted_beaconer",)
@@ -205,10 +211,12 @@ REASONS: Final = (
     *("unknown_beaconer", "self", "no_reveal", "too_close", "too_far", "same_owner"),
     *("wrong_tag", "wrong_frequency", "duplicate", "rssi_too_high", "rssi_too_low"),
     *("not_mutual", "untrusted_witness", "not_drawn", *MAPPER_REASONS),
-    *("malformed", "replayed", "power_blind", "foreign_region"),
+    *("malformed", "replayed", "power_blind", "foreign_region", "held_witness"),
 )
 CODES: Final = {reason: code for code, reason in enumerate(REASONS)}
 COUNTED: Final = CODES["counted"]
+# Of a witness whose weight is held: earns its fee, which is kept back, and counts for nobody else.
+HELD: Final = CODES["held_witness"]
 # Receptions that were physically plausible: what an honest map may show beside the counted ones.
 PLAUSIBLE: Final = frozenset({"counted", *(name for name, _ in LINK_RULES)})
 
@@ -255,6 +263,7 @@ class Judgement:
     pairs: PairCache
     blind: frozenset[int] = frozenset()
     proven: frozenset[int] = frozenset()
+    held: frozenset[int] = frozenset()
     trusted: frozenset[int] = frozenset()
     other_tags: dict[int, frozenset[bytes]] = field(default_factory=dict)
     plausible: set[tuple[int, int]] = field(default_factory=set)
@@ -297,6 +306,7 @@ def get_judgement(state: State, epoch: int, pairs: PairCache) -> Judgement:
         pairs=pairs,
         blind=blind,
         proven=proven,
+        held=frozenset(state.holds),
     )
     for index, message in judgement.reports.items():
         if index in assertions:
@@ -441,7 +451,7 @@ def get_link_code(judgement: Judgement, witness: int, heard: int) -> int:
     """The verdict on all plausible receptions of a pair, as far as the draw doesn't change it."""
     is_mutual = (heard, witness) in judgement.plausible
     if is_mutual and witness in judgement.trusted and witness not in judgement.blind:
-        return COUNTED
+        return HELD if witness in judgement.held else COUNTED
     case = Case()
     case.judgement, case.witness, case.heard, case.drawn = judgement, witness, heard, True
     return get_first_failing(LINK_RULES, case)
@@ -460,21 +470,28 @@ def process_links(judgement: Judgement, trusted: frozenset[int]) -> None:
             if (code := link_codes.get(heard)) is None:
                 code = link_codes[heard] = get_link_code(judgement, witness, heard)
             codes[entry] = code
-            if code == COUNTED:
+            if code in (COUNTED, HELD):
                 lots.setdefault(heard << 8 | sequence, []).append((witness, entry))
     for beacon, candidates in lots.items():
         process_draw(judgement, beacon, candidates)
 
 
 def process_draw(judgement: Judgement, beacon: int, candidates: list[tuple[int, int]]) -> None:
-    """Strike out a beacon's candidates, (witness, entry) pairs, that were not drawn."""
+    """Strike out a beacon's candidates, (witness, entry) pairs, that were not drawn.
+
+    Who is held draws a lot like others, but takes nobody's place.
+    """
     limit = judgement.params.witnesses_drawn
     if len(candidates) <= limit:
         return
     prefix = draw_prefix(judgement.mix_after, beacon >> 8, judgement.epoch, beacon & 0xFF)
     lots = sorted((sha256(prefix + u32(pair[0])).digest(), pair) for pair in candidates)
-    for _, (witness, entry) in lots[limit:]:
-        judgement.codes[witness][entry] = CODES["not_drawn"]
+    drawn = 0
+    for _, (witness, entry) in lots:
+        codes = judgement.codes[witness]
+        if drawn == limit:
+            codes[entry] = CODES["not_drawn"]
+        drawn += codes[entry] == COUNTED
 
 
 def get_reason_counts(judgement: Judgement) -> Counter[str]:

@@ -26,6 +26,9 @@ from chain.records import (
     EpochMessage,
     Finding,
     Genesis,
+    Hold,
+    HoldAppeal,
+    HoldRuling,
     LeafOpening,
     MapperCommit,
     MapperReport,
@@ -323,6 +326,24 @@ class Town:
         record = Appointment(role, key, "somebody", weight, from_epoch, until_epoch, (0, 1))
         return self.seal(record, *OPERATORS_01)
 
+    def hold(self, subject: int, auditors: Sequence[int], **changes: int | bytes | str) -> Signed:
+        """A finding of some auditors about the epochs so far."""
+        last, most = max(0, self.epoch - 1), self.ledger.params.hold_epochs_max
+        who = sorted((self.key("auditor", number), number) for number in auditors)
+        record = Hold(
+            *(subject, "location", 812, 288, max(0, self.epoch - 5), last, bytes(32)),
+            *(self.epoch + most, tuple(key for key, _ in who)),
+        )
+        record = replace(record, **changes)  # type: ignore[arg-type]
+        return self.seal(record, *(("auditor", number) for _, number in who))
+
+    def ruling(self, subject: int, hold: bytes, outcome: int, auditors: Sequence[int]) -> Signed:
+        """How some auditors end a hold."""
+        who = sorted((self.key("auditor", number), number) for number in auditors)
+        keys_of = tuple(key for key, _ in who)
+        record = HoldRuling(subject, hold, outcome, bytes(32), keys_of)
+        return self.seal(record, *(("auditor", number) for _, number in who))
+
 
 def make_tree(
     entries: Sequence[Entry], receipts: Sequence[Receipt], dues: Sequence[int]
@@ -370,4 +391,7 @@ def get_samples(town: Town) -> list[Signed]:
         town.seal(Cosignature(2, town.key("cosigner", 0), 1_700_000_000, bytes(64))),
         town.seal(ValidatorFault(1, bytes(20), 7, START_MS, 10)),
         town.seal(Randomness(2, town.key("cosigner", 0), bytes(80))),
+        town.hold(1, (0,), first_epoch=0, last_epoch=1),
+        town.ruling(1, bytes(32), 2, (0,)),
+        town.seal(HoldAppeal(1, bytes(32)), ("owner", 1)),
     ]
