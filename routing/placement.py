@@ -48,7 +48,7 @@ class PlacementParams:
     bytes_per_token: int = 5
     prefill_ratio: int = 8
     default_tokens_per_s: int = 50
-    smooth_permille: int = 300
+    smooth_permille: int = 150
     work_permille: int = 500
     width_permille: int = 150
     quantile_step_permille: int = 10
@@ -105,6 +105,7 @@ class Placer:
         self._sent: dict[int, _Sent] = {}
         self._order: deque[tuple[int, int]] = deque()  # (time, ticket), oldest first
         self._tickets = 0
+        self._moved: dict[_Known, None] = {}  # whose figures are to be worked out again
         self._trials = 1
 
     # --- what is known of providers -------------------------------------------------------------
@@ -181,6 +182,9 @@ class Placer:
     ) -> Placement | Refusal:
         """Choose among those last refreshed; refuse when a deadline can't be kept."""
         self._forget(now_ms)
+        for known in self._moved:
+            self._update(known)
+        self._moved.clear()
         pool = self._pools.get(request.model)
         if pool and without:
             pool = [known for known in pool if known.hotspot not in without]
@@ -242,7 +246,7 @@ class Placer:
         self._order.append((now_ms, self._tickets))
         known.mine_waiting += 1
         known.mine_tokens += tokens
-        self._update(known)
+        self._moved[known] = None
         if request.prefix:
             self._remember(known, request.prefix)
         reason = f"shortest queue that keeps the goal, of {of}"
@@ -295,7 +299,7 @@ class Placer:
         known.mine_running += 1
         known.mine_tokens -= sent.tokens
         self._learn(known, sent.expected_us, ttft_us)
-        self._update(known)
+        self._moved[known] = None
 
     def _learn(self, known: _Known, expected_us: int, measured_us: int) -> None:
         ratio = min(8_000, 1_000 * measured_us // max(1, expected_us))
@@ -321,7 +325,7 @@ class Placer:
         else:
             known.mine_waiting -= 1
             known.mine_tokens -= sent.tokens
-        self._update(known)
+        self._moved[known] = None
 
     def busy(self, ticket: int, request: AiRequest) -> None:
         """The provider refused for lack of time: its queue is as long as the goal, at least."""
@@ -333,7 +337,7 @@ class Placer:
         speed = 1_000 * _US // max(1, known.token_us - known.transfer_us)
         full = request.goal_us * speed // _US - known.mine_tokens
         known.others_tokens = max(known.others_tokens, full)
-        self._update(known)
+        self._moved[known] = None
 
     def _forget(self, now_ms: int) -> None:
         while self._order and self._order[0][0] < now_ms - self.params.forget_ms:
