@@ -40,6 +40,9 @@ EXAMPLES = """
   wavecomb hotspot metrics --config ~/hotspot/hotspot.toml
   wavecomb hotspot bundle --config ~/hotspot/hotspot.toml --out helper.tar.gz
   wavecomb hotspot service systemd --user wavecomb
+  wavecomb hotspot update check --root /var/lib/wavecomb/app --from https://releases.example/hotspot
+  wavecomb hotspot update apply --from /mnt/usb/release --restart 'systemctl restart wavecomb'
+  wavecomb hotspot update rollback --root /var/lib/wavecomb/app
 """
 OWNER_VERBS = {
     "info": "say what this hotspot is: keys, place, radio, versions, files",
@@ -264,6 +267,13 @@ def service(options: argparse.Namespace) -> int:
     return io_owner.service(options)
 
 
+def update(options: argparse.Namespace) -> int:
+    """Install releases that go back by themselves where they fail."""
+    from hotspot.io_update import update as carry_out
+
+    return carry_out(options)
+
+
 def owner_verb(options: argparse.Namespace) -> int:
     """A verb of `hotspot/io_owner.py`: each takes options, settings and their folder."""
     from hotspot import io_owner
@@ -296,6 +306,7 @@ def _parser() -> Parser:
     _add_listen(add_command(verbs, "listen", "print beacons heard on a monitor-mode interface"))
     _add_owner(verbs)
     _add_settings(verbs)
+    _add_update(add_command(verbs, "update", "install releases that go back if they fail"))
     return parser
 
 
@@ -350,6 +361,34 @@ def _add_key(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--file", type=Path, metavar="FILE", help="write or read the rows there")
     sub.add_argument("--json", action="store_true", help="print one line of JSON")
     sub.set_defaults(function=key)
+
+
+def _add_update(sub: argparse.ArgumentParser) -> None:
+    actions = ("adopt", "check", "apply", "watch", "status", "rollback", "sign")
+    sub.add_argument("action", choices=actions, help="what to do")
+    root, dist, watched = Path("/var/lib/wavecomb/app"), Path("dist"), 1_320.0
+    sub.add_argument(
+        "--root", type=Path, default=root, metavar="DIR", help="the releases (default: %(default)s)"
+    )
+    sub.add_argument("--from", dest="source", metavar="URL", help="folder, file:// or http(s)://")
+    _add_config(sub)
+    sub.add_argument("--key", action="append", default=[], metavar="KEYHEX", help="a release key")
+    sub.add_argument("--threshold", type=int, default=1, metavar="K", help="so many must sign")
+    sub.add_argument("--restart", default="", metavar="COMMAND", help="what restarts the service")
+    sub.add_argument("--force", action="store_true", help="a release that failed here, once more")
+    sub.add_argument("--pid", type=int, default=0, metavar="PID", help="watch: the daemon")
+    sub.add_argument(
+        "--within",
+        type=float,
+        default=watched,
+        metavar="S",
+        help="watch: a first beacon must come in so many seconds (default: %(default)g)",
+    )
+    sub.add_argument("--dir", type=Path, default=dist, metavar="DIR", help="sign: the wheels")
+    sub.add_argument("--release-key", type=Path, metavar="FILE", help="sign: the key file")
+    sub.add_argument("--release-version", default="", metavar="V", help="sign: instead of ours")
+    sub.add_argument("--json", action="store_true", help="print one line of JSON")
+    sub.set_defaults(function=update)
 
 
 def _add_register(sub: argparse.ArgumentParser) -> None:

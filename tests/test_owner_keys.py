@@ -1,4 +1,4 @@
-"""Keys on paper and new keys: slips are mended or named, rotations go on where they were cut off."""
+"""Keys on paper and new keys: slips are mended or named, rotations go on after a cut."""
 
 from __future__ import annotations
 
