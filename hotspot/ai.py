@@ -15,7 +15,9 @@ event of a stream at least one token. What is signed is the smaller of both.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from chain import cbor
@@ -31,12 +33,16 @@ PATHS = ("embeddings", "chat/completions", "completions")
 MAX_REQUEST = 1 << 20
 BYTES_PER_TOKEN = 2
 PER_MESSAGE_TOKENS = 16
+USUAL_BYTES_PER_TOKEN = 4  # of English text; to plan with, never to charge by
+BLOCK_BYTES = 512 * USUAL_BYTES_PER_TOKEN  # of a prompt, hashed together with all before it
+MAX_BLOCKS = 256
 
 BAD_REQUEST = Refusal("bad_request", "request: its fields are not those of an AI request")
 BAD_ANSWER = Refusal("bad_answer", "answer: its fields are not those of an AI answer")
 BAD_CAP = Refusal("bad_cap", "cap: not signed by the session's payer for this request")
 CAP_EXPIRED = Refusal("cap_expired", "expires_ms: the price cap is no longer valid; sign a new one")
 REPLAYED = Refusal("replayed", "request id: seen before; a request is answered once")
+BUSY = Refusal("busy", "provider: can't begin to answer in time now; try another")
 UNKNOWN_MODEL = Refusal("unknown_model", "model: not served here")
 TRANSCRIPT_DIFFERS = Refusal("transcript_differs", "answer: both ends hashed different chunks")
 
@@ -69,31 +75,40 @@ def is_cap_signed_by(
 
 @dataclass(frozen=True, slots=True)
 class AiCall:
-    """What a client wants: `path` and `body` as posted, and what the gateway read in them."""
+    """What a client wants: `path` and `body` as posted, and what the gateway read in them.
+
+    `goal_ms`: to the first token, 0 for none: whoever can't keep it is passed over, while somebody
+    can. `hedge_ms`: after so long without a token another provider is asked as well; 0 for never.
+    `prefix`: as of `prompt_blocks`.
+    """
 
     path: str
     model: str
     body: bytes
     prompt_tokens: int
     max_tokens: int
+    goal_ms: int = 0
+    hedge_ms: int = 0
+    prefix: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as the provider opened it."""
+    """A request as the provider opened it; `goal_ms` is left to its first token, 0 for no goal."""
 
     cap: RequestCap
     signature: bytes
     path: str
     model: str
     body: bytes
+    goal_ms: int = 0
 
 
 def pack_request(request: Request) -> bytes:
     """Encode a request for sealing."""
     cap = request.cap
     head = (cap.session, cap.request_id, cap.max_tokens, cap.expires_ms, request.signature)
-    return cbor.encode((*head, request.path, request.model, request.body))
+    return cbor.encode((*head, request.path, request.model, request.body, request.goal_ms))
 
 
 def unpack_request(data: bytes) -> Request | Refusal:
@@ -102,11 +117,12 @@ def unpack_request(data: bytes) -> Request | Refusal:
         values = cbor.decode(data)
     except cbor.CborError:
         return BAD_REQUEST
-    if not fits(values, (32, bytes, 32, 64, bytes, str, str, bytes)) or values[5] not in PATHS:
+    shape = (32, bytes, 32, 64, bytes, str, str, bytes, 32)
+    if not (fits(values, shape) or fits(values, shape[:8])) or values[5] not in PATHS:
         return BAD_REQUEST
-    session, request_id, max_tokens, expires_ms, signature, path, model, body = values
+    session, request_id, max_tokens, expires_ms, *rest = values
     cap = RequestCap(session, request_id, max_tokens, expires_ms)
-    return Request(cap, signature, path, model, body)
+    return Request(cap, *rest)
 
 
 # --- answers -----------------------------------------------------------------------------------
@@ -192,6 +208,34 @@ def _texts(value: Any) -> list[str]:
     if isinstance(value, dict):
         return _texts(value.get("text"))
     return [text for item in value for text in _texts(item)] if isinstance(value, list) else []
+
+
+def planned_tokens(body: bytes) -> int:
+    """Return how long a prompt probably is: what both ends plan a machine's time with."""
+    return 1 + len(body) // USUAL_BYTES_PER_TOKEN
+
+
+def prompt_blocks(body: dict[str, Any]) -> tuple[int, ...]:
+    """Hashes of the whole blocks of a prompt, each with all before it.
+
+    Two prompts that begin alike have equal hashes as far as they do, and a provider that has
+    computed the one need not compute that part of the other again. They stay in this gateway.
+    """
+    hasher, found = sha256(), []
+    text = "\x00".join(_spoken(body)).encode()
+    for at in range(0, len(text) - BLOCK_BYTES + 1, BLOCK_BYTES)[:MAX_BLOCKS]:
+        hasher.update(text[at : at + BLOCK_BYTES])
+        found.append(int.from_bytes(hasher.digest()[:8]))
+    return tuple(found)
+
+
+def _spoken(body: dict[str, Any]) -> Iterator[str]:
+    yield str(body.get("model"))
+    yield from _texts(body.get("prompt", []))
+    for message in body.get("messages") or []:
+        if isinstance(message, dict):
+            yield str(message.get("role"))
+            yield from _texts(message.get("content"))
 
 
 class AnswerCounter:

@@ -77,7 +77,12 @@ class LinkRow:
 
 @dataclass(frozen=True, slots=True)
 class ProviderAdvert:
-    """What a hotspot that runs AI models says about itself; price per 1,000 tokens."""
+    """What a hotspot that runs AI models says about itself; price per 1,000 tokens.
+
+    `slots`: answers at a time, `queued_tokens`: of prompts of which no answer has begun,
+    `prefill_tokens_per_s`: of prompts computed, `context_tokens`: of the longest prompt with its
+    answer; 0 for what isn't known.
+    """
 
     models: tuple[str, ...]
     requests_running: int
@@ -85,6 +90,10 @@ class ProviderAdvert:
     tokens_per_s: int
     ttft_us: int
     ai_price_ucr: int
+    slots: int = 0
+    queued_tokens: int = 0
+    prefill_tokens_per_s: int = 0
+    context_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +109,8 @@ class Entry:
 
 _ENTRY_SHAPE = (32, 64, 64, bytes, tuple)
 _LINK = struct.Struct(">IIIHIHI")
-_PROVIDER_SHAPE = (tuple, 32, 32, 32, 32, 64)
+_PROVIDER_SHAPE = (tuple, 32, 32, 32, 32, 64, 32, 32, 32, 32)
+_OLDER_PROVIDER_SHAPE = _PROVIDER_SHAPE[:6]
 
 
 def pack_entry(entry: Entry, seed: bytes, network_id: bytes) -> bytes:
@@ -131,7 +141,7 @@ def _advert(p: ProviderAdvert | None) -> cbor.Value:
         return ()
     models = [name[:MAX_MODEL_NAME] for name in p.models[:MAX_MODELS]]
     counts = (p.requests_running, p.requests_waiting, p.tokens_per_s, p.ttft_us, p.ai_price_ucr)
-    return (models, *counts)
+    return (models, *counts, p.slots, p.queued_tokens, p.prefill_tokens_per_s, p.context_tokens)
 
 
 def unpack_entry(wire: bytes) -> tuple[Entry, bytes, bytes] | Refusal:
@@ -159,11 +169,12 @@ def unpack_entry(wire: bytes) -> tuple[Entry, bytes, bytes] | Refusal:
 def _read_advert(values: tuple[object, ...]) -> ProviderAdvert | Refusal | None:
     if not values:
         return None
-    if not fits(values, _PROVIDER_SHAPE) or len(values[0]) > MAX_MODELS:
+    is_known = fits(values, _PROVIDER_SHAPE) or fits(values, _OLDER_PROVIDER_SHAPE)
+    if not is_known or not isinstance(values[0], tuple) or len(values[0]) > MAX_MODELS:
         return BAD_ENTRY
     if not all(isinstance(name, str) and len(name) <= MAX_MODEL_NAME for name in values[0]):
         return BAD_ENTRY
-    return ProviderAdvert(*values)
+    return ProviderAdvert(*values)  # type: ignore[arg-type]  # as `fits` has found
 
 
 @dataclass(slots=True)
@@ -444,6 +455,10 @@ class LinkStateTable:
                 advert.ttft_us,
                 now_ms - stored.heard_ms,
                 advert.ai_price_ucr,
+                advert.slots,
+                advert.queued_tokens,
+                advert.prefill_tokens_per_s,
+                advert.context_tokens,
             )
             for origin, stored in sorted(self._entries.items())
             if (advert := stored.entry.provider) is not None

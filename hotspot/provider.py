@@ -2,11 +2,15 @@
 
 Nothing is given to the model before every check has passed, in this order: the hello, the seal,
 the session on the ledger, the cap's signature, its expiry, that it is no replay, the model's name,
-and that what this payer owes already leaves room for one more cap.
+and that what this payer owes already leaves room for one more cap, and that there is time for it.
+
+An answer that nobody waits for any more is stopped at the model, and charged up to there: what was
+streamed before the client went, by the same rule by which the client's gateway counts.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,10 +19,12 @@ from hotspot.actions import CancelRequest, DeliverRequest, Emit
 from hotspot.ai import (
     BAD_CAP,
     BAD_REQUEST,
+    BUSY,
     CAP_EXPIRED,
     MAX_REQUEST,
     REPLAYED,
     UNKNOWN_MODEL,
+    AnswerCounter,
     End,
     Head,
     Message,
@@ -26,10 +32,12 @@ from hotspot.ai import (
     Transcript,
     is_cap_signed_by,
     pack_message,
+    planned_tokens,
     unpack_request,
 )
 from hotspot.linkstate import ProviderAdvert
 from hotspot.payee import PayeeBook, PayeeSession
+from hotspot.provider_queue import ModelQueue
 from hotspot.seal import MAX_CHUNK, Greeting, Hello, SeenRequests
 from hotspot.sessions import KeyBook
 from hotspot.streams import Flow, StreamTable
@@ -48,9 +56,11 @@ class _Serving:
     request: Request | None = None
     session: PayeeSession | None = None
     transcript: Transcript | None = None
+    counter: AnswerCounter | None = None
     started_ns: int = 0
     first_ns: int | None = None
     is_closed: bool = False
+    is_settled: bool = False
 
 
 class ProviderDesk:
@@ -65,8 +75,13 @@ class ProviderDesk:
         streams: StreamTable,
         models: Sequence[str],
         emit: Emit,
+        slots: int = 0,
+        context_tokens: int = 0,
     ) -> None:
+        """`slots`: answers at a time, `context_tokens`: of the longest; 0: not limited."""
         self.models = tuple(models)
+        self.queue = ModelQueue(slots)
+        self.cancelled = 0
         self.answered = 0
         self.refused: dict[str, int] = {}
         self._seed = seed
@@ -78,16 +93,20 @@ class ProviderDesk:
         self._seen = SeenRequests()
         self._by_flow: dict[tuple[int, int], _Serving] = {}
         self._by_id: dict[bytes, _Serving] = {}
+        self._context_tokens = context_tokens
         self._ttft_us = 0
-        self._tokens_per_s = 0
+        self._tokens_per_s = 0  # of one answer, once it has begun
 
     def advert(self) -> ProviderAdvert | None:
         """What gossip says about us; None without models."""
         if not self.models:
             return None
-        running = len(self._by_id)
-        price = self._payee.price.ai_ucr
-        return ProviderAdvert(self.models, running, 0, self._tokens_per_s, self._ttft_us, price)
+        queue = self.queue
+        return ProviderAdvert(
+            *(self.models, queue.running, queue.waiting, self._tokens_per_s, self._ttft_us),
+            *(self._payee.price.ai_ucr, queue.slots, queue.queued_tokens()),
+            *(queue.prefill_tokens_per_s, self._context_tokens),
+        )
 
     # --- the request ----------------------------------------------------------------------------
 
@@ -129,21 +148,25 @@ class ProviderDesk:
         cap = request.cap
         serving.request, serving.session, serving.started_ns = request, session, now_ns
         serving.transcript = Transcript(cap.request_id)
+        serving.counter = AnswerCounter(request.path)
         serving.buffer.clear()
         self._by_id[cap.request_id] = serving
-        self._emit(
-            DeliverRequest(
-                *(
-                    cap.request_id,
-                    hello.payer,
-                    request.path,
-                    request.model,
-                    cap.max_tokens,
-                    request.body,
-                )
-            )
+        tokens = planned_tokens(request.body)
+        self.queue.add(
+            cap.request_id, tokens, request.goal_ms, now_ns, streams=_is_prompt(request)
         )
+        self._work_on(now_ns)
         return None
+
+    def _work_on(self, now_ns: int) -> None:
+        """Give the model what it should have now."""
+        for request_id in self.queue.take(now_ns):
+            serving = self._by_id[request_id]
+            request, hello = serving.request, serving.greeting.hello
+            if request is None or hello is None:
+                continue
+            what = (request.path, request.model, request.cap.max_tokens, request.body)
+            self._emit(DeliverRequest(request_id, hello.payer, *what))
 
     def _check(self, hello: Hello, request: Request, now_ns: int) -> PayeeSession | Refusal:
         cap, now_ms = request.cap, now_ns // 1_000_000
@@ -161,6 +184,8 @@ class ProviderDesk:
             return REPLAYED
         if request.model not in self.models:
             return UNKNOWN_MODEL
+        if self.queue.refuses(planned_tokens(request.body), request.goal_ms, now_ns):
+            return BUSY
         return self._payee.reserve(session, cap.max_tokens) or session
 
     # --- the answer -----------------------------------------------------------------------------
@@ -177,10 +202,14 @@ class ProviderDesk:
         if serving.first_ns is None:
             serving.first_ns = now_ns
             self._ttft_us = _ewma(self._ttft_us, (now_ns - serving.started_ns) // 1_000)
+            self.queue.began(request_id, now_ns)
+        if serving.counter is not None:
+            serving.counter.feed(data)
         for at in range(0, len(data), MAX_BODY):
             piece = data[at : at + MAX_BODY]
             serving.transcript.add(piece)
             self._write(request_id, piece, now_ns)
+        self._work_on(now_ns)
 
     def finish_request(self, request_id: bytes, tokens: int, now_ns: int) -> None:
         """End the answer; `tokens` by the model's own tokenizer, charged up to the cap."""
@@ -188,10 +217,15 @@ class ProviderDesk:
         if serving is None or serving.transcript is None or serving.request is None:
             return
         charged = min(tokens, serving.request.cap.max_tokens)
-        elapsed_ms = max(1, (now_ns - serving.started_ns) // 1_000_000)
-        self._tokens_per_s = _ewma(self._tokens_per_s, tokens * 1_000 // elapsed_ms)
+        self._note_speed(serving, now_ns)
         self.answered += 1
         self._close(serving, End(charged, serving.transcript.tip), charged, now_ns)
+
+    def _note_speed(self, serving: _Serving, now_ns: int) -> None:
+        elapsed_ms = (now_ns - (serving.first_ns or now_ns)) // 1_000_000
+        written = serving.counter.tokens if serving.counter is not None else 0
+        if elapsed_ms > 0 and written > 1:
+            self._tokens_per_s = _ewma(self._tokens_per_s, written * 1_000 // elapsed_ms)
 
     def fail_request(self, request_id: bytes, refusal: Refusal, now_ns: int) -> None:
         """End without an answer: nothing is charged."""
@@ -223,24 +257,48 @@ class ProviderDesk:
 
     def _settle(self, serving: _Serving, tokens: int, now_ns: int) -> None:
         request, session = serving.request, serving.session
-        if request is None or session is None or serving.is_closed:
+        if request is None or session is None or serving.is_settled:
             return
         self._by_id.pop(request.cap.request_id, None)
+        self.queue.remove(request.cap.request_id)
         self._payee.settle(session, request.cap.max_tokens, tokens, now_ns)
+        serving.is_settled = True
+        self._work_on(now_ns)
 
     def _drop(self, serving: _Serving, now_ns: int) -> None:
         """Forget a flow that is gone; its model stops working."""
         flow = serving.flow
         self._by_flow.pop((flow.initiator, flow.number), None)
-        if serving.request is not None and not serving.is_closed:
-            self._emit(CancelRequest(serving.request.cap.request_id))
-            self._settle(serving, 0, now_ns)
+        if serving.request is not None and not serving.is_settled:
+            self.cancelled += 1
+            if self.queue.has_started(serving.request.cap.request_id):
+                self._emit(CancelRequest(serving.request.cap.request_id))
+            self._settle(serving, _streamed_tokens(serving, serving.request), now_ns)
 
     def sweep(self, gone: Sequence[Flow], now_ns: int) -> None:
         """Forget idle flows, and closed ones whose stream is done."""
         for serving in list(self._by_flow.values()):
             if serving.flow in gone or serving.flow.closed_ns is not None:
                 self._drop(serving, now_ns)
+        self._work_on(now_ns)
+
+
+def _is_prompt(request: Request) -> bool:
+    """Tell whether the first bytes of the answer will say when the prompt was done."""
+    if request.path == "embeddings":
+        return True
+    try:
+        body = json.loads(request.body)
+    except ValueError:
+        return False
+    return isinstance(body, dict) and body.get("stream") is True
+
+
+def _streamed_tokens(serving: _Serving, request: Request) -> int:
+    """What an answer that was given up costs: its prompt, and what was streamed; 0 before that."""
+    if serving.first_ns is None or serving.counter is None:
+        return 0
+    return min(request.cap.max_tokens, planned_tokens(request.body) + serving.counter.close())
 
 
 def _ewma(old: int, new: int) -> int:

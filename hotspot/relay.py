@@ -81,6 +81,8 @@ class RelayOptions:
     models: tuple[str, ...] = ()
     spending: Spending = field(default_factory=Spending)
     credit_tokens: int = 65_536
+    slots: int = 0  # AI answers at a time; 0: not limited
+    context_tokens: int = 0  # of the longest prompt with its answer; 0: not limited
     default_rate_kbps: int = 20_000
     claim_ms: int = 0  # how often receipts go to the ledger; 0: once an epoch
     # Sessions from which they go under one root. Thirty leaves shown cost 16 kB, receipts 171 bytes
@@ -148,7 +150,8 @@ class RelayNode:
             *(index, seed, network_id, directory, self.streams, self.options.inbox, emit)
         )
         self.provider = ProviderDesk(
-            *(seed, network_id, directory, self.payee, self.streams, self.options.models, emit)
+            *(seed, network_id, directory, self.payee, self.streams, self.options.models, emit),
+            *(self.options.slots, self.options.context_tokens),
         )
         self._control_budget: dict[int, tuple[int, int]] = {}
         self._announced: tuple[object, ...] = ()
