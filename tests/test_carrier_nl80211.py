@@ -5,11 +5,16 @@ No test here proves that a driver sends anything; docs/hardware.md says so.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 import os
 import re
+import socket
 import struct
+import threading
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +26,13 @@ from pyroute2.netlink.nl80211 import nl80211cmd
 from chain.errors import UserError
 from chain.records import Refusal
 from hotspot.carriers import netlink, nl80211
+from hotspot.carriers.io_netd_radio import NetdPower, NetdRadio, has_netd, mac_address
 from hotspot.carriers.io_nl80211 import Nl80211Radio, Wireless
 from hotspot.carriers.io_power import PoweredRadio
 from hotspot.frame import PAYLOAD_BYTES, build_frame, parse_frame
 from hotspot.io_radio import MockRadio
+from hotspot.netd_protocol import encode as encode_message
+from hotspot.netd_protocol import parse_request
 
 TRUTH = Path(__file__).parents[1] / ".." / "shared" / "ground-truth" / "hotspot" / "netlink"
 FAMILY, IFINDEX = 0x1C, 7
@@ -376,6 +384,69 @@ def test_a_kernel_without_nl80211_is_one_clear_error() -> None:
         radio_of(kernel)
     with pytest.raises(UserError, match=r"nl80211|such interface"):
         Nl80211Radio("lo")  # the real kernel: no nl80211 here, or no wireless interface
+
+
+# --- by way of netd -------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def fake_netd(path: Path, answer: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
+    """Something that reads netd's protocol and gives one answer; what it was asked."""
+    asked: list[dict[str, Any]] = []
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                caller, _ = listener.accept()
+                with caller, caller.makefile("rb") as stream:
+                    while head := stream.read(4):
+                        request = stream.read(int.from_bytes(head, "big"))
+                        parse_request(request)
+                        asked.append(json.loads(request))
+                        caller.sendall(encode_message(answer))
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield asked
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(10)
+
+
+def test_netd_sends_frames_and_sets_power_for_a_daemon_without_rights(tmp_path: Path) -> None:
+    path = tmp_path / "netd.sock"
+    with fake_netd(path, {"ok": True}) as asked:
+        assert has_netd(path)
+        radio = PoweredRadio(NetdRadio("w0", path, MAC), NetdPower("w0", path), 2000, hold_s=60)
+        radio.send(FRAME, 6)
+        radio.close()
+    verbs = [(row["verb"], row.get("cdbm")) for row in asked]
+    assert verbs == [("power", 1400), ("frame", None), ("power", 2000)]
+    own = MPDU[:10] + MAC + MPDU[16:]
+    assert asked[1]["frame"] == own.hex()
+    assert (radio.counts["sent"], radio.counts["send_failed"]) == (1, 0)
+
+
+def test_a_netd_that_refuses_or_is_away_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "netd.sock"
+    refusal = {"ok": False, "field": "device", "problem": "is not netd's", "remedy": "name it"}
+    with fake_netd(path, refusal):
+        radio = PoweredRadio(NetdRadio("w0", path, MAC), NetdPower("w0", path), 2000, hold_s=60)
+        radio.send(FRAME, 3)
+        assert (radio.counts["send_failed"], radio.counts["power_step_failed"]) == (1, 1)
+        radio.close()
+    away = NetdRadio("w0", tmp_path / "absent", MAC)
+    away.send(FRAME, 0)
+    assert away.counts["send_failed"] == 1
+    away.close()
+    with pytest.raises(UserError, match="ip link"):
+        NetdRadio("absent0", path)
+    assert mac_address("lo") == bytes(6)
 
 
 def test_power_is_lowered_for_the_frame_and_given_back() -> None:

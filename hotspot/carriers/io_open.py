@@ -29,20 +29,30 @@ def open_carrier(config: HotspotConfig) -> Radio:
 
 
 def open_section(section: RadioSection) -> Radio:
-    """The radio of a [radio] section, paired with its listener where it can't hear by itself."""
+    """The radio of a [radio] section, beside another that listens where one is named."""
     spec = RadioSpec(section.kind, section.interface)
     listener = check_pair(spec, section.listen)
     if listener is None:
         return open_spec(spec)
-    from hotspot.carriers.io_hostapd import HostapdRadio, PairedRadio
+    from hotspot.carriers.io_hostapd import PairedRadio
 
     hears = open_spec(listener)
     try:
-        keep = bytes.fromhex(section.keep_elements)
-        return PairedRadio(HostapdRadio(spec.target, keep, section.window_ms), hears)
+        return PairedRadio(_open_speaker(spec, section), hears)
     except BaseException:
         hears.close()
         raise
+
+
+def _open_speaker(spec: RadioSpec, section: RadioSection) -> Radio:
+    """What only speaks: an access point's beacons, or nl80211 by way of netd where one runs."""
+    if spec.kind == "hostapd":
+        from hotspot.carriers.io_hostapd import HostapdRadio
+
+        return HostapdRadio(spec.target, bytes.fromhex(section.keep_elements), section.window_ms)
+    from hotspot.carriers.io_netd_radio import NetdRadio, has_netd
+
+    return NetdRadio(spec.target) if has_netd() else open_spec(spec)
 
 
 def open_spec(spec: RadioSpec) -> Radio:
@@ -59,7 +69,11 @@ def open_spec(spec: RadioSpec) -> Radio:
 
 
 def open_power(interface: str) -> PowerControl:
-    """Who lowers an interface's power: the kernel, asked directly."""
+    """Who lowers an interface's power: netd where one runs, else the kernel, asked directly."""
+    from hotspot.carriers.io_netd_radio import NetdPower, has_netd
+
+    if has_netd():
+        return NetdPower(interface)
     from hotspot.carriers.io_nl80211 import Wireless
 
     return Wireless(interface)

@@ -1,7 +1,8 @@
 """Which radio a hotspot uses, in one word: `monitor:mon0`. Pure; `io_open.py` opens what it names.
 
 - monitor:INTERFACE: a monitor-mode interface, injects and hears everything; CAP_NET_RAW.
-- nl80211:INTERFACE: an access point or station as it is, through nl80211; CAP_NET_ADMIN.
+- nl80211:INTERFACE: an access point or station as it is, through nl80211; CAP_NET_ADMIN, or a
+  hotspot-netd that sends for it and a monitor as `listen`.
 - hostapd:SOCKET: an access point's own beacons, through hostapd's control socket; no capability.
   It only speaks, so `listen` names what hears.
 - replay:FILE: a recording; nothing leaves.
@@ -15,6 +16,7 @@ from chain.errors import UserError
 
 KINDS = ("monitor", "nl80211", "hostapd", "replay")
 HEARING = ("monitor", "nl80211", "replay")
+MAY_PAIR = ("nl80211", "hostapd")
 HELP = (
     "monitor:INTERFACE (a monitor-mode interface), nl80211:INTERFACE (an access point or station, "
     "no monitor mode), hostapd:SOCKET (in the access point's own beacons) or replay:FILE"
@@ -45,10 +47,12 @@ def parse_spec(text: str, field: str = "radio") -> RadioSpec:
 
 def check_pair(spec: RadioSpec, listen: str) -> RadioSpec | None:
     """The radio that listens beside `spec`; None for one that hears by itself. UserError if odd."""
-    if spec.kind != "hostapd":
+    if spec.kind not in MAY_PAIR:
         if listen:
-            remedy = "leave radio.listen empty, or speak through hostapd"
+            remedy = "leave radio.listen empty, or speak through hostapd or nl80211"
             raise UserError("radio.listen", f"{spec} hears by itself", remedy)
+        return None
+    if not listen and spec.kind in HEARING:
         return None
     if not listen:
         remedy = 'name what hears: listen = "monitor:mon0" or "nl80211:wlan0"'
