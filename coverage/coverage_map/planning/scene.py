@@ -101,19 +101,34 @@ def scene_of(footprints: Iterable[Footprint], resolution: int) -> Scene:
 
 def scene_of_level(level: Level) -> Scene:
     """Scene of a snapshot's level: what was measured replaces what was predicted for its server."""
-    servers, levels = level.servers.copy(), level.servers_dbm.copy()
-    rows = np.flatnonzero(level.measured)
-    said, value = level.measured_server[rows], level.measured_p50_dbm[rows]
-    same = servers[rows] == said[:, None]
+    predicted = Scene(
+        level.resolution, level.cells, level.servers, level.servers_dbm, level.predicted_sd_db,
+        np.zeros(len(level), np.bool_),
+    )  # fmt: skip
+    rows = level.measured
+    return overlaid(
+        predicted, level.cells[rows], level.measured_server[rows], level.measured_p50_dbm[rows],
+        level.measured_sd_db[rows],
+    )  # fmt: skip
+
+
+def overlaid(scene: Scene, cells: Cells, server: Ints, level_dbm: Floats, sd_db: Floats) -> Scene:
+    """The scene with measured cells (sorted) on top: the measured server is first there.
+
+    It stays first, as on the map, even where another hotspot is predicted to be stronger.
+    """
+    wide = on_cells(scene, np.union1d(scene.cells, cells).astype(np.uint64))
+    rows = np.searchsorted(wide.cells, cells)
+    servers, levels = wide.servers.copy(), wide.servers_dbm.copy()
+    sd, measured = wide.sd_db.copy(), wide.measured.copy()
+    same = servers[rows] == server[:, None]
     place = np.where(same.any(axis=1), same.argmax(axis=1), SERVERS - 1)
-    servers[rows, place], levels[rows, place] = said, value
-    # The measured server stays first, as on the map, even where a prediction says otherwise.
+    servers[rows, place], levels[rows, place] = server, level_dbm
+    sd[rows], measured[rows] = sd_db, True
     first = np.zeros(levels.shape, np.bool_)
     first[rows, place] = True
     servers, levels = _ordered(servers, levels, first)
-    return Scene(
-        level.resolution, level.cells, servers, levels, level.sd_db(), level.measured.copy()
-    )  # fmt: skip
+    return replace(wide, servers=servers, servers_dbm=levels, sd_db=sd, measured=measured)
 
 
 def _ordered(servers: Ints, levels: Floats, first: Flags | None = None) -> tuple[Ints, Floats]:
