@@ -397,16 +397,19 @@ def fake_netd(path: Path, answer: dict[str, Any]) -> Iterator[list[dict[str, Any
     listener.bind(str(path))
     listener.listen()
 
+    def answer_all(caller: socket.socket) -> None:
+        with contextlib.suppress(OSError), caller, caller.makefile("rb") as stream:
+            while head := stream.read(4):
+                request = stream.read(int.from_bytes(head, "big"))
+                parse_request(request)
+                asked.append(json.loads(request))
+                caller.sendall(encode_message(answer))
+
     def serve() -> None:
         with contextlib.suppress(OSError):
             while True:
                 caller, _ = listener.accept()
-                with caller, caller.makefile("rb") as stream:
-                    while head := stream.read(4):
-                        request = stream.read(int.from_bytes(head, "big"))
-                        parse_request(request)
-                        asked.append(json.loads(request))
-                        caller.sendall(encode_message(answer))
+                threading.Thread(target=answer_all, args=(caller,), daemon=True).start()
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
