@@ -55,8 +55,10 @@ def run_live(testbed: Testbed, seconds: float, *, quiet: bool) -> dict[str, obje
         testbed.run(min(1.0, seconds / 3), running)
         testbed.air.measure_from_now()
         testbed.run(seconds / 3, running)
-        memory_before = testbed.memory_mib()
+        memory_before, cpu_before = testbed.memory_mib(), testbed.cpu_s()
+        measured_s = time.monotonic()
         testbed.run(seconds, running)
+        cpu_after, measured_s = testbed.cpu_s(), time.monotonic() - measured_s
     memory_after = testbed.memory_mib()
     running.close()
     # What was over by now is in the stores; looking into them all takes a while.
@@ -71,6 +73,7 @@ def run_live(testbed: Testbed, seconds: float, *, quiet: bool) -> dict[str, obje
         "restarts": testbed.restarts,
         "rss_start_mib": round(sum(memory_before) / max(1, len(memory_before)), 2),
         "rss_end_mib": round(sum(memory_after) / max(1, len(memory_after)), 2),
+        "daemon_cpu_share": mean_share(cpu_before, cpu_after, measured_s),
         "frames_undelivered": testbed.air.undelivered,
         "receipts_on_ledger": testbed.receptions_on_ledger(),
         "prompt_scheduling": prompt,
@@ -79,6 +82,11 @@ def run_live(testbed: Testbed, seconds: float, *, quiet: bool) -> dict[str, obje
         "medium_delay": testbed.air.delays.as_json(),
         **asdict(outcome),
     }
+
+
+def mean_share(before: Sequence[float], after: Sequence[float], seconds: float) -> float:
+    """Mean share of a core that the programs used meanwhile, by their processor times."""
+    return round((sum(after) - sum(before)) / max(1, len(after)) / max(seconds, 1e-9), 5)
 
 
 def is_good(result: dict[str, object]) -> bool:

@@ -7,6 +7,7 @@ queue, read-only and by a process of its own (`io_looker`); what came of it, fro
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import signal
 import time
@@ -240,6 +241,18 @@ url = "unix:{self._socket}"
             total += sum(_receptions_in(entry.wire) for entry in entries)
             start += len(entries)
         return total
+
+    def cpu_s(self) -> list[float]:
+        """Processor time that each daemon has used since its start, in seconds."""
+        used = []
+        for child in self._daemons:
+            if child.process is not None:
+                with contextlib.suppress(OSError):
+                    # proc(5): after the name in brackets, fields 14 and 15 are utime and stime.
+                    stat = Path(f"/proc/{child.process.pid}/stat").read_text().rpartition(")")[2]
+                    user, system = stat.split()[11:13]
+                    used.append((int(user) + int(system)) / os.sysconf("SC_CLK_TCK"))
+        return used
 
     def memory_mib(self) -> list[float]:
         """Resident memory of each daemon, in MiB."""
