@@ -3,20 +3,26 @@
 A call goes through three states: *placing* (the router picks provider and path), *securing* (every
 relay on the path and the provider need a session that they have acknowledged) and *answering* (the
 sealed request is out). A call that fails before its answer began is placed again, without the
-provider that failed it, up to `MAX_ATTEMPTS` times. A stream that stalls gets another path if the
-router has one, under sessions of that path, without the provider noticing.
+provider that failed it, up to `MAX_ATTEMPTS` times and within the retry budget. A provider that is
+too busy to keep the goal sends it back at once; after `MAX_BOUNCES` it goes without a goal, and is
+answered late rather than never. A stream that stalls gets another path if the router has one, under
+sessions of that path, without the provider noticing.
+
+A hedged call (off unless asked for) has a twin once its first token is late: the first of both to
+begin an answer gives it, the other is cancelled. Both, like retries, use up the retry budget.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from chain.draws import digest, u32
 from chain.records import Refusal
 from hotspot.actions import AnswerChunk, AnswerEnd, AnswerHead, Emit, RequestFailed
 from hotspot.ai import (
+    BUSY,
     AiCall,
     AnswerCounter,
     ConsumerSeal,
@@ -25,9 +31,11 @@ from hotspot.ai import (
     Message,
     Request,
     RequestCap,
+    planned_tokens,
     seal_for,
     sign_cap,
 )
+from hotspot.consumer_budget import RetryBudget
 from hotspot.linkstate import LinkStateTable
 from hotspot.payer import PayerBook
 from hotspot.sessions import KeyBook, Sync
@@ -36,6 +44,9 @@ from hotspot.tolls import ControlPort, TollDesk
 from routing.types import AiRequest, FlowClass, LinkSample, Path, Placement, ProviderState
 
 MAX_ATTEMPTS = 3
+MAX_BOUNCES = 3
+HEDGE = 0xFFFF_FFFF  # what a twin's name and secrets are drawn with
+PROVIDERS_NS = 200_000_000  # how long a list of providers is used
 STEP_NS = 100_000_000
 SETUP_NS = 30_000_000_000
 PLACE_NS = 5_000_000_000  # a provider may be known before the links that lead to it
@@ -61,9 +72,22 @@ class RouterPort(Protocol):
         """Choose a path."""
 
     def place(
-        self, request: AiRequest, providers: Sequence[ProviderState], now_ms: int
+        self,
+        request: AiRequest,
+        providers: Sequence[ProviderState],
+        now_ms: int,
+        without: frozenset[int] = frozenset(),
     ) -> Placement | Refusal:
         """Choose a provider."""
+
+    def began(self, ticket: int, ttft_us: int) -> None:
+        """Learn how long a first token took."""
+
+    def ended(self, ticket: int, held_us: int = 0) -> None:
+        """Learn that a request is over."""
+
+    def busy(self, ticket: int, request: AiRequest) -> None:
+        """Learn that a provider had no time."""
 
 
 @dataclass(slots=True)
@@ -71,9 +95,20 @@ class _Call:
     request_id: bytes
     call: AiCall
     entropy: bytes
+    answers_to: bytes  # the id that the gateway knows
+    begun_ns: int
     since_ns: int
     attempt: int = 0
+    failures: int = 0
+    bounces: int = 0
     excluded: set[int] = field(default_factory=set)
+    busy: set[int] = field(default_factory=set)
+    placed: AiRequest | None = None
+    ticket: int = 0
+    sent_ns: int = 0
+    is_timed: bool = False  # the first bytes of its answer say when the prompt was done
+    twin: bytes | None = None
+    was_hedged: bool = False
     route: tuple[int, ...] = ()  # to be secured; empty while placing or when all is well
     provider: int = -1
     session: int = -1
@@ -81,6 +116,7 @@ class _Call:
     seal: ConsumerSeal | None = None
     counter: AnswerCounter | None = None
     has_head: bool = False
+    first_ns: int = 0
     heard_ns: int = 0
     pinged_ns: int = 0
     earlier: Refusal | None = None  # why the attempt before failed
@@ -124,6 +160,8 @@ class ConsumerDesk:
         self._calls: dict[bytes, _Call] = {}
         self._flows: dict[int, bytes] = {}
         self._step_ns: int | None = None
+        self.retries = RetryBudget()
+        self._providers: tuple[int, list[ProviderState]] = (0, [])
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -133,16 +171,23 @@ class ConsumerDesk:
     def start(self, call: AiCall, entropy: bytes, now_ns: int) -> bytes:
         """Take a request; `entropy` is 32 secret random bytes. Answers are actions with its id."""
         request_id = digest("request-id", entropy, u32(0))[:16]
-        started = _Call(request_id, call, entropy, now_ns, heard_ns=now_ns)
+        started = _Call(request_id, call, entropy, request_id, now_ns, now_ns, heard_ns=now_ns)
+        self.retries.earn()
         self._calls[request_id] = started
         self._advance(started, now_ns)
         return request_id
 
     def cancel(self, request_id: bytes, now_ns: int) -> None:
-        """Give up a request whose client has gone."""
-        call = self._calls.pop(request_id, None)
-        if call is not None:
-            self._close_flow(call, CANCELLED, now_ns)
+        """Give up a request whose client has gone; what came until now is paid for."""
+        for call in [c for c in self._calls.values() if c.answers_to == request_id]:
+            self._give_up(call, CANCELLED, now_ns)
+
+    def _give_up(self, call: _Call, refusal: Refusal, now_ns: int) -> None:
+        self._calls.pop(call.request_id, None)
+        self._close_flow(call, refusal, now_ns)
+        if call.has_head and call.flow is not None:
+            self._count(call, call.most_tokens)
+            self._send_control(call.flow.route, Sync(call.session))
 
     def nudge(self, now_ns: int) -> None:
         """Look at waiting calls soon: a session became ready, or was refused."""
@@ -194,21 +239,65 @@ class ConsumerDesk:
             call.pinged_ns = now_ns
             call.flow.stream.ping()
             self._streams.pump(call.flow, now_ns)
+        is_late = now_ns - call.sent_ns >= 1_000_000 * call.call.hedge_ms > 0
+        if call.flow is not None and is_late and not call.has_head and not call.was_hedged:
+            self._hedge(call, now_ns)
+
+    def _hedge(self, call: _Call, now_ns: int) -> None:
+        call.was_hedged = True
+        if not self.retries.spend():
+            return
+        entropy = digest("request-id", call.entropy, u32(HEDGE))
+        name = digest("request-id", entropy, u32(0))[:16]
+        twin = _Call(
+            *(name, call.call, entropy, call.answers_to, call.begun_ns, now_ns),
+            excluded={*call.excluded, call.provider},
+            heard_ns=now_ns,
+            twin=call.request_id,
+            was_hedged=True,
+        )
+        call.twin = name
+        self._calls[name] = twin
+        self._advance(twin, now_ns)
+
+    def _goal_ms(self, call: _Call, now_ns: int) -> int:
+        """What is left of the goal; none once several had no time."""
+        if not call.call.goal_ms or call.bounces >= MAX_BOUNCES:
+            return 0
+        return max(1, call.call.goal_ms - (now_ns - call.begun_ns) // 1_000_000)
+
+    def _known_providers(self, now_ns: int) -> list[ProviderState]:
+        until_ns, known = self._providers
+        if now_ns >= until_ns:
+            known = self._table.providers(now_ns // 1_000_000)
+            self._providers = (now_ns + PROVIDERS_NS, known)
+        return known
 
     def _place(self, call: _Call, now_ns: int) -> Refusal | None:
         if self._router is None:
             return NO_ROUTER
         now_ms = now_ns // 1_000_000
         wanted = call.call
-        request = AiRequest(self._index, wanted.model, wanted.prompt_tokens, wanted.max_tokens, 0)
-        away = call.excluded | {self._index}
-        providers = [p for p in self._table.providers(now_ms) if p.hotspot not in away]
-        placement = self._router.place(request, providers, now_ms)
+        call.placed = AiRequest(
+            *(self._index, wanted.model, planned_tokens(wanted.body), wanted.max_tokens, 0),
+            goal_us=1_000 * self._goal_ms(call, now_ns),
+            prefix=wanted.prefix,
+        )
+        providers = self._known_providers(now_ns)
+        never = frozenset(call.excluded | {self._index})
+        placement = self._router.place(call.placed, providers, now_ms, never | call.busy)
+        if isinstance(placement, Refusal) and call.busy:
+            call.bounces = MAX_BOUNCES  # all that offer it are busy: better late than never
+            call.placed = replace(call.placed, goal_us=0)
+            placement = self._router.place(call.placed, providers, now_ms, never)
         if isinstance(placement, Refusal):
-            is_offered = any(wanted.model in p.models for p in providers)
+            is_offered = any(
+                wanted.model in p.models for p in providers if p.hotspot not in never
+            )
             is_early = now_ns - call.since_ns < PLACE_NS
             return None if is_offered and is_early else placement
         call.provider, call.route = placement.provider, placement.path.hops
+        call.ticket = placement.ticket
         return None
 
     # --- the stream -----------------------------------------------------------------------------
@@ -228,7 +317,7 @@ class ConsumerDesk:
             return sealed
         call.seal, call.counter = sealed, AnswerCounter(call.call.path)
         call.flow = self._streams.open(route, beside, now_ns)
-        call.heard_ns = now_ns
+        call.heard_ns = call.sent_ns = now_ns
         self._flows[call.flow.number] = call.request_id
         call.flow.stream.write(sealed.opening)
         call.flow.stream.finish()
@@ -244,7 +333,8 @@ class ConsumerDesk:
         expires_ms = now_ns // 1_000_000 + CAP_LIFETIME_MS
         cap = RequestCap(call.session, wire_id, call.most_tokens, expires_ms)
         signature = sign_cap(self._seed, self._network_id, cap)
-        request = Request(cap, signature, wanted.path, wanted.model, wanted.body)
+        goal_ms = self._goal_ms(call, now_ns)
+        request = Request(cap, signature, wanted.path, wanted.model, wanted.body, goal_ms)
         secret = digest("ephemeral", call.entropy, u32(call.attempt))
         return seal_for(request, self._index, key, secret)
 
@@ -255,7 +345,7 @@ class ConsumerDesk:
             return
         data = flow.stream.read()
         call.heard_ns = now_ns if data else call.heard_ns
-        refusal = self._take(call, call.seal.feed(data) if data else [])
+        refusal = self._take(call, call.seal.feed(data) if data else [], now_ns)
         if refusal is None and call.request_id in self._calls:
             refusal = self._look_at(flow, call.seal)
             if flow.stream.take_reroute():
@@ -276,26 +366,35 @@ class ConsumerDesk:
         call.route = path.hops if isinstance(path, Path) else call.flow.route
         self._advance(call, now_ns)
 
-    def _take(self, call: _Call, messages: list[Message]) -> Refusal | None:
+    def _take(self, call: _Call, messages: list[Message], now_ns: int) -> Refusal | None:
         for message in messages:
             if isinstance(message, Refusal):
                 return message
             if isinstance(message, Head):
-                call.has_head = True
-                head = AnswerHead(
-                    call.request_id, call.provider, message.status, message.content_type
-                )
-                self._emit(head)
+                self._begin(call, message, now_ns)
             elif isinstance(message, End):
-                self._finish(call, message.tokens)
+                self._finish(call, message.tokens, now_ns)
             else:
-                self._chunk(call, message)
+                self._chunk(call, message, now_ns)
         return None
 
-    def _chunk(self, call: _Call, data: bytes) -> None:
+    def _begin(self, call: _Call, head: Head, now_ns: int) -> None:
+        call.has_head = True
+        call.is_timed = head.content_type.startswith("text/event-stream")
+        twin = self._calls.get(call.twin or b"")
+        if twin is not None:
+            self._give_up(twin, CANCELLED, now_ns)
+        what = (call.provider, head.status, head.content_type)
+        self._emit(AnswerHead(call.answers_to, *what))
+
+    def _chunk(self, call: _Call, data: bytes, now_ns: int) -> None:
         if call.counter is not None:
             call.counter.feed(data)
-        self._emit(AnswerChunk(call.request_id, data))
+        if not call.first_ns and (call.is_timed or call.call.path == "embeddings"):
+            call.first_ns = now_ns
+            if self._router is not None:
+                self._router.began(call.ticket, (now_ns - call.sent_ns) // 1_000)
+        self._emit(AnswerChunk(call.answers_to, data))
 
     # --- ends -----------------------------------------------------------------------------------
 
@@ -305,44 +404,64 @@ class ConsumerDesk:
         self._payer.count_answer(call.session, tokens)
         return tokens
 
-    def _finish(self, call: _Call, theirs: int) -> None:
+    def _finish(self, call: _Call, theirs: int, now_ns: int) -> None:
         self._calls.pop(call.request_id, None)
         self.ok += 1
-        self._emit(AnswerEnd(call.request_id, self._count(call, theirs)))
-        self._release(call)
+        self._emit(AnswerEnd(call.answers_to, self._count(call, theirs)))
+        self._release(call, now_ns)
         if call.flow is not None:
             # Our count is complete only now: ask for the provider's, so that it is signed at once.
             self._send_control(call.flow.route, Sync(call.session))
 
     def _fail(self, call: _Call, refusal: Refusal, now_ns: int) -> None:
+        if refusal.reason == BUSY.reason and call.placed is not None and self._router is not None:
+            self._router.busy(call.ticket, call.placed)
         self._close_flow(call, refusal, now_ns)
         if call.has_head:
             self._count(call, call.most_tokens)
-        can_retry = not call.has_head and refusal.reason not in FINAL_REASONS
-        if can_retry and call.provider >= 0 and call.attempt + 1 < MAX_ATTEMPTS:
+        if self._may_retry(call, refusal):
             call.earlier = refusal
             self._retry(call, now_ns)
             return
-        if self._calls.pop(call.request_id, None) is not None:
-            self.failed += 1
-            # "No other provider" says less than what was wrong with the one there was.
-            told = call.earlier if call.provider < 0 and call.earlier else refusal
-            self._emit(RequestFailed(call.request_id, told.reason, told.detail))
+        if self._calls.pop(call.request_id, None) is None:
+            return
+        twin = self._calls.get(call.twin or b"")
+        if twin is not None:  # the other may yet answer
+            twin.twin = None
+            return
+        self.failed += 1
+        # "No other provider" says less than what was wrong with the one there was.
+        told = call.earlier if call.provider < 0 and call.earlier else refusal
+        self._emit(RequestFailed(call.answers_to, told.reason, told.detail))
+
+    def _may_retry(self, call: _Call, refusal: Refusal) -> bool:
+        if call.has_head or call.provider < 0 or refusal.reason in FINAL_REASONS:
+            return False
+        if refusal.reason == BUSY.reason and call.bounces < MAX_BOUNCES:
+            call.bounces += 1  # costs nobody anything, and is bounded by itself
+            call.busy.add(call.provider)
+            return True
+        call.excluded.add(call.provider)
+        call.failures += 1
+        return call.failures < MAX_ATTEMPTS and self.retries.spend()
 
     def _retry(self, call: _Call, now_ns: int) -> None:
-        call.excluded.add(call.provider)
         call.attempt += 1
         call.provider, call.session, call.route = -1, -1, ()
         call.flow = call.seal = call.counter = None
         call.since_ns = call.heard_ns = now_ns
         self._advance(call, now_ns)
 
-    def _release(self, call: _Call) -> None:
+    def _release(self, call: _Call, now_ns: int) -> None:
+        if self._router is not None and call.ticket:
+            held_us = (now_ns - call.sent_ns) // 1_000 if call.first_ns else 0
+            self._router.ended(call.ticket, held_us)
+            call.ticket = 0
         if call.flow is not None and self._flows.pop(call.flow.number, None) is not None:
             self._payer.reserve(call.session, -call.most_tokens)
 
     def _close_flow(self, call: _Call, refusal: Refusal, now_ns: int) -> None:
-        self._release(call)
+        self._release(call, now_ns)
         if call.flow is not None:
             call.flow.stream.reset(refusal)
             self._streams.pump(call.flow, now_ns)

@@ -33,6 +33,8 @@ from chain.records import Refusal
 from routing.types import AiRequest, Path, Placement, ProviderState
 
 _US = 1_000_000
+BLOCK_TOKENS = 512  # of a prompt, hashed together with all before it
+SAME_REPORT_MS = 500  # ages are rounded and a list of providers is used for a while
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ class Placer:
                 bit = 1 << len(self._known)
                 known = self._known[state.hotspot] = _Known(state, path, bit, self.params)
             reported_ms = now_ms - state.age_ms
-            if reported_ms > known.reported_ms:
+            if reported_ms > known.reported_ms + SAME_REPORT_MS or known.reported_ms < 0:
                 self._take_report(known, state, reported_ms)
             known.state, known.path = state, path
             self._update(known)
@@ -357,9 +359,6 @@ class Placer:
             }
             for known in self._known.values()
         ]
-
-
-BLOCK_TOKENS = 512  # of a prompt, hashed together with all before it
 
 
 def _settle(result: dict[int, int], bits: int, count: int) -> None:

@@ -395,9 +395,16 @@ class Router:
     # AI requests.
 
     def place(
-        self, request: AiRequest, providers: Sequence[ProviderState], now_ms: int
+        self,
+        request: AiRequest,
+        providers: Sequence[ProviderState],
+        now_ms: int,
+        without: frozenset[int] = frozenset(),
     ) -> Placement | Refusal:
-        """Choose who answers a request, or say why nobody can."""
+        """Choose who answers a request, or say why nobody can.
+
+        The same list of providers again is not looked through again within a round.
+        """
         offered, until_ms = self._offered
         if providers is not offered or now_ms >= until_ms:
             self._offered = (providers, now_ms + self.params.round_ms)
@@ -408,7 +415,19 @@ class Router:
             ]
             options = [(state, path) for state, path in found if isinstance(path, Path)]
             self.placer.refresh(options, now_ms)
-        return self.placer.place(request, now_ms)
+        return self.placer.place(request, now_ms, without)
+
+    def began(self, ticket: int, ttft_us: int) -> None:
+        """The first token of a placement came after so long."""
+        self.placer.began(ticket, ttft_us)
+
+    def ended(self, ticket: int, held_us: int = 0) -> None:
+        """A placement is over; `held_us` is how long its answer took, 0 if it gave none."""
+        self.placer.ended(ticket, held_us)
+
+    def busy(self, ticket: int, request: AiRequest) -> None:
+        """The provider of a placement can't begin to answer in time."""
+        self.placer.busy(ticket, request)
 
     # Bandwidth jobs.
 
