@@ -112,7 +112,7 @@ def test_source_routes_are_weighted_segment_lists() -> None:
         NextHop("mesh1", "fe80::2", 43, (sid(1), sid(3))),
         NextHop("mesh2", "fe80::3", 21, (sid(2), sid(3))),
     )
-    assert route.mtu == 1500 - 40 - 8 - 16
+    assert route.mtu == 1500 - 40 - 8 - 2 * 16
     assert state.routes[TABLE_SOURCE, "10.57.3.0/24"].hops == route.hops
     assert (TABLE_ADJACENT, f"{sid(1)}/128") in state.routes
     assert state.addresses == {f"{address(0)}/128", f"{sid(0)}/128"}

@@ -16,7 +16,7 @@ is not live here any more: its packets lose their colour and go on by the main t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from routing.kernel.nodeplan import HOPS_MAX, SEGMENTS, Hops, NodePlan
@@ -112,10 +112,13 @@ def _rules(plan: NodePlan, colours: tuple[int, ...]) -> list[Rule]:
         if family == 6:
             found.append(Rule(6, PRIORITY_FIRST, 0, 0, TABLE_ADJACENT))
         if plan.mode == SEGMENTS:
-            found.append(Rule(family, PRIORITY_FIRST + 1, SOURCE_MARK, SOURCE_MARK, TABLE_SOURCE))
+            # Our own packets need no mark: so a connection knows its route's MTU from the start.
+            found.append(Rule(family, PRIORITY_FIRST + 1, 0, 0, TABLE_SOURCE, is_own=True))
+            marked = (PRIORITY_FIRST + 2, SOURCE_MARK, SOURCE_MARK, TABLE_SOURCE)
+            found.append(Rule(family, *marked))
         for colour in colours:
             mark = colour << COLOUR_SHIFT
-            priority, table = PRIORITY_FIRST + 1 + colour, colour_table(colour)
+            priority, table = PRIORITY_FIRST + 2 + colour, colour_table(colour)
             found.append(Rule(family, priority, mark, COLOUR_MASK, table))
     return found
 
@@ -149,7 +152,7 @@ def source_routes(plan: NodePlan, view: View) -> list[Route]:
     for target in sorted(planned):
         paths = live_paths(plan.node, planned[target], view)
         if paths:
-            ways = tuple(sorted(_next_hop(plan, view, w, path) for w, path in paths))
+            ways = _together([_next_hop(plan, view, w, path) for w, path in paths])
             mtu = _room(paths, view)
             routes += [Route(TABLE_SOURCE, prefix, ways, mtu) for prefix in prefixes[target]]
     return routes
@@ -196,6 +199,11 @@ def fewest_hops(node: int, target: int, view: View) -> Hops | None:
     return tuple(reversed(hops))
 
 
+def _together(hops: list[NextHop]) -> tuple[NextHop, ...]:
+    """In one order; a next hop that is alone has no weight, as the kernel will say."""
+    return tuple(sorted(hops)) if len(hops) > 1 else (replace(hops[0], weight=1),)
+
+
 def _next_hop(plan: NodePlan, view: View, weight: int, hops: Hops) -> NextHop:
     first = view.neighbours[hops[1]]
     # A neighbour needs no segments: the route goes straight to it.
@@ -209,8 +217,7 @@ def _room(paths: list[tuple[int, Hops]], view: View) -> int:
     if longest < 2:
         return 0
     device = min(view.neighbours[hops[1]].mtu for _, hops in paths)
-    # Reduced encapsulation: the first segment is the outer destination only.
-    used = _OUTER_BYTES + _HEADER_BYTES + _SEGMENT_BYTES * (longest - 1)
+    used = _OUTER_BYTES + _HEADER_BYTES + _SEGMENT_BYTES * longest
     return max(IPV6_MIN_MTU, device - used)
 
 
@@ -242,6 +249,6 @@ def colour_routes(plan: NodePlan, colour: int, view: View) -> list[Route]:
             at = view.neighbours[near]
             hops.append(NextHop(at.device, at.address, weight))
         routes += [
-            Route(colour_table(colour), prefix, tuple(sorted(hops))) for prefix in prefixes[target]
+            Route(colour_table(colour), prefix, _together(hops)) for prefix in prefixes[target]
         ]
     return routes

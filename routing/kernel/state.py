@@ -4,7 +4,7 @@ Everything ours is recognisable by its protocol number, its tables or its names,
 can read back what is there, compare, and change nothing that somebody else made:
 
     routes      in our tables, protocol 87
-    rules       protocol 87, priorities 100 to 104, above the base mesh protocol's main table
+    rules       protocol 87, priorities 100 to 105, above the base mesh protocol's main table
     addresses   on `lo`, protocol 87
     classes     an htb with handle 5743: as the root of a mesh device
     marking     nftables tables `wavecomb` (ip and ip6), known by a digest in their names
@@ -76,13 +76,14 @@ class Route:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Rule:
-    """Look into `table` for packets with this mark, of one address family."""
+    """Look into `table` for packets with this mark, of one family; `is_own`: that we send."""
 
     family: int
     priority: int
     mark: int
     mask: int
     table: int
+    is_own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
