@@ -25,7 +25,7 @@ from chain.records import (
     SessionOpen,
     Signed,
 )
-from coverage_map.links import LinkTable
+from coverage_map.links import USABLE, LinkTable
 from coverage_map.observations import Observation, Site, observations_of, site_of
 
 LATE = "late"
@@ -98,6 +98,7 @@ class Feed:
         self._reveals: dict[int, dict[int, bytes]] = {}
         self._reports: dict[int, dict[int, _Report]] = {}
         self._late: list[tuple[int, EpochMessage]] = []
+        self._usable: list[Observation] = []
 
     def epoch_end_ms(self, epoch: int) -> int:
         """When an epoch ends, in ms since 1970."""
@@ -137,6 +138,12 @@ class Feed:
         found += self._flush_late()
         self.totals.verdicts.update(x.reason for x in found)
         self.links.add(found)
+        self._usable += [x for x in found if x.standing in USABLE and x.rssi_cdbm is not None]
+        return found
+
+    def take_usable(self) -> list[Observation]:
+        """What measures the map and came since this was last asked for."""
+        found, self._usable = self._usable, []
         return found
 
     def pending(self) -> Counter[int]:

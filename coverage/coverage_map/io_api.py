@@ -1,4 +1,4 @@
-"""The map's HTTP service: a thin skin over snapshot queries; see openapi.OPERATIONS for its table.
+"""The map's HTTP service: a thin skin over a view of the store; see openapi.OPERATIONS.
 
 Everything is read only and open. Place names nothing finer than what owners published. An answer is
 cached by (snapshot, question) and carries a strong ETag, so a map that polls costs little.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import time
-from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
@@ -18,147 +16,99 @@ import numpy as np
 from aiohttp import web
 
 from chain.io_http import problem_middleware
-from chain.openapi import read
-from chain.records import Refusal
-from coverage_map import cells, openapi, queries
+from coverage_map import cells, features, queries
+from coverage_map.io_collections import Collections
 from coverage_map.io_events import Hub, encode
+from coverage_map.io_grid import Grid
+from coverage_map.io_landing import Landing, negotiate_landing
 from coverage_map.io_ledger import LedgerDown
-from coverage_map.io_reply import SECURITY, Body, Remembered, dump, problem, reply
+from coverage_map.io_reply import SECURITY, problem
+from coverage_map.io_service import Handler, Service, Values, answer_json, checked
 from coverage_map.io_sync import Sync
+from coverage_map.io_tiles import Tiles
 from coverage_map.io_web import add_page
 from coverage_map.links import Link
-from coverage_map.openapi import OPERATIONS, Operation
-from coverage_map.snapshot import Snapshot
-
-VERSION = "0.1.0"
-STATS_EVERY_S = 0.5
-REMEMBERED = 512
-
-Values = dict[str, Any]
-Handler = Callable[[web.Request, Values], Any]
+from coverage_map.openapi import OPERATIONS
+from coverage_map.store.view import View
 
 
 class Api:
-    """Handlers by the names in openapi.OPERATIONS; `sync` is where the data comes from."""
+    """What is known of one place, one hotspot, and of the map as a whole."""
 
-    def __init__(self, sync: Sync, hub: Hub) -> None:
-        self.sync = sync
-        self.hub = hub
-        self._bodies = Remembered(REMEMBERED)
-        self._stats_at = 0.0
-
-    def routes(self, app: web.Application) -> None:
-        """Register every operation."""
-        for operation in OPERATIONS:
-            handler: Handler = getattr(self, "get_" + operation.handler)
-            app.router.add_get(operation.path, checked(operation, handler))
-
-    def publish(self, event: str, data: Any) -> None:
-        """Pass news on; figures at most twice a second."""
-        if event != "stats":
-            self.hub.publish(event, data)
-        elif len(self.hub) and time.monotonic() - self._stats_at >= STATS_EVERY_S:
-            self._stats_at = time.monotonic()
-            self.hub.publish("stats", self.stats())
-
-    # ---- handlers ----
-
-    async def get_api(self, request: web.Request, _: Values) -> web.Response:
-        """The OpenAPI document."""
-        document = openapi.document(OPERATIONS, VERSION)
-        return reply(request, Body(dump(document), "application/json"))
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.sync = service.sync
 
     async def get_stats(self, request: web.Request, _: Values) -> web.Response:
         """The figures of the live panel."""
-        return reply(request, Body(dump(self.stats()), "application/json"))
+        return answer_json(request, self.service.stats())
 
     async def get_events(self, request: web.Request, _: Values) -> web.StreamResponse:
         """The stream of events, opened with the present state."""
-        first = [encode("stats", self.stats())]
-        if self.sync.snapshot is not None:
-            first.append(encode("snapshot", {"snapshot": self.sync.snapshot.identity}))
-        return await self.hub.serve(request, first)
+        first = [encode("stats", self.service.stats())]
+        if self.sync.ready:
+            first.append(encode("snapshot", {"snapshot": self.sync.keeper.base.identity}))
+        return await self.service.hub.serve(request, first)
 
-    async def get_collections(self, request: web.Request, _: Values) -> web.Response:
-        """The list of collections."""
-        found = [
-            {
-                "id": operation.path.split("/")[2],
-                "title": operation.summary,
-                "itemType": "feature",
-                "links": [_link("items", operation.path, openapi.GEOJSON)],
-            }
-            for operation in OPERATIONS
-            if operation.path.endswith("/items")
-        ]
-        return reply(request, Body(dump({"collections": found}), "application/json"))
+    async def get_snapshots(self, request: web.Request, _: Values) -> web.Response:
+        """What is kept."""
+        keeper = self.sync.keeper
+        names = reversed(keeper.snapshots.names())
+        found = [_about_snapshot(keeper.snapshots.open(name).manifest) for name in names]
+        current = keeper.base.identity if self.sync.ready else None
+        return answer_json(request, {"current": current, "snapshots": found})
 
-    async def get_cells(self, request: web.Request, values: Values) -> web.Response:
-        """A page of cells."""
-        snapshot = self._snapshot(values)
-        if snapshot is None:
-            return _no_snapshot(values)
-        level, threshold = snapshot.levels[values["res"]], values["threshold_dbm"]
-        rows = queries.select(level, values["bbox"], values["min_obs"], values["cursor"])
-        shown = rows[: values["limit"]]
-        page = _collection(queries.cell_features(level, shown, threshold), len(rows))
-        page["snapshot"], page["numberMatched"] = snapshot.identity, len(rows)
-        if len(rows) > len(shown):
-            after = cells.text_of(int(level.cells[shown[-1]]))
-            page["links"].append(_next(request, cursor=after, snapshot=snapshot.identity))
-        return reply(request, Body(dump(page), openapi.GEOJSON))
-
-    async def get_gaps(self, request: web.Request, values: Values) -> web.Response:
-        """Cells without service."""
-        snapshot = self._snapshot(values)
-        if snapshot is None:
-            return _no_snapshot(values)
-        level = snapshot.levels[values["res"]]
-        found = queries.gap_features(level, values["bbox"], values["threshold_dbm"])
-        page = _collection(found[: values["limit"]], len(found))
-        page["snapshot"] = snapshot.identity
-        return reply(request, Body(dump(page), openapi.GEOJSON))
-
-    async def get_hotspots(self, request: web.Request, values: Values) -> web.Response:
-        """A page of hotspots."""
-        feed = self.sync.feed
-        sites = [feed.sites[i] for i in sorted(feed.sites)] if feed else []
-        if values["cursor"] is not None:
-            sites = [site for site in sites if site.index > values["cursor"]]
-        if values["bbox"] is not None and sites:
-            west, south, east, north = values["bbox"]
-            sites = [
-                site
-                for site in sites
-                if south <= site.latitude_deg <= north
-                and (
-                    west <= site.longitude_deg <= east
-                    if west <= east
-                    else not east < site.longitude_deg < west
-                )
-            ]
-        heard = self._heard_by()
-        shown = sites[: values["limit"]]
-        found = [queries.hotspot_feature(x, {"heard_by": heard.get(x.index, 0)}) for x in shown]
-        page = _collection(found, len(sites))
-        if len(sites) > len(shown):
-            page["links"].append(_next(request, cursor=str(shown[-1].index)))
-        return reply(request, Body(dump(page), openapi.GEOJSON))
+    async def get_snapshot(self, request: web.Request, _: Values) -> web.Response:
+        """One snapshot: what it was made from, and the hash of every file."""
+        name = request.match_info["id"]
+        keeper = self.sync.keeper
+        if name not in keeper.snapshots.names():
+            return problem(404, "No such snapshot", f"id: {name!r} is not kept")
+        manifest = keeper.snapshots.open(name).manifest
+        found = _about_snapshot(manifest) | {"rows": manifest["rows"], "files": manifest["files"]}
+        return answer_json(request, found)
 
     async def get_cell(self, request: web.Request, values: Values) -> web.Response:
         """One cell with its evidence."""
         cell = cells.parse(request.match_info["h3"])
         if cell is None:
-            return problem(404, "No such cell", "h3: not an H3 cell; give 15 hexadecimal digits")
+            return _no_cell("h3")
         document = self._cell(cell, values["threshold_dbm"])
-        feed, snapshot = self.sync.feed, self.sync.snapshot
+        feed = self.sync.feed
         if feed is not None:
             links = queries.links_in(feed.links, cell)
             document["links"] = [queries.link_properties(feed.links, x, feed.sites) for x in links]
+            if document["measured"] is not None:
+                document["measured"]["late"] = sum(link.late for link in links)
             document["evidence"] = await self._evidence(links, values["evidence"])
             document["pending_receptions"] = _pending(feed.pending(), cell)
-        document["snapshot"] = snapshot.identity if snapshot else None
-        return reply(request, Body(dump(document), "application/json"))
+        ready = self.sync.ready
+        document["snapshot"] = self.sync.keeper.base.identity if ready else None
+        return answer_json(request, document)
+
+    async def get_evidence(self, request: web.Request, values: Values) -> web.Response:
+        """The signed records behind a cell, with their proofs."""
+        cell = cells.parse(request.match_info["h3"])
+        if cell is None:
+            return _no_cell("h3")
+        feed = self.sync.feed
+        links = queries.links_in(feed.links, cell) if feed else []
+        found = await self._evidence(links, values["limit"])
+        return answer_json(request, {"h3": cells.text_of(cell), "evidence": found})
+
+    async def get_history(self, request: web.Request, _: Values) -> web.Response:
+        """A cell in every snapshot that is kept."""
+        cell = cells.parse(request.match_info["h3"])
+        if cell is None:
+            return _no_cell("h3")
+        keeper, found = self.sync.keeper, []
+        for name in keeper.snapshots.names() if self.sync.ready else ():
+            view = keeper.view_of(name)
+            record = _record(view, cell, queries.DEFAULT_THRESHOLD_DBM) if view else None
+            if view is not None and record is not None:
+                when = {"snapshot": name, "epoch": view.epoch, "time_ms": view.time_ms}
+                found.append(when | {n: record[n] for n in HISTORY})
+        return answer_json(request, {"h3": cells.text_of(cell), "history": found})
 
     async def get_hotspot(self, request: web.Request, _: Values) -> web.Response:
         """One hotspot with its links and earnings."""
@@ -176,95 +126,23 @@ class Api:
         }
         document = queries.hotspot_feature(feed.sites[index], about)["properties"]
         document |= await self._earnings(index)
-        return reply(request, Body(dump(document), "application/json"))
-
-    async def get_zone(self, request: web.Request, values: Values) -> web.Response:
-        """Columns of a zone."""
-        zone = cells.parse(request.match_info["cell"])
-        if zone is None:
-            return problem(404, "No such zone", "cell: not an H3 cell; give 15 hexadecimal digits")
-        resolution = int(cells.resolutions([zone])[0]) + values["zone-depth"]
-        snapshot = self._snapshot(values)
-        if snapshot is None:
-            return _no_snapshot(values)
-        if resolution not in snapshot.levels:
-            low, high = min(snapshot.levels), max(snapshot.levels)
-            detail = f"zone-depth: leads to resolution {resolution}; {low} to {high} exist"
-            return problem(400, "Bad parameter", detail)
-        body = self._bodies.get(
-            (snapshot.identity, zone, resolution),
-            lambda: Body(
-                dump(queries.zone_columns(snapshot, zone, resolution)), "application/json"
-            ),
-        )
-        return reply(request, body)
+        return answer_json(request, document)
 
     # ---- what handlers share ----
 
-    def stats(self) -> Values:
-        """Figures of the network, the ledger and the map, in one object."""
-        feed, ledger = self.sync.feed, self.sync.ledger
-        found: Values = {
-            "now_ms": time.time_ns() // 1_000_000,
-            "network": feed.genesis.network if feed else "no network yet",
-            "preset": feed.genesis.preset if feed else "-",
-            "epoch": int(ledger.head.get("epoch", 0)),
-            "epoch_ms": feed.params.epoch_ms if feed else 1,
-            "epoch_end_ms": 0,
-            "hotspots": len(feed.sites) if feed else 0,
-            "receptions": feed.totals.receptions if feed else 0,
-            "late_reports": feed.totals.late_reports if feed else 0,
-            "pending_receptions": sum(feed.pending().values()) if feed else 0,
-            "verdicts": dict(sorted(feed.totals.verdicts.items())) if feed else {},
-            "beacons_judged": int(ledger.stats.get("beacons_judged", 0)),
-            "ai_requests": int(ledger.stats.get("ai_requests", 0)),
-            "ai_tokens": int(ledger.stats.get("ai_tokens", 0)),
-            "credits_paid_ucr": int(ledger.stats.get("credits_paid_ucr", 0)),
-            "ledger": {
-                "state": ledger.state,
-                "detail": ledger.detail,
-                "records": feed.next_sequence if feed else 0,
-                "log_root": str(ledger.head.get("log_root", "")),
-            },
-        }
-        if feed is not None:
-            found["epoch_end_ms"] = feed.epoch_end_ms(found["epoch"])
-        return found | self._cells_counted()
-
-    def _cells_counted(self) -> Values:
-        snapshot = self.sync.snapshot
-        if snapshot is None:
-            return {"snapshot": None, "cells": {"resolution": 0, "measured": 0, "predicted": 0}}
-        level = snapshot.levels[max(snapshot.levels)]
-        # An owner's coarser cell counts once, at the resolution that the owner published.
-        own = sum(int(x.own_precision.sum()) for x in snapshot.levels.values())
-        counted = {
-            "resolution": level.resolution,
-            "measured": own,
-            "predicted": int((~level.measured).sum()),
-        }
-        return {"snapshot": snapshot.identity, "cells": counted}
-
-    def _snapshot(self, values: Values) -> Snapshot | None:
-        wanted = values.get("snapshot")
-        if wanted is None:
-            return self.sync.snapshot
-        return next((x for x in self.sync.snapshots if x.identity == wanted), None)
-
-    def _heard_by(self) -> dict[int, int]:
-        counts: dict[int, int] = {}
-        for beaconer, _ in self.sync.feed.links.links if self.sync.feed else ():
-            counts[beaconer] = counts.get(beaconer, 0) + 1
-        return counts
-
     def _cell(self, cell: int, threshold_dbm: float) -> Values:
-        snapshot, resolution = self.sync.snapshot, cell >> 52 & 0xF
-        if snapshot is not None and resolution in snapshot.levels:
-            level = snapshot.levels[resolution]
-            row = level.row_of(cell)
-            if row is not None:
-                return queries.cell_properties(level, row, threshold_dbm)
-        return _unknown(cell, threshold_dbm)
+        view = self.service.view({})
+        record = _record(view, cell, threshold_dbm) if view is not None else None
+        if record is None:
+            return _unknown(cell, threshold_dbm)
+        return record | {
+            "measured": _measured(record),
+            "predicted": _predicted(record),
+            "threshold_dbm": threshold_dbm,
+            "links": [],
+            "evidence": [],
+            "pending_receptions": 0,
+        }
 
     async def _evidence(self, links: list[Link], most: int) -> list[Values]:
         entries = sorted(
@@ -309,42 +187,44 @@ class Api:
         return {"earnings": earned, "why": lines}
 
 
-def checked(operation: Operation, handler: Handler) -> Callable[[web.Request], Any]:
-    """The handler behind its parameter table: what it isn't told in the table it never sees."""
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        values = read(list(request.query.items()), operation.parameters)
-        if isinstance(values, Refusal):
-            return problem(400, "Bad parameter", values.detail)
-        response: web.StreamResponse = await handler(request, values)
-        return response
-
-    return handle
+HISTORY = ("state", "value_dbm", "uncertainty_db", "count", "hotspots", "devices", "best_server")
+MEASURED = ("p10_dbm", "p50_dbm", "p90_dbm", "min_dbm", "mean_dbm", "max_dbm", "count", "newest_ms")
 
 
-def _link(rel: str, href: str, media: str) -> Values:
-    return {"rel": rel, "href": href, "type": media}
+def _record(view: View, cell: int, threshold_dbm: float) -> Values | None:
+    row = view.cell(cell)
+    if row is None:
+        return None
+    columns = features.records(row, cell >> 52 & 0xF, threshold_dbm, view.clock)
+    return features.rows_of(columns)[0]
 
 
-def _next(request: web.Request, **changes: str) -> Values:
-    return _link("next", str(request.rel_url.update_query(changes)), openapi.GEOJSON)
+def _measured(record: Values) -> Values | None:
+    if record["state"] != "measured":
+        return None
+    found = {name: record[name] for name in MEASURED}
+    return found | {"hotspots_heard": record["hotspots"], "witnesses": record["devices"], "late": 0}
 
 
-def _collection(features: list[queries.JsonObject], matched: int) -> Values:
+def _predicted(record: Values) -> Values | None:
+    if record["predicted_dbm"] is None:
+        return None
+    mean, server = record["predicted_dbm"], record["predicted_server"]
+    servers = [] if server is None else [{"hotspot": server, "mean_dbm": mean}]
+    return {"mean_dbm": mean, "sd_db": record["predicted_sd_db"], "servers": servers}
+
+
+def _about_snapshot(manifest: Any) -> Values:
     return {
-        "type": "FeatureCollection",
-        "numberReturned": len(features),
-        "numberMatched": matched,
-        "features": features,
-        "links": [],
+        "id": manifest["snapshot"],
+        "epoch": manifest["epoch"],
+        "time_ms": manifest["time_ms"],
+        "cells": sum(manifest["rows"].values()),
     }
 
 
-def _no_snapshot(values: Values) -> web.Response:
-    if values.get("snapshot"):
-        detail = f"snapshot: {values['snapshot']} is not kept any more; ask without it"
-        return problem(404, "No such snapshot", detail)
-    return problem(503, "No map yet", "nothing has come from the ledger yet; try again soon")
+def _no_cell(name: str) -> web.Response:
+    return problem(404, "No such cell", f"{name}: not an H3 cell; give 15 hexadecimal digits")
 
 
 def _pending(waiting: dict[int, int], cell: int) -> int:
@@ -365,6 +245,8 @@ def _unknown(cell: int, threshold_dbm: float) -> Values:
         "uncertainty_db": None,
         "count": 0,
         "newest_ms": None,
+        "hotspots": 0,
+        "devices": 0,
         "measured": None,
         "predicted": None,
         "best_server": None,
@@ -389,10 +271,10 @@ async def secured(request: web.Request, handler: Any) -> web.StreamResponse:
 
 def make_app(sync: Sync, hub: Hub) -> web.Application:
     """The application: API, page, and the task that follows the ledger."""
-    app = web.Application(middlewares=[secured, problem_middleware])
-    api = Api(sync, hub)
-    sync.on_news(api.publish)
-    api.routes(app)
+    app = web.Application(middlewares=[secured, problem_middleware, negotiate_landing])
+    service = Service(sync, hub)
+    sync.on_news(service.publish)
+    add_routes(app, service)
     add_page(app)
 
     async def follow(_: web.Application) -> Any:
@@ -403,7 +285,16 @@ def make_app(sync: Sync, hub: Hub) -> web.Application:
         with contextlib.suppress(asyncio.CancelledError):
             await task
         await sync.source.close()
-        sync.store.close()
+        sync.close()
 
     app.cleanup_ctx.append(follow)
     return app
+
+
+def add_routes(app: web.Application, service: Service) -> None:
+    """Register every operation of the table with the handler of its name."""
+    owners = (Api(service), Collections(service), Grid(service), Landing(service), Tiles(service))
+    for operation in OPERATIONS:
+        name = "get_" + operation.handler
+        handler: Handler = next(getattr(x, name) for x in owners if hasattr(x, name))
+        app.router.add_get(operation.path, checked(operation, handler))

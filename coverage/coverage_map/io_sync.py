@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,11 +21,15 @@ from coverage_map.io_ledger import PAGE, LedgerDown, LedgerSource
 from coverage_map.io_store import Store
 from coverage_map.observations import Standing
 from coverage_map.snapshot import Snapshot
+from coverage_map.store.forecasts import predicted_of, with_ancestors
+from coverage_map.store.intake import kinds_of, rows_of
+from coverage_map.store.io_keeper import Keeper
+from coverage_map.store.view import Clock
 
 POLL_S = 0.25
 RETRY_S = 1.0
 BUILD_EVERY_S = 1.0
-SNAPSHOTS_KEPT = 16
+BUILD_SHARE = 10  # a snapshot that took a second isn't followed by another one for ten
 
 Publish = Callable[[str, Any], None]
 
@@ -44,26 +47,33 @@ class LedgerState:
 class Sync:
     """The task that follows the ledger, and tells `on_news` what is new."""
 
-    def __init__(self, source: LedgerSource, store: Store) -> None:
+    def __init__(self, source: LedgerSource, store: Store, keeper: Keeper | None = None) -> None:
         self.source = source
         self.store = store
+        self.keeper = keeper or Keeper(None)
         self.ledger = LedgerState()
         self.feed: Feed | None = None
         self.estimator = Estimator()
-        self.snapshots: deque[Snapshot] = deque(maxlen=SNAPSHOTS_KEPT)
+        self.snapshot: Snapshot | None = None
         self._publish: Publish = _tell_nobody
         self._epoch = -1
         self._dirty = True
         self._built_at = 0.0
+        self._took_s = 0.0
 
     def on_news(self, publish: Publish) -> None:
         """Have `publish` called from now on."""
         self._publish = publish
 
     @property
-    def snapshot(self) -> Snapshot | None:
-        """The newest snapshot."""
-        return self.snapshots[-1] if self.snapshots else None
+    def ready(self) -> bool:
+        """Whether there is a map to serve: one that was built, or one from before a restart."""
+        return self.snapshot is not None or bool(self.keeper.segments)
+
+    def close(self) -> None:
+        """Close what it keeps."""
+        self.store.close()
+        self.keeper.close()
 
     async def run(self) -> None:
         """Follow the ledger until cancelled."""
@@ -99,28 +109,45 @@ class Sync:
         self._publish("stats", None)
 
     async def build(self) -> None:
-        """Make a snapshot now."""
+        """Estimate and publish a snapshot now."""
         if self.feed is None:
             return
         feed, self._dirty = self.feed, False
-        now_ms = time.time_ns() // 1_000_000
+        started, now_ms = time.monotonic(), time.time_ns() // 1_000_000
         made = await asyncio.to_thread(
             self.estimator.build, feed.sites, feed.links, self._epoch, now_ms
         )
+        levels = {r: predicted_of(level) for r, level in made.levels.items()}
+        plan = self.keeper.plan(with_ancestors(levels), now_ms, feed.next_sequence)
+        before = self.keeper.base.identity
+        self.keeper.adopt(plan, *await asyncio.to_thread(plan.make))
+        self.snapshot = made
         self._built_at = time.monotonic()
-        if self.snapshot is None or self.snapshot.identity != made.identity:
-            self.snapshots.append(made)
-            self._publish("snapshot", {"snapshot": made.identity})
+        self._took_s = self._built_at - started
+        if self.keeper.base.identity != before:
+            self._publish("snapshot", {"snapshot": self.keeper.base.identity})
 
     async def _build_if_due(self) -> None:
-        if self._dirty and time.monotonic() - self._built_at >= BUILD_EVERY_S:
+        pause = max(BUILD_EVERY_S, BUILD_SHARE * self._took_s if self.snapshot else 0.0)
+        if self._dirty and time.monotonic() - self._built_at >= pause:
             await self.build()
+
+    def _show(self, feed: Feed) -> None:
+        """Lay what was just measured over the map."""
+        found = feed.take_usable()
+        if found:
+            rows = rows_of(found)
+            changed = self.keeper.receive(rows, kinds_of(found), max(self._epoch, 0))
+            if changed:
+                self._publish("cells", {"cells": [f"{cell:x}" for cell in changed]})
 
     async def _open(self) -> Feed:
         genesis = await self.source.genesis()
         self.store.bind(genesis.wire)
         self.feed = await asyncio.to_thread(replay, self.store, genesis)
         self._dirty = True
+        self.keeper.clock = Clock(self.feed.genesis.start_ms, self.feed.params.epoch_ms)
+        self._show(self.feed)
         return self.feed
 
     def _take(self, feed: Feed, entries: list[Entry]) -> None:
@@ -129,6 +156,7 @@ class Sync:
         news = [item for entry in entries for item in feed.receive(entry)]
         self._dirty |= feed.changed_sites
         feed.changed_sites = False
+        self._show(feed)
         self._tell(news)
 
     async def _take_verdicts(self, feed: Feed, epoch: int) -> None:
@@ -141,7 +169,9 @@ class Sync:
             counted = sum(x.standing is Standing.MEASURED for x in found)
             about = {"epoch": judged, "receptions": len(found), "counted": counted}
             news.append(News("verdicts", about))
-        self._tell(news + self._new_epoch(feed, epoch))
+        news += self._new_epoch(feed, epoch)
+        self._show(feed)
+        self._tell(news)
 
     def _new_epoch(self, feed: Feed, epoch: int) -> list[News]:
         if epoch == self._epoch:

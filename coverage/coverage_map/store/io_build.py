@@ -34,7 +34,7 @@ from coverage_map.store.io_observations import (
     read_between,
 )
 from coverage_map.store.io_snapshots import RESOLUTIONS, Published, Snapshots
-from coverage_map.store.keys import COARSEST, FINEST, keys_of, resolutions_of
+from coverage_map.store.keys import COARSEST, FINEST, resolutions_of
 from coverage_map.store.tables import (
     Predicted,
     Table,
@@ -66,6 +66,7 @@ def build(
     *,
     threads: int = 0,
     tell: Told = lambda _: None,
+    clock: tuple[int, int] = (0, 0),
 ) -> Published:
     """Publish a snapshot of all observations in the segments and of the predictions.
 
@@ -86,8 +87,7 @@ def build(
             guess = predicted.get(resolution, nothing_predicted())
             draft.append({resolution: table_of(level, guess)})
             newest = max(newest, int(level.last.max(initial=0)))
-        about = {"epoch": newest, "time_ms": time_ms, "segments": list(segments)}
-        return snapshots.publish(draft, about)
+        return snapshots.publish(draft, _about(newest, time_ms, segments, clock))
     except BaseException:
         draft.discard()
         raise
@@ -147,31 +147,80 @@ def update(
     base: Published,
     segments: Sequence[str],
     time_ms: int,
+    clock: tuple[int, int] = (0, 0),
 ) -> Published:
     """Publish the base with further segments joined in; predictions stay those of the base."""
+
+    def make(resolution: int, fresh: Aggregates) -> Table:
+        level = base.levels[resolution]
+        return splice(level, joined(level, fresh))
+
+    own = _own(observations, segments)
+    about = _about(_newest(base, own), time_ms, [*base.segments, *segments], clock)
+    return _publish_levels(snapshots, own, make, about)
+
+
+def refresh(
+    observations: Observations,
+    snapshots: Snapshots,
+    base: Published,
+    segments: Sequence[str],
+    predicted: Mapping[int, Predicted],
+    time_ms: int,
+    clock: tuple[int, int] = (0, 0),
+) -> Published:
+    """Publish the base's measurements with further segments joined in, and new predictions."""
+
+    def make(resolution: int, fresh: Aggregates) -> Table:
+        whole = join([aggregates_of(base.levels[resolution]), fresh])
+        return table_of(whole, predicted.get(resolution, nothing_predicted()))
+
+    own = _own(observations, segments)
+    about = _about(_newest(base, own), time_ms, [*base.segments, *segments], clock)
+    return _publish_levels(snapshots, own, make, about)
+
+
+def _publish_levels(
+    snapshots: Snapshots,
+    own: Aggregates,
+    make: Callable[[int, Aggregates], Table],
+    about: Mapping[str, object],
+) -> Published:
+    draft = snapshots.start()
+    try:
+        fresh = levels_of(own, COARSEST)
+        with ThreadPoolExecutor(2) as pool:
+            tables = pool.map(lambda r: (r, make(r, fresh[r])), RESOLUTIONS)
+            for resolution, table in tables:
+                draft.append({resolution: table})
+        return snapshots.publish(draft, about)
+    except BaseException:
+        draft.discard()
+        raise
+
+
+def _own(observations: Observations, segments: Sequence[str]) -> Aggregates:
     parts = []
     for name in segments:
         segment = observations.open(name)
         for low, high in cut([segment], ROWS_AT_ONCE):
             parts.append(aggregate(read_between(segment, low, high)))
-    own = join(parts) if parts else empty()
-    draft = snapshots.start()
-    try:
-        fresh = levels_of(own, COARSEST)
-        with ThreadPoolExecutor(2) as pool:
-            tables = pool.map(lambda r: (r, joined(base.levels[r], fresh[r])), RESOLUTIONS)
-            for resolution, table in tables:
-                draft.append({resolution: splice(base.levels[resolution], table)})
-        newest = max(base.epoch, int(own.last.max(initial=0)))
-        about = {
-            "epoch": newest,
-            "time_ms": time_ms,
-            "segments": [*base.segments, *segments],
-        }
-        return snapshots.publish(draft, about)
-    except BaseException:
-        draft.discard()
-        raise
+    return join(parts) if parts else empty()
+
+
+def _newest(base: Published, own: Aggregates) -> int:
+    return max(base.epoch, int(own.last.max(initial=0)))
+
+
+def _about(
+    epoch: int, time_ms: int, segments: Sequence[str], clock: tuple[int, int]
+) -> dict[str, object]:
+    return {
+        "epoch": epoch,
+        "time_ms": time_ms,
+        "segments": list(segments),
+        "clock": list(clock),
+    }
 
 
 def joined(base: Mapping[str, np.ndarray], fresh: Aggregates) -> Table:
@@ -196,5 +245,3 @@ def _prediction_of(base: Mapping[str, np.ndarray], rows: np.ndarray) -> Predicte
         measured_server=np.full(size, t.NOBODY, blank.measured_server.dtype),
     )
 
-
-__all__ = ["build", "joined", "keys_of", "update"]

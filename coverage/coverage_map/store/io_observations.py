@@ -24,6 +24,7 @@ from coverage_map.store.aggregates import Rows
 from coverage_map.store.keys import keys_of
 
 GROUP_ROWS = 1 << 16
+MERGED_AT_ONCE = 1 << 21
 SCHEMA = pa.schema(
     [
         ("cell", pa.uint64()),
@@ -70,9 +71,13 @@ class Observations:
         """Write a segment, sorted; it appears under its name only once it is on the disk."""
         order = np.argsort(keys_of(rows.cell), kind="stable")
         columns = [getattr(rows, name)[order] for name in READ] + [kind[order]]
-        name = f"{1 + int((self.names() or ['0.'])[-1].split('.')[0]):08d}.parquet"
+        name = self.next_name()
         self.write(name, iter([columns]))
         return name
+
+    def next_name(self) -> str:
+        """A name after all that are there."""
+        return f"{1 + int((self.names() or ['0.'])[-1].split('.')[0]):08d}.parquet"
 
     def write(self, name: str, parts: Iterator[Sequence[NDArray[np.generic]]]) -> None:
         """Write a segment from parts that follow each other in the order of keys."""
@@ -114,18 +119,54 @@ class Observations:
 
 def read_between(segment: Segment, low: int, high: int) -> Rows:
     """Rows with low <= key < high."""
-    starts, last = segment.keys[:-1], int(segment.keys[-1])
-    if not len(starts) or high <= int(starts[0]) or low > last:
+    groups = _groups_between(segment, low, high)
+    if not groups:
         return NO_ROWS
-    # A group may begin in the midst of a key, so the one before it may hold that key too.
-    first = max(int(np.searchsorted(starts, np.uint64(low), side="left")) - 1, 0)
-    stop = int(np.searchsorted(starts, np.uint64(min(high, 1 << 63)), side="left"))
-    groups = list(range(first, max(stop, first + 1)))
     with pq.ParquetFile(segment.path) as file:
         table = file.read_row_groups(groups, columns=READ, use_threads=False)
     columns = [table.column(name).to_numpy() for name in READ]
     start, end = np.searchsorted(keys_of(columns[0]), np.array([low, high], np.uint64))
     return Rows(*(column[start:end] for column in columns))
+
+
+def read_all(segment: Segment) -> Rows:
+    """All rows of a segment."""
+    return read_between(segment, 0, 1 << 40)
+
+
+def merge_segments(observations: Observations, names: Sequence[str]) -> str:
+    """One segment of all rows of several; those stay until nobody names them."""
+    opened = [observations.open(name) for name in names]
+
+    def parts() -> Iterator[Sequence[NDArray[np.generic]]]:
+        for low, high in cut(opened, MERGED_AT_ONCE):
+            columns = [_columns_between(segment, low, high) for segment in opened]
+            whole = [np.concatenate([c[n] for c in columns]) for n in range(len(SCHEMA))]
+            order = np.argsort(keys_of(whole[0]), kind="stable")
+            yield [column[order] for column in whole]
+
+    name = observations.next_name()
+    observations.write(name, parts())
+    return name
+
+
+def _columns_between(segment: Segment, low: int, high: int) -> list[NDArray[np.generic]]:
+    groups = _groups_between(segment, low, high)
+    with pq.ParquetFile(segment.path) as file:
+        table = file.read_row_groups(groups, use_threads=False)
+    columns = [table.column(name).to_numpy() for name in SCHEMA.names]
+    start, end = np.searchsorted(keys_of(columns[0]), np.array([low, high], np.uint64))
+    return [column[start:end] for column in columns]
+
+
+def _groups_between(segment: Segment, low: int, high: int) -> list[int]:
+    starts, last = segment.keys[:-1], int(segment.keys[-1])
+    if not len(starts) or high <= int(starts[0]) or low > last:
+        return []
+    # A group may begin in the midst of a key, so the one before it may hold that key too.
+    first = max(int(np.searchsorted(starts, np.uint64(low), side="left")) - 1, 0)
+    stop = int(np.searchsorted(starts, np.uint64(high), side="left"))
+    return list(range(first, max(stop, first + 1)))
 
 
 def join_rows(parts: Sequence[Rows]) -> Rows:

@@ -1,0 +1,85 @@
+"""The front of the API: landing page, conformance, and the two OpenAPI documents."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from coverage_map import openapi
+from coverage_map.io_reply import Body, dump, reply
+from coverage_map.io_service import JSON, Service, Values, answer_json, link
+
+VERSION = "0.1.0"
+OPENAPI_3_1 = "application/vnd.oai.openapi+json;version=3.1"
+_CORE = "http://www.opengis.net/spec"
+CONFORMS_TO = [
+    f"{_CORE}/ogcapi-common-1/1.0/conf/core",
+    f"{_CORE}/ogcapi-common-2/1.0/conf/collections",
+    f"{_CORE}/ogcapi-features-1/1.0/conf/core",
+    f"{_CORE}/ogcapi-features-1/1.0/conf/oas30",
+    f"{_CORE}/ogcapi-features-1/1.0/conf/geojson",
+    f"{_CORE}/ogcapi-tiles-1/1.0/conf/core",
+    f"{_CORE}/ogcapi-tiles-1/1.0/conf/tileset",
+    f"{_CORE}/ogcapi-tiles-1/1.0/conf/tilesets-list",
+    f"{_CORE}/ogcapi-tiles-1/1.0/conf/geodata-tilesets",
+    f"{_CORE}/ogcapi-tiles-1/1.0/conf/mvt",
+    f"{_CORE}/ogcapi-dggs-1/1.0/conf/core",
+    f"{_CORE}/ogcapi-dggs-1/1.0/conf/data-retrieval",
+    f"{_CORE}/ogcapi-dggs-1/1.0/conf/data-custom-depths",
+]
+_FIND = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Landing:
+    """Handlers of documents about the API itself."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+
+    async def get_api(self, request: web.Request, _: Values) -> web.Response:
+        """OpenAPI 3.1 of everything."""
+        document = openapi.document(openapi.OPERATIONS, VERSION)
+        return reply(request, Body(dump(document), JSON))
+
+    async def get_api_ogc(self, request: web.Request, _: Values) -> web.Response:
+        """OpenAPI 3.0 of what the OGC's standards speak of."""
+        document = openapi.document_3_0(openapi.OPERATIONS, VERSION)
+        return reply(request, Body(dump(document), openapi.OPENAPI_3_0))
+
+    async def get_conformance(self, request: web.Request, _: Values) -> web.Response:
+        """Conformance classes."""
+        return answer_json(request, {"conformsTo": CONFORMS_TO})
+
+
+def landing_page(request: web.Request) -> web.Response:
+    """The OGC landing page."""
+    tilesets = "http://www.opengis.net/def/rel/ogc/1.0/tilesets-vector"
+    dggrs = "http://www.opengis.net/def/rel/ogc/1.0/dggrs-list"
+    links = [
+        link(request, "self", "/?f=json", JSON, "this document"),
+        link(request, "alternate", "/", "text/html", "the map"),
+        link(request, "service-desc", "/api/3.0", openapi.OPENAPI_3_0, "OpenAPI 3.0, the OGC part"),
+        link(request, "service-desc", "/api", OPENAPI_3_1, "OpenAPI 3.1, all of it"),
+        link(request, "service-doc", "/", "text/html", "the map"),
+        link(request, "conformance", "/conformance", JSON, "conformance classes"),
+        link(request, "data", "/collections", JSON, "the collections"),
+        link(request, tilesets, "/collections/cells/tiles", JSON, "vector tiles"),
+        link(request, dggrs, "/dggs", JSON, "discrete global grids"),
+    ]
+    document = {
+        "title": "Wavecomb coverage map",
+        "description": "Measured and predicted coverage per H3 cell, with proof.",
+        "links": links,
+    }
+    return answer_json(request, document)
+
+
+@web.middleware
+async def negotiate_landing(request: web.Request, handler: _FIND) -> web.StreamResponse:
+    """At `/` programs get the landing page and people the map."""
+    if request.path == "/":
+        form, accepted = request.query.get("f"), request.headers.get("Accept", "")
+        if form == "json" or (form is None and "json" in accepted and "html" not in accepted):
+            return landing_page(request)
+    return await handler(request)

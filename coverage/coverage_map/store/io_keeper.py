@@ -1,0 +1,293 @@
+"""Keeps the store: takes observations in, shows them at once, publishes snapshots, starts again.
+
+What arrives is laid over the current snapshot within the same call, so it is visible at once; it is
+written down when the next snapshot is published. A checkpoint names the snapshot, the segments and
+how far the caller's own source had been read; after a crash the caller goes on from there, and what
+was only in memory comes again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chain.errors import UserError
+from coverage_map.store.aggregates import Aggregates, Rows, aggregate, empty, join, levels_of
+from coverage_map.store.io_build import build, joined, refresh, update
+from coverage_map.store.io_columns import sync_directory
+from coverage_map.store.io_observations import (
+    NO_ROWS,
+    Observations,
+    join_rows,
+    merge_segments,
+    read_all,
+)
+from coverage_map.store.io_snapshots import Published, Snapshots
+from coverage_map.store.keys import COARSEST
+from coverage_map.store.privacy import PEOPLE_FINEST, release
+from coverage_map.store.tables import Predicted
+from coverage_map.store.view import Clock, View
+
+SEGMENTS_MAX = 24  # more small files than this are merged into one
+PEOPLE_KINDS = (1, 2)
+KIND_WITNESS, KIND_MAPPER, KIND_IMPORT = 0, 1, 2
+
+Predictions = Mapping[int, Predicted]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A publication that can be made in a thread of its own while more is received."""
+
+    keeper: Keeper
+    taken: list[tuple[Rows, NDArray[np.uint8]]]
+    predicted: Predictions | None
+    time_ms: int
+    read_to: int
+    missing: list[str] | None
+
+    def make(self) -> tuple[Published, str | None]:
+        """Write what is pending and publish; the snapshot, and the segment if there is one."""
+        keeper, segment = self.keeper, None
+        if self.taken:
+            rows = join_rows([rows for rows, _ in self.taken])
+            kinds = np.concatenate([kind for _, kind in self.taken])
+            segment = keeper.observations.append(rows, kinds)
+        fresh = [segment] if segment else []
+        about = (self.time_ms, (keeper.clock.start_ms, keeper.clock.epoch_ms))
+        where = (keeper.observations, keeper.snapshots)
+        if self.missing is None:
+            segments, (time_ms, clock) = [*keeper.segments, *fresh], about
+            made = build(*where, segments, self.predicted or {}, time_ms, clock=clock)
+        elif self.predicted is None:
+            made = update(*where, keeper.base, [*self.missing, *fresh], *about)
+        else:
+            made = refresh(*where, keeper.base, [*self.missing, *fresh], self.predicted, *about)
+        return made, segment
+
+
+class Keeper:
+    """One store in one directory, or in a temporary one that goes with it."""
+
+    def __init__(self, directory: Path | None) -> None:
+        """Open or create it; UserError when the directory can't be used."""
+        self._temporary = directory is None
+        made = directory or Path(tempfile.mkdtemp(prefix="wavecomb-map-"))
+        self.directory = made
+        self.observations = Observations(made / "observations")
+        self.snapshots = Snapshots(made / "snapshots")
+        self.clock = Clock()
+        self._pending: list[tuple[Rows, NDArray[np.uint8]]] = []
+        self._fresh: Aggregates = empty()
+        self._revision = 0
+        self.pool = NO_ROWS
+        self._pool_name: str | None = None
+        self._merged: dict[str, list[str]] = {}
+        self.segments, self.read_to = self._checkpoint()
+        self._base = self._open_base()
+        self.view = self._plain_view()
+
+    def close(self) -> None:
+        """Remove the directory if it is a temporary one."""
+        if self._temporary:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    @property
+    def base(self) -> Published:
+        """The snapshot that is served."""
+        return self._base
+
+    @property
+    def pending(self) -> int:
+        """Rows that are shown but not yet in a snapshot."""
+        return sum(len(rows) for rows, _ in self._pending)
+
+    # ---- intake ----
+
+    def receive(self, rows: Rows, kind: NDArray[np.uint8], epoch: int) -> list[int]:
+        """Take observations in; which cells of the map changed. People's may have to wait.
+
+        People's cells finer than resolution 9 are refused with ValueError: the client coarsens
+        before it sends, and nothing here should ever hold a finer place.
+        """
+        people = np.isin(kind, PEOPLE_KINDS)
+        if np.any((rows.cell[people] >> np.uint64(52) & np.uint64(15)) > PEOPLE_FINEST):
+            raise ValueError("a person's observation is finer than resolution 9")
+        self.pool = join_rows([self.pool, _where(rows, people)])
+        found = release(self.pool, epoch)
+        self.pool = found.waiting
+        open_rows = join_rows([_where(rows, ~people), found.rows])
+        kinds = np.concatenate(
+            (kind[~people], np.full(len(found.rows), KIND_MAPPER, np.uint8))
+        )
+        if not len(open_rows):
+            return []
+        self._pending.append((open_rows, kinds))
+        self._fresh = join([self._fresh, aggregate(open_rows)])
+        self._lay_over(epoch)
+        return [int(cell) for cell in np.unique(open_rows.cell)]
+
+    def _lay_over(self, epoch: int) -> None:
+        self._revision += 1
+        fresh = levels_of(self._fresh, COARSEST) if len(self._fresh) else {}
+        overlay = {r: joined(self._base.levels[r], level) for r, level in fresh.items()}
+        self.view = replace(
+            self._plain_view(),
+            epoch=max(epoch, self._base.epoch),
+            overlay=overlay,
+            revision=self._revision,
+        )
+
+    # ---- publication ----
+
+    def plan(self, predicted: Predictions | None, time_ms: int, read_to: int) -> Plan:
+        """What the next snapshot is made of: all that was received up to now.
+
+        `predicted` takes the place of older predictions, None keeps them; `read_to` is how far the
+        caller's source has been read.
+        """
+        taken = list(self._pending)
+        return Plan(self, taken, predicted, time_ms, read_to, self._missing())
+
+    def adopt(self, plan: Plan, made: Published, segment: str | None) -> None:
+        """Serve what a plan has made; what came meanwhile stays laid over it."""
+        self.segments = [*self.segments, segment] if segment else self.segments
+        self.read_to = plan.read_to
+        self._base = made
+        del self._pending[: len(plan.taken)]
+        late = [aggregate(rows) for rows, _ in self._pending]
+        self._fresh = join(late) if late else empty()
+        self.view = self._plain_view()
+        if late:
+            self._lay_over(self._base.epoch)
+        self._save()
+        self.snapshots.prune()
+
+    def publish(self, predicted: Predictions | None, time_ms: int, read_to: int) -> Published:
+        """Plan, make and adopt the next snapshot in one go."""
+        plan = self.plan(predicted, time_ms, read_to)
+        made, segment = plan.make()
+        self.adopt(plan, made, segment)
+        return made
+
+    def _missing(self) -> list[str] | None:
+        """Segments that the served snapshot lacks after a roll-back; None where that is unclear."""
+        have = set(self._base.segments)
+        missing = []
+        for name in self.segments:
+            parts = set(self._merged.get(name, ()))
+            if name in have or (parts and parts <= have):
+                continue
+            if parts & have:
+                return None
+            missing.append(name)
+        return missing
+
+    def rebuild(self, time_ms: int) -> Published:
+        """Make a snapshot from the observations alone, without predictions."""
+        clock = (self.clock.start_ms, self.clock.epoch_ms)
+        made = build(self.observations, self.snapshots, self.segments, {}, time_ms, clock=clock)
+        self._base = made
+        self.view = self._plain_view()
+        self._save()
+        return made
+
+    def roll_back(self, name: str) -> Published:
+        """Serve an older snapshot; observations stay, the next publication holds them again."""
+        self._base = self.snapshots.select(name)
+        self.view = self._plain_view()
+        return self._base
+
+    def compact(self) -> None:
+        """Merge all segments into one when there are many; files that nobody names go away."""
+        if len(self.segments) > SEGMENTS_MAX:
+            old = self.segments
+            self.segments = [merge_segments(self.observations, old)]
+            self._merged[self.segments[0]] = [x for n in old for x in (n, *self._merged.get(n, ()))]
+            self._save()
+        for name in set(self.observations.names()) - {*self.segments, self._pool_name}:
+            (self.observations.directory / name).unlink()
+
+    # ---- starting again ----
+
+    def _checkpoint(self) -> tuple[list[str], int]:
+        path = self.directory / "checkpoint.json"
+        try:
+            found = json.loads(path.read_text())
+            self.clock = Clock(*found["clock"])
+            if found["pool"]:
+                self.pool = read_all(self.observations.open(found["pool"]))
+            self._pool_name = found["pool"]
+            self._merged = {str(new): list(old) for new, old in found["merged"].items()}
+            segments, read_to = [str(name) for name in found["segments"]], int(found["read_to"])
+        except FileNotFoundError:
+            segments, read_to = [], 0
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            remedy = "remove the data directory: the map follows from the ledger"
+            raise UserError("--data", f"can't read {path}: {error}", remedy) from error
+        named = {*segments, self._pool_name}
+        for name in self.observations.names():
+            if name not in named:  # written by a publication that a crash broke off
+                (self.observations.directory / name).unlink()
+        return segments, read_to
+
+    def _save(self) -> None:
+        old, self._pool_name = self._pool_name, None
+        if len(self.pool):
+            kinds = np.full(len(self.pool), KIND_MAPPER, np.uint8)
+            self._pool_name = self.observations.append(self.pool, kinds)
+        about = {
+            "segments": self.segments,
+            "read_to": self.read_to,
+            "clock": [self.clock.start_ms, self.clock.epoch_ms],
+            "pool": self._pool_name,
+            "merged": self._merged,
+        }
+        part = self.directory / "checkpoint.json.part"
+        with part.open("w") as file:
+            json.dump(about, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(self.directory / "checkpoint.json")
+        sync_directory(self.directory)
+        if old is not None:
+            (self.observations.directory / old).unlink(missing_ok=True)
+
+    def _open_base(self) -> Published:
+        name = self.snapshots.current()
+        if name is not None:
+            return self.snapshots.open(name)
+        return build(self.observations, self.snapshots, self.segments, {}, 0)
+
+    def _plain_view(self) -> View:
+        base = self._base
+        return View(
+            *(base.identity, base.epoch, base.time_ms, base.levels),
+            revision=self._revision if self._pending else 0,
+            clock=self.clock,
+        )
+
+    def view_of(self, name: str) -> View | None:
+        """A view of a kept snapshot; `live` is the present with all that just arrived."""
+        if name == "live":
+            return self.view
+        if name == self._base.identity:
+            found = self._base
+        elif name in self.snapshots.names():
+            found = self.snapshots.open(name)
+        else:
+            return None
+        return View(found.identity, found.epoch, found.time_ms, found.levels, clock=self.clock)
+
+
+def _where(rows: Rows, which: NDArray[np.bool_]) -> Rows:
+    return Rows(*(getattr(rows, name)[which] for name in Rows.__slots__))
+
