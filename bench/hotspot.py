@@ -36,9 +36,9 @@ from chain.errors import EXIT_OK, UserError
 from chain.io_client import LedgerClient
 from chain.io_keys import load_seed
 from chain.io_terminal import Parser, Progress, print_json, run_command
-from chain.keys import public_key
+from chain.keys import public_key, sign
 from chain.params import PRESETS
-from hotspot.frame import Beacon, build_frame, pack_beacon
+from hotspot.frame import SIGNED_BYTES, Beacon, build_frame, pack_beacon
 from hotspot.secrets import SecretChain
 from radio_sim import io_tap
 
@@ -99,7 +99,8 @@ class Bench:
             where = ["--lat", latitude, "--lon", "-74.0", "--interface", self.name]
             self._say("init", "--dir", folder, *where, "--ledger", f"unix:{self.socket}")
         self._say("register", "--config", self.folder / "peer" / "hotspot.toml")
-        self.peer = public_key(load_seed(self.folder / "peer" / "hotspot.key"))
+        self._peer_seed = load_seed(self.folder / "peer" / "hotspot.key")
+        self.peer = public_key(self._peer_seed)
 
     def _say(self, *words: object) -> None:
         command = [sys.executable, "-m", "wavecomb", "hotspot", *map(str, words)]
@@ -153,25 +154,28 @@ class Bench:
             raise UserError("bench.hotspot", "the daemon isn't running", "see spot.log")
         return self.daemon.pid
 
+    def _payload(self, epoch: int) -> bytes:
+        """A beacon of the neighbour with an empty signature; no two are equal."""
+        self._number += 1
+        return pack_beacon(Beacon(self.peer, epoch, 0, bytes(16), 0, 2437, 1, self._number))
+
+    def _framed(self, payload: bytes) -> bytes:
+        built = build_frame(payload, b"\x02" + bytes(5), self._number % 4096)
+        return RADIOTAP + built[12:]
+
+    def introduce(self) -> None:
+        """Have the daemon hear the neighbour properly once, so that it asks who that is."""
+        head = self.client.head()
+        said = self._payload(head.epoch)[:SIGNED_BYTES]
+        signature = sign(self._peer_seed, "beacon", head.network_id, said)
+        while not self.tap.write(self._framed(said + signature)):
+            time.sleep(SLICE_S)
+        time.sleep(1.0)
+
     def ours(self, count: int) -> list[bytes]:
         """Beacons of a registered key, each different, with signatures that are checked in vain."""
-        head = self.client.head()
-        frames = []
-        for _ in range(count):
-            self._number += 1
-            beacon = Beacon(
-                key=self.peer,
-                epoch=head.epoch,
-                sequence=0,
-                answer=bytes(16),
-                cell=0,
-                frequency_mhz=2437,
-                flags=1,
-                time_ns=self._number,
-            )
-            built = build_frame(pack_beacon(beacon), b"\x02" + bytes(5), self._number % 4096)
-            frames.append(RADIOTAP + built[12:])
-        return frames
+        epoch = self.client.head().epoch
+        return [self._framed(self._payload(epoch)) for _ in range(count)]
 
     def blow(self, rate: int, seconds: float) -> tuple[float, int]:
         """Send so many frames a second, `OURS_PER_S` of them ours; (rate reached, ours sent)."""
@@ -282,6 +286,7 @@ def measure(options: Any, folder: Path) -> dict[str, Any]:
     with bench.running():
         bench.register()
         wait_for("binding", lambda: bench.status()["state"]["name"] == "BEACON", 60)
+        bench.introduce()
         bar.update(1, "idle")
         time.sleep(options.seconds)
         idle = bench.rss_mib()
