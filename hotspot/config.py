@@ -133,7 +133,7 @@ def parse_config(text: str, source: str) -> HotspotConfig:
         radio=_read_radio(table.get("radio", {})),
         ledger=read_section("ledger", LedgerSection, table.get("ledger", {})),
     )
-    _check(config)
+    check_config(config)
     return config
 
 
@@ -169,7 +169,8 @@ def read_section(name: str, kind: type[Section], table: Mapping[str, Any]) -> Se
     return kind(**table)
 
 
-def _check(config: HotspotConfig) -> None:
+def check_config(config: HotspotConfig) -> None:
+    """UserError naming the setting that can't be."""
     spot, frequency_mhz = config.hotspot, config.radio.frequency_mhz
     if not is_cell_text(spot.cell):
         raise UserError(

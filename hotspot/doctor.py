@@ -6,8 +6,11 @@ network hasn't heard of it for hours is the complaint that owners of other netwo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from hotspot.probe import RadioTest
 
 GOOD, DOUBT, BAD = "good", "doubt", "bad"
 STALE_S = 15
@@ -64,16 +67,33 @@ def judge_views(
     return Finding("views", GOOD, f"both see it: {heard} of the newest beacons were heard")
 
 
-def judge_radio(sent: int, failed: int, echoed: int, wanted: int) -> Finding:
-    """What became of test frames. That the device took them is no proof of anything."""
-    if failed or not sent:
-        seen = f"the device refused {failed} of {wanted} test frames"
+def judge_radio(test: RadioTest, known: dict[bytes, int] | None = None) -> Finding:
+    """What became of test frames. That the device took them is no proof of anything.
+
+    `known` are the neighbours' ledger indexes by key; None where the ledger was away.
+    """
+    if test.refused or not test.sent:
+        seen = f"the device refused {test.refused} of {test.wanted} test frames"
         return Finding("radio", BAD, seen, "see docs/hardware.md")
-    if echoed == wanted:
-        return Finding("radio", GOOD, f"{sent} sent, {echoed} came back from the driver")
-    seen = f"{sent} sent, {echoed} came back: this driver may drop frames without a word"
+    peers = test.peers if known is None else [key for key in test.peers if key in known]
+    said = f"{test.sent} sent, {test.echoed} came back from the driver"
+    if peers:
+        return Finding("radio", GOOD, f"{said}, heard by {_names(test, peers, known)}")
+    if test.echoed == test.wanted:
+        return Finding("radio", GOOD, f"{said}; no neighbour answered")
     remedy = "ask a neighbour what it hears, or see docs/hardware.md"
-    return Finding("radio", DOUBT, seen, remedy)
+    return Finding("radio", DOUBT, f"{said}: this driver may drop frames without a word", remedy)
+
+
+def _names(test: RadioTest, peers: Sequence[bytes], known: dict[bytes, int] | None) -> str:
+    """Neighbours with the loudest level at which each heard us."""
+    words = []
+    for key in peers:
+        levels = [one.heard_dbm for one in test.confirmed if one.key == key]
+        loudest = max((level for level in levels if level is not None), default=None)
+        name = f"hotspot {known[key]}" if known else f"{key.hex()[:16]} (the ledger is away)"
+        words.append(name if loudest is None else f"{name} at {loudest} dBm")
+    return ", ".join(words)
 
 
 def judge_disk(free_mib: int) -> Finding:

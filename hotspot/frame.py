@@ -35,8 +35,9 @@ ELEMENT_TYPE = 1  # of our vendor elements: a signed payload
 VENDOR_ELEMENT = 221
 
 VERSION = 1
-KIND_BEACON = 1
+KIND_BEACON, KIND_TEST, KIND_CONFIRM = 1, 2, 3  # the last two: hotspot/probe.py
 FLAG_CLOCK_SYNCHRONISED = 0x01
+KINDS = {KIND_BEACON: "proof of coverage", KIND_TEST: "test", KIND_CONFIRM: "test heard"}
 PAYLOAD_BYTES = 141
 SIGNED_BYTES = 77
 SIGNATURE_BYTES = 64
@@ -106,8 +107,8 @@ class Heard(NamedTuple):
     frequency_mhz: int | None
 
 
-def pack_beacon(beacon: Beacon) -> bytes:
-    """Encode a payload (141 bytes).
+def pack_beacon(beacon: Beacon, kind: int = KIND_BEACON) -> bytes:
+    """Encode a payload (141 bytes); of another kind than a beacon, the fields mean other things.
 
     Raises ValueError for a key, answer or signature of a wrong length, struct.error for an integer
     that does not fit its field.
@@ -116,7 +117,7 @@ def pack_beacon(beacon: Beacon) -> bytes:
         raise ValueError("beacon: key, answer and signature have 32, 16 and 64 bytes")
     return _PAYLOAD.pack(
         VERSION,
-        KIND_BEACON,
+        kind,
         beacon.key,
         beacon.epoch,
         beacon.sequence,
@@ -134,14 +135,14 @@ def signing_message(network_id: bytes, payload: bytes) -> bytes:
     return _DOMAIN + network_id + payload[:SIGNED_BYTES]
 
 
-def unpack_beacon(payload: bytes) -> Beacon | Refusal:
-    """Read a payload; the signature is not checked here."""
+def unpack_beacon(payload: bytes, wanted: int = KIND_BEACON) -> Beacon | Refusal:
+    """Read a payload of the kind that is wanted; the signature is not checked here."""
     if len(payload) != PAYLOAD_BYTES:
         return BAD_LENGTH
     version, kind, *fields = _PAYLOAD.unpack(payload)
     if version != VERSION:
         return BAD_VERSION
-    if kind != KIND_BEACON:
+    if kind != wanted:
         return BAD_KIND
     return Beacon(*fields)
 
@@ -257,3 +258,22 @@ def _heard(data: bytes, layout: Layout, payload: bytes, source: bytes) -> Heard:
         None if tsft < 0 else int.from_bytes(data[tsft : tsft + 8], "little"),
         None if channel < 0 else data[channel] | data[channel + 1] << 8,
     )
+
+
+def describe_frame(data: bytes) -> dict[str, str | int | None] | None:
+    """Say in one row what a received frame of ours is; None for any other. As `layer.py` does."""
+    heard = parse_frame(data)
+    if isinstance(heard, Refusal):
+        return None
+    _, kind, *fields = _PAYLOAD.unpack(heard.payload)
+    said = Beacon(*fields)
+    return {
+        "kind": KINDS.get(kind, f"kind {kind}"),
+        "key": said.key.hex(),
+        "epoch": said.epoch,
+        "sequence": said.sequence,
+        "cell": f"{said.cell:x}",
+        "rssi_dbm": heard.rssi_dbm,
+        "frequency_mhz": heard.frequency_mhz,
+        "source": heard.source.hex(":"),
+    }

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import argparse
 import json
+import select
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_terminal import Parser, add_command, print_json
-from hotspot.config import SAMPLE, HotspotConfig, LedgerSection, parse_config
+from hotspot.carriers.spec import HELP as RADIOS
+from hotspot.config import (
+    CODECS,
+    SAMPLE,
+    HotspotConfig,
+    LedgerSection,
+    check_config,
+    parse_config,
+    use_radio,
+)
 from hotspot.screen import terminal_lines
 
 EXAMPLES = """
   wavecomb hotspot init --dir ~/hotspot --lat 40.7128 --lon -74.0060
   wavecomb hotspot run --config ~/hotspot/hotspot.toml
+  wavecomb hotspot run --config ~/hotspot/hotspot.toml --radio nl80211:wlan0 --codec scapy
   wavecomb hotspot status --config ~/hotspot/hotspot.toml --json
   wavecomb hotspot key --config ~/hotspot/hotspot.toml
   wavecomb hotspot key backup --config ~/hotspot/hotspot.toml
@@ -28,6 +40,7 @@ EXAMPLES = """
   wavecomb hotspot register --config ~/hotspot/hotspot.toml --owner KEYHEX --out sale.json
   wavecomb hotspot gateway --config ~/hotspot/gateway.toml
   wavecomb hotspot listen --interface mon0 --seconds 30
+  wavecomb hotspot listen --radio nl80211:wlan0 --codec fast --json
   wavecomb hotspot config sample
   wavecomb hotspot config check --config ~/hotspot/hotspot.toml
   wavecomb hotspot config import-uci --uci /etc/config/wavecomb --config /etc/wavecomb/hotspot.toml
@@ -140,7 +153,13 @@ def run(options: argparse.Namespace) -> int:
     sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
     from hotspot.io_daemon import Daemon
 
-    Daemon(load_config(options.config), options.config.parent).run()
+    config = load_config(options.config)
+    radio = config.radio
+    if options.radio:
+        radio = use_radio(radio, options.radio, "--radio")
+    config = replace(config, radio=replace(radio, codec=options.codec or radio.codec))
+    check_config(config)
+    Daemon(config, options.config.parent).run()
     return EXIT_OK
 
 
@@ -219,26 +238,40 @@ def register(options: argparse.Namespace) -> int:
 
 
 def listen(options: argparse.Namespace) -> int:
-    """Print beacons heard on a monitor-mode interface, dissected by scapy."""
-    from hotspot.io_radio import open_radio
-    from hotspot.layer import dissect_line
+    """Print beacons heard by a radio, dissected by scapy or by our own parser."""
+    from hotspot.carriers.io_open import open_spec
+    from hotspot.carriers.spec import parse_spec
 
-    radio = open_radio("monitor", options.interface)
+    dissect = _dissector(options.codec)
+    radio = open_spec(parse_spec(options.radio or f"monitor:{options.interface}", "--radio"))
     deadline = time.monotonic() + options.seconds
     heard = 0
-    while time.monotonic() < deadline:
+    while (left_s := deadline - time.monotonic()) > 0:
+        select.select([radio], [], [], left_s)
         for frame in radio.receive():
-            row = dissect_line(frame)
-            if row is not None:
+            if (row := dissect(frame)) is not None:
                 heard += 1
-                if options.json:
-                    print_json(row)
-                else:
-                    print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
-        time.sleep(0.01)
+                _print_heard(options, row)
     radio.close()
-    sys.stderr.write(f"{heard} beacons in {options.seconds} s\n")
+    sys.stderr.write(f"{heard} beacons in {options.seconds:g} s\n")
     return EXIT_OK if heard else EXIT_FAILED
+
+
+def _dissector(codec: str) -> Callable[[bytes], dict[str, str | int | None] | None]:
+    if codec == "scapy":
+        from hotspot.layer import dissect_line
+
+        return dissect_line
+    from hotspot.frame import describe_frame
+
+    return describe_frame
+
+
+def _print_heard(options: argparse.Namespace, row: dict[str, str | int | None]) -> None:
+    if options.json:
+        print_json(row)
+    else:
+        print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
 
 
 def settings(options: argparse.Namespace) -> int:
@@ -297,7 +330,10 @@ def _parser() -> Parser:
     ):
         sub = add_command(verbs, verb, text)
         _add_config(sub)
-        if function is not run:
+        if function is run:
+            sub.add_argument("--radio", metavar="KIND:NAME", help=f"another radio: {RADIOS}")
+            sub.add_argument("--codec", choices=CODECS, help="instead of the settings' radio.codec")
+        else:
             sub.add_argument("--json", action="store_true", help="print one line of JSON")
         sub.set_defaults(function=function)
     _add_key(add_command(verbs, "key", "show, back up, restore or replace this hotspot's keys"))
@@ -321,8 +357,10 @@ def _add_owner(verbs: Any) -> None:
             sub.add_argument("--count", type=int, default=0, metavar="N", help="stop after N")
         elif verb == "doctor":
             sub.add_argument("--radio", action="store_true", help="send three test frames as well")
+            _add_codec(sub)
         elif verb == "beacon":
             sub.add_argument("--count", type=int, default=1, metavar="N", help="how many frames")
+            _add_codec(sub)
         elif verb == "bundle":
             out = Path("wavecomb-bundle.tar.gz")
             sub.add_argument("--out", type=Path, default=out, metavar="FILE", help="the archive")
@@ -414,10 +452,18 @@ def _add_config(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_codec(sub: argparse.ArgumentParser, default: str | None = None) -> None:
+    said = default or "scapy where it is installed"
+    text = f"who reads and writes frames (default: {said})"
+    sub.add_argument("--codec", choices=CODECS, default=default, help=text)
+
+
 def _add_listen(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--interface", default="mon0", help="monitor-mode interface (default: %(default)s)"
     )
+    sub.add_argument("--radio", metavar="KIND:NAME", help=f"instead of --interface: {RADIOS}")
+    _add_codec(sub, "scapy")
     sub.add_argument(
         "--seconds", type=float, default=60.0, help="how long to listen (default: %(default)g)"
     )

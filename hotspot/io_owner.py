@@ -23,7 +23,7 @@ from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_client import LedgerClient, LedgerRefused
 from chain.io_keys import load_seed
 from chain.io_terminal import print_json
-from chain.keys import public_key, sign
+from chain.keys import public_key
 from hotspot.config import HotspotConfig, parse_config
 from hotspot.doctor import (
     BAD,
@@ -35,14 +35,13 @@ from hotspot.doctor import (
     judge_radio,
     judge_views,
 )
-from hotspot.frame import SIGNED_BYTES, Beacon, build_frame, pack_beacon, parse_frame
+from hotspot.io_probe import pick_codec, run_test
+from hotspot.probe import RadioTest
 from hotspot.screen import age_text, credits_text, metrics_text, terminal_lines
 from hotspot.services import LINUX_FOLDER, OPENWRT_FOLDER, procd_script, systemd_unit
 from hotspot.uci import format_uci, uci_to_toml
 
 TEST_FRAMES = 3
-TEST_EPOCH = 0xFFFFFFFF  # no network comes that far: neighbours ignore it
-ECHO_S = 0.5
 CLEAR = "\x1b[H\x1b[J"
 
 
@@ -203,7 +202,7 @@ def doctor(options: argparse.Namespace, config: HotspotConfig, base: Path) -> in
     found.append(judge_disk(shutil.disk_usage(base).free >> 20))
     found += _check_ledger(config, base, status)
     if options.radio:
-        found.append(_test_radio(config, base))
+        found.append(_test_radio(options, config, base))
     if options.json:
         print_json({"findings": [asdict(finding) for finding in found]})
     else:
@@ -235,60 +234,36 @@ def _check_ledger(
     return [*found, judge_views(status, said["epoch"], said["last_epoch"], beacons)]
 
 
-def _test_radio(config: HotspotConfig, base: Path) -> Finding:
+def _test_radio(options: argparse.Namespace, config: HotspotConfig, base: Path) -> Finding:
     try:
-        return judge_radio(*send_test_frames(config, base, TEST_FRAMES), wanted=TEST_FRAMES)
+        test = run_test(config, base, TEST_FRAMES, pick_codec(options.codec))
     except UserError as error:
         return Finding("radio", BAD, f"{error.field}: {error.problem}", error.remedy)
+    return judge_radio(test, _known_peers(config, test))
 
 
-def send_test_frames(config: HotspotConfig, base: Path, count: int) -> tuple[int, int, int]:
-    """(sent, refused by the device, came back from the driver) of signed test frames."""
-    from hotspot.io_radio import open_radio
-    from hotspot.node import mac_of
-
-    seed = load_seed(base / config.hotspot.key_file)
-    key = public_key(seed)
-    radio = open_radio(config.radio.kind, config.radio.interface)
-    echoed: set[int] = set()
+def _known_peers(config: HotspotConfig, test: RadioTest) -> dict[bytes, int] | None:
+    """Ledger indexes of those who confirmed; None while the ledger is away."""
     try:
-        for number in range(count):
-            payload = _test_payload(config, seed, key, number)
-            radio.send(build_frame(payload, mac_of(key), number), 0)
-            until = time.monotonic() + ECHO_S
-            while time.monotonic() < until and number not in echoed:
-                for frame in radio.receive():
-                    heard = parse_frame(frame)
-                    if getattr(heard, "payload", b"") == payload:
-                        echoed.add(number)
-                time.sleep(0.005)
-        failed = radio.counts["send_failed"]
-        return count - failed, failed, len(echoed)
-    finally:
-        radio.close()
-
-
-def _test_payload(config: HotspotConfig, seed: bytes, key: bytes, number: int) -> bytes:
-    beacon = Beacon(
-        key=key,
-        epoch=TEST_EPOCH,
-        sequence=number,
-        answer=os.urandom(16),
-        cell=int(config.hotspot.cell, 16),
-        frequency_mhz=config.radio.frequency_mhz,
-        flags=0,
-        time_ns=time.time_ns(),
-    )
-    head = pack_beacon(beacon)[:SIGNED_BYTES]
-    return head + sign(seed, "test-frame", bytes(32), head)
+        with LedgerClient(config.ledger.url) as client:
+            found = {key: client.hotspot(key) for key in test.peers}
+    except (OSError, LedgerRefused):
+        return None
+    return {key: spot.index for key, spot in found.items() if spot is not None}
 
 
 def beacon(options: argparse.Namespace, config: HotspotConfig, base: Path) -> int:
     """Send test frames that no neighbour counts, and say what came back; 1 if any was refused."""
-    sent, failed, echoed = send_test_frames(config, base, options.count)
-    rows = {"sent": sent, "refused": failed, "echoed": echoed}
+    test = run_test(config, base, options.count, pick_codec(options.codec))
+    rows = {
+        "sent": test.sent,
+        "refused": test.refused,
+        "echoed": test.echoed,
+        "confirmed": len(test.confirmed),
+        "peers": [key.hex() for key in test.peers],
+    }
     _show(options, rows)
-    return EXIT_FAILED if failed else EXIT_OK
+    return EXIT_FAILED if test.refused else EXIT_OK
 
 
 # --- settings, services, bundle -------------------------------------------------------------------

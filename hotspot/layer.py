@@ -42,6 +42,7 @@ from hotspot.frame import (
     BAD_LENGTH,
     ELEMENT_TYPE,
     KIND_BEACON,
+    KINDS,
     NO_ELEMENT,
     NOT_ACTION,
     OTHER_VENDOR,
@@ -86,7 +87,7 @@ class WavecombBeacon(Dot11EltVendorSpecific):
         *Dot11EltVendorSpecific.fields_desc[:3],
         ByteField("element_type", ELEMENT_TYPE),
         ByteField("version", VERSION),
-        ByteEnumField("kind", KIND_BEACON, {KIND_BEACON: "proof of coverage"}),
+        ByteEnumField("kind", KIND_BEACON, KINDS),
         XStrFixedLenField("key", bytes(32), 32),
         IntField("epoch", 0),
         IntField("sequence", 0),
@@ -232,6 +233,7 @@ def dissect_line(data: bytes) -> dict[str, str | int | None] | None:
         return None
     beacon = beacon_layer(heard.payload)
     return {
+        "kind": KINDS.get(beacon.kind, f"kind {beacon.kind}"),
         "key": beacon.key.hex(),
         "epoch": beacon.epoch,
         "sequence": beacon.sequence,

@@ -26,6 +26,7 @@ from hotspot.doctor import (
     judge_radio,
     judge_views,
 )
+from hotspot.probe import RadioTest
 from hotspot.uci import format_uci, uci_to_toml
 
 CELL = "891e35a3393ffff"
@@ -87,7 +88,8 @@ def test_the_doctor_compares_both_views(spot: Running) -> None:
 
 def test_beacon_says_what_came_back(spot: Running) -> None:
     done = ask(spot, "beacon", "--json", "--count", 2)
-    assert json.loads(done.out) == {"sent": 2, "refused": 0, "echoed": 0}
+    nothing = {"echoed": 0, "confirmed": 0, "peers": []}
+    assert json.loads(done.out) == {"sent": 2, "refused": 0, **nothing}
 
 
 def test_a_bundle_holds_no_secret(spot: Running, tmp_path: Path) -> None:
@@ -128,7 +130,8 @@ def test_content_here_but_unknown_there_is_bad() -> None:
 
 
 def test_radio_disk_and_clock() -> None:
-    verdicts = [judge_radio(*row, wanted=3).verdict for row in ((3, 0, 3), (3, 0, 1), (1, 2, 1))]
+    tests = [RadioTest(3, *row) for row in ((3, 0, 3), (3, 0, 1), (1, 2, 1))]
+    verdicts = [judge_radio(test).verdict for test in tests]
     assert verdicts == [GOOD, DOUBT, BAD]
     assert [judge_disk(mib).verdict for mib in (10, 1_000)] == [BAD, GOOD]
     clocks = [judge_clock(*row).verdict for row in ((True, 0), (False, 1), (True, 40))]
