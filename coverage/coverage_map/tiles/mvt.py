@@ -29,6 +29,7 @@ LAYER = "cells"
 ZOOM_MAX = 16
 KEYS = ("h3", "value", "sd", "count", "measured")
 _RESOLUTION_OF_ZOOM = (3, 3, 3, 3, 3, 4, 5, 6, 7, 8, 8, 9, 10, 10, 11, 11, 11)
+BEYOND_EDGES = 1.5  # a corner is one edge from its centre; edges vary by a third over the earth
 OWN_FROM = 10  # from here on, cells of owners who publish no finer place are drawn too
 
 
@@ -82,7 +83,7 @@ def rows_for(view: View, square: Square) -> Table:
 
 def _rows_at(view: View, square: Square, resolution: int, room: int | None = None) -> Table:
     edge_m = h3.average_hexagon_edge_length(resolution if room is None else room - 1, unit="m")
-    level, rows = select(view, resolution, Wanted(square.bbox(1.2 * edge_m / 111_195.0)))
+    level, rows = select(view, resolution, Wanted(square.bbox(BEYOND_EDGES * edge_m / 111_195.0)))
     return take(level, rows)
 
 
