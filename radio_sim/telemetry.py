@@ -11,6 +11,7 @@ then drops, and senders back off to a little above what fits. Everything is a fu
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,23 @@ _HT_SNR_DB = np.array([snr for snr, _ in HT_RATES])
 _HT_KBPS = np.array([rate for _, rate in HT_RATES])
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What ails links, [steps, links]: dB off the SNR, share lost, us on top of the probe."""
+
+    snr_db: Floats
+    loss: Floats
+    rtt_us: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Some steps: rows [steps, links, 9] in the order of COLUMNS, and each link's SNR in dB."""
+
+    rows: Integers
+    snr_db: Floats
+
+
 class Telemetry:
     """The fluid model of one mesh; `samples` makes its rows."""
 
@@ -74,6 +92,18 @@ class Telemetry:
         self, seconds: int, step_s: int = 5, start_hour: float = 17.0, start_ms: int = 0
     ) -> Iterator[Integers]:
         """Rows [n, 9] in the order of COLUMNS, link by link within each step of `step_s`."""
+        for part in self.measure(seconds, step_s, start_hour, start_ms):
+            yield part.rows.reshape(-1, len(COLUMNS))
+
+    def measure(
+        self,
+        seconds: int,
+        step_s: int,
+        start_hour: float,
+        start_ms: int = 0,
+        trouble: Trouble | None = None,
+    ) -> Iterator[Measured]:
+        """Measure link by link; `trouble` holds as many steps as `seconds` have."""
         steps = seconds // step_s
         flows = self._base_kbps.size
         wander = WANDER_SIGMA * self._wander(steps, flows, step_s, "wander", WANDER_MEMORY_S)
@@ -86,10 +116,17 @@ class Telemetry:
             hours = start_hour + part * step_s / 3600.0
             demand = self._base_kbps * demand_of_hour(hours)[:, None]
             demand = demand * np.exp(wander[part]) * self._surges(part * step_s)
-            rates = self._faded(FADE_SIGMA_DB * fade[part])
+            off_db = FADE_SIGMA_DB * fade[part]
+            if trouble is not None:
+                off_db = off_db - trouble.snr_db[part]
+            snr_db, rates = self._faded(off_db)
             rows, backlog_s = self._step_rows(demand, rates, backlog_s, float(step_s))
             rows[:, :, 2] = (start_ms + 1000 * step_s * (part + 1))[:, None]
-            yield rows.reshape(-1, len(COLUMNS))
+            if trouble is not None:
+                kept = (1.0 - rows[:, :, 7] / 1000.0) * (1.0 - trouble.loss[part])
+                rows[:, :, 7] = np.rint(1000.0 * (1.0 - kept))
+                rows[:, :, 8] += np.rint(trouble.rtt_us[part]).astype(np.int64)
+            yield Measured(rows, snr_db)
 
     def _step_rows(
         self, demand_kbps: Floats, rates: Floats, backlog_s: Floats, step_s: float
@@ -193,13 +230,13 @@ class Telemetry:
         height = 1.0 + SURGE_FACTOR * np.abs(normals(words))
         return np.asarray(np.where(uniforms(words) < SURGE_CHANCE, height, 1.0)[place], np.float64)
 
-    def _faded(self, fade_db: Floats) -> Floats:
-        """Rates [steps, links] after fading: down or up the HT table from the link's own rate."""
+    def _faded(self, fade_db: Floats) -> tuple[Floats, Floats]:
+        """SNR and rates [steps, links] after fading: along the HT table from the usual rate."""
         usual = np.searchsorted(_HT_KBPS * STREAMS, np.minimum(self._rates, 130_000.0))
         snr = _HT_SNR_DB[np.minimum(usual, len(HT_RATES) - 1)] + 1.0 + fade_db
         index = np.clip(np.searchsorted(_HT_SNR_DB, snr, side="right") - 1, 0, len(HT_RATES) - 1)
         scale = _HT_KBPS[index] / _HT_KBPS[np.minimum(usual, len(HT_RATES) - 1)]
-        return np.asarray(np.where(self._wireless, scale, 1.0) * self._rates, np.float64)
+        return snr, np.asarray(np.where(self._wireless, scale, 1.0) * self._rates, np.float64)
 
 
 def _walk(before: Integers, node: int, link_at: dict[tuple[int, ...], int]) -> list[int]:

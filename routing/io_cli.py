@@ -1,4 +1,4 @@
-"""`wavecomb routing`: train, evaluate, explain, refresh and export the congestion forecast."""
+"""`wavecomb routing`: the congestion forecast, and insights into what ails a mesh."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from chain.io_terminal import Parser, Progress, add_command, print_json
 from routing.charts import importance_svg
 from routing.forecast_refresh import refresh
 from routing.io_datasets import NAMES, SPANS, TRACES, horizons_for, load_series
+from routing.io_insights import add_insights, run_insights
 from routing.model import TARGETS, Model, dump_model, export_model, load_model
 from routing.tables import build_table, common_step_ms, cut_times, split
 from routing.training import BASELINES, TrainOptions, evaluate, explain, train
@@ -24,6 +25,8 @@ _EXAMPLES = """
   wavecomb routing explain --model model.json --svg importance.svg
   wavecomb routing refresh --data newest.csv --model model.json -o model.json
   wavecomb routing export --model model.json -o model.wce
+  wavecomb routing insights --data telemetry.csv
+  wavecomb routing insights --gateway http://127.0.0.1:8300 --hotspot 7
 """
 
 
@@ -31,7 +34,8 @@ def build_parser() -> Parser:
     """Describe the command's arguments."""
     parser = Parser(
         prog="wavecomb routing",
-        description="Train, evaluate, explain, refresh and export the congestion forecast.",
+        description="Train, evaluate, explain, refresh and export the congestion forecast; "
+        "find hotspots about to fail and what the mesh wastes.",
         examples=_EXAMPLES,
     )
     commands = parser.add_commands()
@@ -64,7 +68,7 @@ def build_parser() -> Parser:
     for command in (four, five):
         command.add_argument("--model", required=True, metavar="FILE", help="model file")
         command.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write")
-    for command in (one, two, three, four, five):
+    for command in (one, two, three, four, five, add_insights(commands)):
         command.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
 
@@ -236,5 +240,6 @@ def main(argv: Sequence[str]) -> int:
         "explain": _explain,
         "refresh": _refresh,
         "export": _export,
+        "insights": run_insights,
     }
     return commands[options.command](options)

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from chain.errors import UserError
-from routing.graph import links_of
+from routing.graph import links_of, path_cost, shortest_paths
 from routing.io_telemetry import TelemetryFolder, take_rows
 from routing.mesh_plan import PathPlanner
 from routing.recorder import OwnLinks, Recorder
@@ -22,7 +23,9 @@ from routing.types import Link, ProviderState
 
 # 783 kB a link once eight days are full: a gateway knows its surroundings, not a whole city.
 MAX_LINKS = 64
+INSIGHTS_MS = 600_000
 Flow = tuple[int, tuple[int, ...], int]
+Way = tuple[str, int, tuple[int, ...], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class RoutingService:
         self.router = Router(forecaster, planner=planner)
         self._carried: dict[int, int] = {}
         self._saved_ms = 0
+        self._insights: list[dict[str, Any]] = []
+        self._insights_ms = -INSIGHTS_MS
 
     def tick(
         self, now_ms: int, flows: Iterable[Flow], providers: Sequence[ProviderState] = ()
@@ -91,6 +96,45 @@ class RoutingService:
         kept = {"links": len(links), "minutes": sum(self.long.count(link) for link in links)}
         return {**self.router.summary(now_ms), "telemetry": kept}
 
+    def insights(
+        self, here: int, now_ms: int, providers: Sequence[ProviderState] = ()
+    ) -> Callable[[], list[dict[str, Any]]]:
+        """Return who finds what the memory shows (docs/insights.md); a thread may call it.
+
+        It looks anew every ten minutes. Without NumPy or the failure model it finds nothing, and
+        that is said.
+        """
+        if now_ms - self._insights_ms < INSIGHTS_MS:
+            return lambda: self._insights
+        self._insights_ms = now_ms
+        try:
+            from routing.insights.grid import grid_of
+            from routing.io_insights import load_failure_model, look
+
+            # Copied here, since the history goes on while the thread looks.
+            grid, model = grid_of(self.long, now_ms=now_ms), load_failure_model()
+        except (ImportError, UserError) as error:
+            self._say(f"no insights: {error}")
+            return list
+        ways = self._ways(here, now_ms, providers)
+
+        def find() -> list[dict[str, Any]]:
+            self._insights = [one.as_json() for one in look(grid, model, ways, here)]
+            return self._insights
+
+        return find
+
+    def _ways(self, here: int, now_ms: int, providers: Sequence[ProviderState]) -> list[Way]:
+        """Return each model of each provider with the path to it, from what is known already."""
+        trees = shortest_paths(self.router.costs_us(now_ms), here)
+        return [
+            (name, state.hotspot, trees[state.hotspot], path_cost(costs, trees[state.hotspot]) or 0)
+            for costs in [self.router.costs_us(now_ms)]
+            for state in providers
+            if state.hotspot in trees
+            for name in state.models
+        ]
+
     def close(self, now_ms: int) -> None:
         """Write what is finished."""
         self.write(take_rows(self.long, now_ms), now_ms)
@@ -121,13 +165,3 @@ def load_planner(say: Callable[[str], None]) -> PathPlanner | None:
         say(f"no plans: {error.name} is not installed; pip install 'wavecomb[routing]'")
         return None
     return OwnPlanner()
-
-
-def read_telemetry(folder: Path) -> LongHistory:
-    """Read a gateway's folder as it is; UserError where there is none."""
-    if not folder.is_dir():
-        raise UserError("--folder", f"{folder}: no such folder", "name a gateway's telemetry")
-    history = LongHistory()
-    if TelemetryFolder(folder).load(history, mend=False) == 0:
-        raise UserError("--folder", f"{folder} holds no minute yet", "wait a few minutes")
-    return history

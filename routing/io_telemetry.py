@@ -77,3 +77,13 @@ class TelemetryFolder:
     def _days(self) -> list[int]:
         names = (path.stem for path in self._folder.glob(f"*{_SUFFIX}"))
         return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
+def read_telemetry(folder: Path) -> LongHistory:
+    """Read a gateway's folder and leave it as it is; UserError where there is none."""
+    if not folder.is_dir():
+        raise UserError("--folder", f"{folder}: no such folder", "name a gateway's telemetry")
+    history = LongHistory()
+    if TelemetryFolder(folder).load(history, mend=False) == 0:
+        raise UserError("--folder", f"{folder} holds no minute yet", "wait a few minutes")
+    return history

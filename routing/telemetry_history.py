@@ -156,6 +156,12 @@ class LongHistory:
         rows = zip(columns.times[start:], *fields, strict=True)
         return [_sample(link, time_ms, numbers) for time_ms, *numbers in rows]
 
+    def columns(self, link: Link) -> tuple[array[int], list[array[int]]]:
+        """Return copies of a link's finished minutes: their times, and a column per field."""
+        known = self._columns.get(link) or _Columns()
+        start = max(0, len(known.times) - self._keep)
+        return known.times[start:], [column[start:] for column in known.fields]
+
     def count(self, link: Link) -> int:
         """Return how many finished minutes of a link are known."""
         columns = self._columns.get(link)

@@ -8,7 +8,8 @@ from chain.errors import UserError
 from routing.forecast_far import FarForecaster
 from routing.history import History
 from routing.io_cli import main as routing_main
-from routing.io_service import MAX_LINKS, RoutingService, RoutingSettings, read_telemetry
+from routing.io_service import MAX_LINKS, RoutingService, RoutingSettings
+from routing.io_telemetry import read_telemetry
 from routing.recorder import OwnLinks, Recorder
 from routing.telemetry import FIELDS
 from routing.telemetry_history import LongHistory
