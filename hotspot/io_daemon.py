@@ -11,34 +11,26 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from chain.errors import UserError
-from chain.io_client import LedgerClient
 from chain.io_keys import load_or_create_seed
 from chain.io_terminal import write_json
 from chain.keys import public_key
 from hotspot.actions import Action, FetchMix, Log, SendFrame
 from hotspot.clock import Backlog, Timekeeper
+from hotspot.codec import get_codec
 from hotspot.config import HotspotConfig, parse_address
 from hotspot.directory import Directory
 from hotspot.health import Health, Repair, State
+from hotspot.io_machine import Machine
 from hotspot.io_membership import Membership, Owned
 from hotspot.io_network import learn_network
 from hotspot.io_page import Page
 from hotspot.io_queue import DURABLE, DurableQueue
-from hotspot.io_radio import Radio, open_radio
-from hotspot.io_system import (
-    Supervisor,
-    boot_id,
-    boot_ns,
-    hook_result,
-    is_synchronised,
-    look_at_clocks,
-    start_hook,
-)
+from hotspot.io_radio import Radio
+from hotspot.io_system import Supervisor
 from hotspot.io_uplink import (
     Event,
     GatewayKnown,
@@ -48,32 +40,35 @@ from hotspot.io_uplink import (
     OwnerKnown,
     PeerKnown,
     Submitted,
-    Uplink,
 )
-from hotspot.io_wake import Loop, Waker
 from hotspot.node import HotspotNode, Identity
 from hotspot.readings import Readings
 from hotspot.secrets import SecretChain
 from hotspot.status import Snapshot, failure_json, status_json
 
-STATUS_S = 5.0
-LONGEST_WAIT_S = 0.5
+SECOND = 1_000_000_000
+STATUS_NS = 5 * SECOND
+LONGEST_WAIT_NS = SECOND // 2
 HEARD_NS = 3_600 * 1_000_000_000  # a neighbour that was heard in the last hour can hear us too
-STORE_AGAIN_S = 5.0
+STORE_AGAIN_NS = 5 * SECOND
 # After a look at the radio it is left alone for this long, and what came meanwhile is read at once:
 # a wake costs as much as a beacon's signature. A busy radio isn't left alone, and nothing is due
 # before all that was heard has been read.
-REST_S = 0.2
+REST_NS = SECOND // 5
 BUSY_FRAMES = 8
 
 
 class Daemon:
     """A running hotspot."""
 
-    def __init__(self, config: HotspotConfig, base: Path) -> None:
+    def __init__(
+        self, config: HotspotConfig, base: Path, machine: Machine | None = None
+    ) -> None:
         self._config = config
+        self._machine = machine or Machine()
+        self._wall_ns, self._boot_ns = self._machine.wall_ns, self._machine.boot_ns
         self._status_path = base / config.hotspot.status_file
-        self._health = Health(boot_ns())
+        self._health = Health(self._boot_ns())
         try:
             self._open(base)
         except UserError as error:
@@ -82,53 +77,51 @@ class Daemon:
 
     def _open(self, base: Path) -> None:
         spot, health = self._config.hotspot, self._health
-        health.enter(State.KEY, "reading the key files", boot_ns())
+        health.enter(State.KEY, "reading the key files", self._boot_ns())
         self._seed = load_or_create_seed(base / spot.key_file)
         owner_seed = load_or_create_seed(base / spot.owner_key_file)
-        health.enter(State.BOOT, "opening the queue and asking the ledger", boot_ns())
+        health.enter(State.BOOT, "opening the queue and asking the ledger", self._boot_ns())
         self._queue = DurableQueue(base / spot.queue, spot.queue_limit_mib << 20)
-        self._client = LedgerClient(self._config.ledger.url)
-        self._network = learn_network(self._client, self._queue)
-        health.enter(State.RADIO, "opening the radio", boot_ns())
-        self._radio: Radio = open_radio(self._config.radio.kind, self._config.radio.interface)
+        client = self._machine.connect(self._config.ledger.url)
+        self._network = learn_network(client, self._queue)
+        health.enter(State.RADIO, "opening the radio", self._boot_ns())
+        self._radio: Radio = self._machine.open_radio(self._config)
         self._has_radio = True
         health.echoes = self._queue.note("echoes") is not None
         self._owned = Owned(self._seed, owner_seed, self._config, self._network.network_id)
         self._make_parts()
 
     def _make_parts(self) -> None:
-        self._loop = Loop()
-        self._waker = Waker()
+        self._loop = self._machine.make_loop()
+        self._waker = self._machine.make_waker()
         self._supervisor = Supervisor()
         self._directory = Directory()
-        self._uplink = Uplink(
-            LedgerClient(self._config.ledger.url), self._waker.ring, everybody=False
-        )
+        self._uplink = self._machine.make_uplink(self._config.ledger.url, self._waker.ring)
         self._readings = Readings()
         self._backlog = Backlog()
         self._page: Page | None = None
-        self._boot_id = boot_id()
+        self._boot_id = self._machine.boot_id()
         self._owner_known: tuple[OwnerKnown, int] | None = None
         self._relays = False
         self._unstored: list[tuple[bytes, int, Sequence[Action]]] = []
-        self._store_at = 0.0
-        self._rest_until: float | None = None  # the radio is left alone until then
+        self._store_ns = 0
+        self._rest_ns: int | None = None  # the radio is left alone until then
         self._hook: int | None = None
         self._moment_epoch = -1
         self._again = False
         self._last_frame_ns: int | None = None
-        self._started_ns = time.time_ns()
+        self._started_ns = self._wall_ns()
         self._clock = self._make_clock()
         self._node = self._make_node()
         self._member = Membership(
             self._owned, self._node, self._directory, self._uplink, self._note
         )
-        self._member.recall(self._queue, time.time_ns())
+        self._member.recall(self._queue, self._wall_ns())
         self._enter_network()
 
     def _make_clock(self) -> Timekeeper:
         return Timekeeper(
-            look_at_clocks(is_synchronised()),
+            self._machine.look_at_clocks(self._machine.is_synchronised()),
             epoch_ms=self._network.params.epoch_ms,
             start_ms=self._network.start_ms,
             seen_ms=int(self._queue.note("seen_ms") or b"0"),
@@ -138,7 +131,7 @@ class Daemon:
         kept = self._queue.note("chain")
         if kept is None:
             params = self._network.params
-            epoch = params.epoch_at(self._network.start_ms, time.time_ns() // 1_000_000)
+            epoch = params.epoch_at(self._network.start_ms, self._wall_ns() // 1_000_000)
             kept = json.dumps([epoch + 1, self._config.hotspot.chain_length]).encode()
             self._queue.set_note("chain", kept)
         first_epoch, length = json.loads(kept)
@@ -152,8 +145,17 @@ class Daemon:
             can_set_power=self._config.radio.can_set_power,
         )
         memory = self._queue.memory(public_key(self._seed))
+        try:
+            codec = get_codec(self._config.radio.codec)
+        except ModuleNotFoundError as error:
+            remedy = "install it: pip install 'wavecomb[sim]', or use fast"
+            raise UserError("radio.codec", "scapy isn't installed", remedy) from error
         return HotspotNode(
-            identity, SecretChain(self._seed, first_epoch, length), self._directory, memory=memory
+            identity,
+            SecretChain(self._seed, first_epoch, length),
+            self._directory,
+            memory=memory,
+            codec=codec,
         )
 
     # --- the loop -----------------------------------------------------------------------------
@@ -172,38 +174,39 @@ class Daemon:
         self._open_page()
         self._log("info", f"hotspot {self._node.key.hex()[:16]} on {self._radio.description}")
         self._supervisor.say("READY=1")
-        status_at = 0.0
+        status_ns = 0
         while not self._waker.stopping:
             self._loop.wait(self._wait_s())
             self._turn()
-            if time.monotonic() >= status_at:
-                status_at = time.monotonic() + STATUS_S
+            if self._boot_ns() >= status_ns:
+                status_ns = self._boot_ns() + STATUS_NS
                 self._look_after()
         self._close()
 
     def _turn(self) -> None:
         """What every pass of the loop does: the time first, then what is due."""
-        jump_ns = self._clock.observe(look_at_clocks(self._clock.moment.is_synchronised))
+        before = self._clock.moment
+        jump_ns = self._clock.observe(self._machine.look_at_clocks(before.is_synchronised))
         if jump_ns:
-            self._health.note_jump(jump_ns, boot_ns())
+            self._health.note_jump(jump_ns, self._boot_ns())
             self._log("warning", f"CLOCK_JUMP: the clock was set by {jump_ns / 1e9:.1f} s")
         if not self._clock.doubt():
             if self._backlog and self._member.registration is not None:
                 self._file_backlog()
             if jump_ns:
-                self._node.handle_jump(time.time_ns())
+                self._node.handle_jump(self._wall_ns())
             self._end_rest()
-            self._node.handle_deadline(time.time_ns())
+            self._node.handle_deadline(self._wall_ns())
         self._carry_out(self._node.take_actions())
 
     def _wait_s(self) -> float:
-        wait_s = LONGEST_WAIT_S
-        if self._rest_until is not None:
-            wait_s = min(wait_s, max(0.0, self._rest_until - time.monotonic()))
+        wait_ns = LONGEST_WAIT_NS
+        if self._rest_ns is not None:
+            wait_ns = min(wait_ns, self._rest_ns - self._boot_ns())
         due = self._node.next_deadline()
-        if due is None or self._clock.doubt():
-            return wait_s
-        return min(wait_s, max(0.0, (due - time.time_ns()) / 1e9))
+        if due is not None and not self._clock.doubt():
+            wait_ns = min(wait_ns, due - self._wall_ns())
+        return max(0, wait_ns) / 1e9
 
     def _read_radio(self) -> None:
         """Read what the radio has; then leave it alone for a while, unless it is busy."""
@@ -211,22 +214,22 @@ class Daemon:
         if frames:
             self._take_frames(frames)
         if 0 < len(frames) < BUSY_FRAMES:
-            self._rest_until = time.monotonic() + REST_S
+            self._rest_ns = self._boot_ns() + REST_NS
         else:
-            self._rest_until = None
+            self._rest_ns = None
             self._loop.resume(self._radio)
 
     def _end_rest(self) -> None:
         """Look at the radio again, at the latest before anything that is due."""
-        if self._rest_until is None or not self._has_radio:
+        if self._rest_ns is None or not self._has_radio:
             return
         due = self._node.next_deadline()
-        is_due = due is not None and due <= time.time_ns()
-        if is_due or time.monotonic() >= self._rest_until:
+        is_due = due is not None and due <= self._wall_ns()
+        if is_due or self._boot_ns() >= self._rest_ns:
             self._read_radio()
 
     def _take_frames(self, frames: Sequence[bytes]) -> None:
-        now_ns, at_ns = time.time_ns(), boot_ns()
+        now_ns, at_ns = self._wall_ns(), self._boot_ns()
         self._last_frame_ns = at_ns
         self._health.note_received(at_ns)
         counts = self._node.counts
@@ -271,12 +274,12 @@ class Daemon:
             self._take_event(event)
 
     def _take_event(self, event: Event) -> None:
-        now_ns = boot_ns()
+        now_ns = self._boot_ns()
         if isinstance(event, MixKnown):
-            self._node.receive_mix(event.epoch, event.mix, time.time_ns())
+            self._node.receive_mix(event.epoch, event.mix, self._wall_ns())
             self._note("mix", json.dumps([event.epoch, event.mix.hex()]).encode())
         elif isinstance(event, PeerKnown):
-            self._member.take(event, time.time_ns(), may_register=not self._clock.doubt())
+            self._member.take(event, self._wall_ns(), may_register=not self._clock.doubt())
             self._enter_network()
         elif isinstance(event, Submitted):
             self._settle(event)
@@ -296,7 +299,7 @@ class Daemon:
         try:
             self._queue.settle(event.results)
         except UserError as error:  # they will be sent once more after a restart: harmless
-            self._health.note_disk(error.problem, boot_ns())
+            self._health.note_disk(error.problem, self._boot_ns())
         for result in event.results:
             if self._member.settle(result):
                 self._again = self._waker.stopping = True
@@ -322,7 +325,7 @@ class Daemon:
             self._file_backlog()
             return
         index, bound_epoch = registration
-        self._node.receive_registration(index, bound_epoch, time.time_ns())
+        self._node.receive_registration(index, bound_epoch, self._wall_ns())
         self._log("info", f"registered as hotspot {index}, bound from epoch {bound_epoch}")
         self._member.remember(self._readings.indexes())
 
@@ -330,7 +333,7 @@ class Daemon:
         try:
             self._queue.set_note(name, value)
         except UserError as error:
-            self._health.note_disk(error.problem, boot_ns())
+            self._health.note_disk(error.problem, self._boot_ns())
 
     # --- actions ------------------------------------------------------------------------------
 
@@ -344,7 +347,7 @@ class Daemon:
                 self._log(action.level, action.text)
         if any(isinstance(action, DURABLE) for action in actions):
             self._unstored.append((self._node.key, self._node.epoch, actions))
-        if self._unstored and time.monotonic() >= self._store_at:
+        if self._unstored and self._boot_ns() >= self._store_ns:
             self._store()
 
     def _store(self) -> None:
@@ -352,11 +355,11 @@ class Daemon:
         try:
             stored = self._queue.store(self._unstored)
         except UserError as error:
-            self._store_at = time.monotonic() + STORE_AGAIN_S
-            self._health.note_disk(error.problem, boot_ns())
+            self._store_ns = self._boot_ns() + STORE_AGAIN_NS
+            self._health.note_disk(error.problem, self._boot_ns())
             return
         self._unstored = []
-        self._health.note_disk(None, boot_ns())
+        self._health.note_disk(None, self._boot_ns())
         self._uplink.submit(record.wire for record in stored)
 
     def _send(self, action: SendFrame) -> None:
@@ -364,16 +367,16 @@ class Daemon:
         if self._has_radio:
             self._radio.send(action.frame, action.power_step_db)
         if not self._has_radio or self._radio.counts["send_failed"] != failed:
-            self._health.note_send_failed(boot_ns())
+            self._health.note_send_failed(self._boot_ns())
         else:
-            self._health.note_sent(boot_ns())
+            self._health.note_sent(self._boot_ns())
 
     # --- looking after itself -----------------------------------------------------------------
 
     def _look_after(self) -> None:
         """Every five seconds: clocks, device, faults, repairs, status."""
-        self._clock.observe(look_at_clocks(is_synchronised()))
-        now_ns = boot_ns()
+        self._clock.observe(self._machine.look_at_clocks(self._machine.is_synchronised()))
+        now_ns = self._boot_ns()
         if self._has_radio:
             self._health.note_device(self._radio.device_frames(), now_ns)
         self._health.handle_time(now_ns)
@@ -382,9 +385,9 @@ class Daemon:
         self._member.remember(self._readings.indexes())
         self._note_moment()
         for repair in self._health.take_repairs():
-            if self._config.radio.kind == "monitor":
+            if self._config.radio.kind != "replay":  # a recording can't be mended
                 self._repair(repair)
-        if self._hook is not None and (code := hook_result(self._hook)) is not None:
+        if self._hook is not None and (code := self._machine.hook_result(self._hook)) is not None:
             self._hook = None
             self._log("info", f"reset_hook ended with {code}")
             self._reopen_radio()
@@ -420,7 +423,7 @@ class Daemon:
             self._queue.note_moment(self._node.epoch, self._boot_id, moment)
             self._queue.set_note("seen_ms", str(moment.wall_ns // 1_000_000).encode())
         except UserError as error:
-            self._health.note_disk(error.problem, boot_ns())
+            self._health.note_disk(error.problem, self._boot_ns())
 
     def _repair(self, repair: Repair) -> None:
         self._log("warning", f"repair: {repair}")
@@ -429,7 +432,7 @@ class Daemon:
         elif repair is Repair.RESET_INTERFACE:
             hook = self._config.radio.reset_hook
             if hook and self._hook is None:
-                self._hook = start_hook(hook, self._config.radio.interface)
+                self._hook = self._machine.start_hook(hook, self._config.radio.interface)
         else:
             self._again = self._waker.stopping = True
 
@@ -440,7 +443,7 @@ class Daemon:
             self._radio.close()
         counts = self._radio.counts
         try:
-            self._radio = open_radio(self._config.radio.kind, self._config.radio.interface)
+            self._radio = self._machine.open_radio(self._config)
         except UserError as error:
             if self._has_radio:
                 self._log("warning", f"{error}")
@@ -448,7 +451,7 @@ class Daemon:
             return
         self._has_radio = True
         self._radio.counts.update(counts)
-        self._rest_until = None
+        self._rest_ns = None
         self._loop.register(self._radio, self._read_radio, once=True)
 
     # --- the owner's side ---------------------------------------------------------------------
@@ -470,11 +473,11 @@ class Daemon:
         return f"{standing.state}: {standing.reason}" + (f"; faults: {names}" if names else "")
 
     def _status(self) -> dict[str, object]:
-        self._enter_state(boot_ns())
+        self._enter_state(self._boot_ns())
         return status_json(
             Snapshot(
-                wall_ns=time.time_ns(),
-                boot_ns=boot_ns(),
+                wall_ns=self._wall_ns(),
+                boot_ns=self._boot_ns(),
                 boot_id=self._boot_id,
                 started_ns=self._started_ns,
                 pid=os.getpid(),
@@ -499,18 +502,18 @@ class Daemon:
         try:
             write_json(self._status_path, self._status())
             if not self._unstored:
-                self._health.note_disk(None, boot_ns())
+                self._health.note_disk(None, self._boot_ns())
         except OSError as error:
-            self._health.note_disk(f"{self._status_path}: {error.strerror}", boot_ns())
+            self._health.note_disk(f"{self._status_path}: {error.strerror}", self._boot_ns())
         except UserError as error:
-            self._health.note_disk(error.problem, boot_ns())
+            self._health.note_disk(error.problem, self._boot_ns())
 
     def _tell_failure(self, error: UserError) -> None:
         """Leave word in the status file of how far the start came, where one can be written."""
         try:
             write_json(
                 self._status_path,
-                failure_json(time.time_ns(), self._health.standing, f"{error}", os.getpid()),
+                failure_json(self._wall_ns(), self._health.standing, f"{error}", os.getpid()),
             )
         except OSError:
             return
@@ -535,4 +538,4 @@ class Daemon:
         self._supervisor.close()
         if self._again:
             self._log("warning", "starting anew")
-            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+            self._machine.begin_anew()

@@ -34,14 +34,13 @@ from chain.params import Params
 from chain.records import EpochMessage, Refusal
 from chain.wire import pack_reception_fields, seal
 from hotspot.actions import Action, FetchMix, KeepReceptions, Log, SendFrame, SubmitRecord
+from hotspot.codec import FAST, Codec
 from hotspot.directory import Directory
 from hotspot.frame import (
     FLAG_CLOCK_SYNCHRONISED,
     SIGNED_BYTES,
     Beacon,
-    build_frame,
     pack_beacon,
-    parse_frame,
 )
 from hotspot.secrets import SecretChain
 
@@ -134,6 +133,7 @@ class HotspotNode:
         directory: Directory,
         verifier: Verifier | None = None,
         memory: Memory | None = None,
+        codec: Codec = FAST,
     ) -> None:
         self.identity = identity
         self.secrets = secrets
@@ -143,6 +143,7 @@ class HotspotNode:
         self.counts: Counter[str] = Counter()
         self.last_heard: dict[int, tuple[int, int | None]] = {}  # index > (time_ns, rssi_dbm)
         self.epoch = -1
+        self._codec = codec
         self._verify = verifier or beacon_verifier(identity.network_id)
         self._memory = memory or Memory()
         self._actions: list[Action] = []
@@ -181,7 +182,7 @@ class HotspotNode:
 
     def receive_frame(self, data: bytes, now_ns: int) -> tuple[int, int | None] | None:
         """A frame with its radiotap header came; (index, dBm or None) if it is a new reception."""
-        heard = parse_frame(data)
+        heard = self._codec.parse(data)
         if isinstance(heard, Refusal):
             self.counts[heard.reason] += 1
             return None
@@ -228,7 +229,7 @@ class HotspotNode:
         Call it before the registration or the deadline that closes its epoch is handled: an epoch
         that has a message takes nothing more.
         """
-        heard = parse_frame(data)
+        heard = self._codec.parse(data)
         if isinstance(heard, Refusal):
             self.counts[heard.reason] += 1
             return False
@@ -270,7 +271,7 @@ class HotspotNode:
 
         `any_epoch` is for who doesn't know the time yet.
         """
-        heard = parse_frame(data)
+        heard = self._codec.parse(data)
         if isinstance(heard, Refusal):
             return None
         spoken = read_spoken(heard.payload, self.directory)
@@ -280,7 +281,7 @@ class HotspotNode:
 
     def read_epoch(self, data: bytes) -> tuple[int, int] | None:
         """(index, epoch) that the signed beacon of a registered neighbour names; else None."""
-        heard = parse_frame(data)
+        heard = self._codec.parse(data)
         if isinstance(heard, Refusal):
             return None
         spoken = read_spoken(heard.payload, self.directory)
@@ -500,7 +501,7 @@ class HotspotNode:
         payload = head + sign(identity.seed, "beacon", identity.network_id, head)
         step = power_step_db(secret, mix, sequence) if identity.can_set_power else 0
         self._mac_sequence = (self._mac_sequence + 1) % 4096
-        frame = build_frame(payload, self.mac, self._mac_sequence)
+        frame = self._codec.build(payload, self.mac, self._mac_sequence)
         self.counts["beacons"] += 1
         self._actions.append(SendFrame(frame, step, identity.frequency_mhz))
 

@@ -16,14 +16,16 @@ from chain.errors import UserError
 from chain.keys import public_key, sign
 from chain.records import Registration, Signed, SubmitResult
 from chain.wire import decode
-from hotspot import io_daemon
+from hotspot import io_machine
 from hotspot.actions import KeepReceptions
 from hotspot.config import HotspotConfig, HotspotSection, LedgerSection, RadioSection
 from hotspot.frame import SIGNED_BYTES, Beacon, build_frame, pack_beacon
 from hotspot.health import Repair, State
 from hotspot.io_daemon import Daemon
+from hotspot.io_machine import Machine
 from hotspot.io_queue import DurableQueue
-from hotspot.io_radio import MockRadio
+from hotspot.io_radio import MockRadio, Radio
+from hotspot.io_system import boot_ns as boot_clock_ns
 from hotspot.io_uplink import (
     LedgerAway,
     LedgerBack,
@@ -55,11 +57,17 @@ def prepare(folder: Path, bench: Bench) -> None:
     queue.close()
 
 
+class Mocked(Machine):
+    """This machine, with a radio that a test feeds."""
+
+    def open_radio(self, config: HotspotConfig) -> Radio:
+        return MockRadio()
+
+
 @pytest.fixture
-def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
     prepare(tmp_path, Bench())
-    monkeypatch.setattr(io_daemon, "open_radio", lambda kind, interface: MockRadio())
-    running = Daemon(settings(), tmp_path)
+    running = Daemon(settings(), tmp_path, Mocked())
     running._loop.register(running._radio, running._read_radio, once=True)
     running._loop.register(running._waker, running._read_events)
     yield running
@@ -109,12 +117,12 @@ def test_a_full_disk_keeps_all_in_memory_and_stores_it_in_order_later(
 
     monkeypatch.setattr(daemon._queue, "store", full)
     for row in rows:
-        daemon._store_at = 0.0
+        daemon._store_ns = 0
         daemon._carry_out([row])
     assert faults(daemon) == {"DISK_FULL"}
     assert daemon._queue.counts().receptions == 0
     monkeypatch.setattr(daemon._queue, "store", real)
-    daemon._store_at = 0.0
+    daemon._store_ns = 0
     daemon._carry_out([])
     assert faults(daemon) == set()
     assert daemon._queue.counts().receptions == 3
@@ -123,14 +131,14 @@ def test_a_full_disk_keeps_all_in_memory_and_stores_it_in_order_later(
 def test_a_radio_that_goes_away_is_tried_again_until_it_is_back(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(kind: str, interface: str) -> MockRadio:
+    def gone(config: HotspotConfig) -> MockRadio:
         raise UserError("radio.interface", "mon0: No such device", "plug it in")
 
-    monkeypatch.setattr(io_daemon, "open_radio", gone)
+    monkeypatch.setattr(daemon._machine, "open_radio", gone)
     daemon._repair(Repair.REOPEN_RADIO)
     daemon._look_after()
     assert daemon._health.standing.state is State.RADIO
-    monkeypatch.setattr(io_daemon, "open_radio", lambda kind, interface: MockRadio())
+    monkeypatch.setattr(daemon._machine, "open_radio", lambda config: MockRadio())
     daemon._look_after()
     daemon._look_after()
     assert daemon._health.standing.state is State.BEACON
@@ -140,7 +148,7 @@ def test_restart_is_an_exec_of_the_same_command_after_all_is_stored(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: list[list[str]] = []
-    monkeypatch.setattr(io_daemon.os, "execv", lambda path, argv: called.append(argv))
+    monkeypatch.setattr(io_machine.os, "execv", lambda path, argv: called.append(argv))
     monkeypatch.setattr(daemon._uplink, "stop", lambda: None)
     daemon._repair(Repair.RESTART)
     assert daemon._waker.stopping
@@ -194,7 +202,7 @@ def test_what_the_ledger_says_of_beacons_becomes_a_fault_or_ends_one(daemon: Dae
         epoch = daemon._node.epoch
         return OwnerKnown(epoch, 0, 0, 0, 0, {"as_beaconer": {"beacons": beacons}})
 
-    daemon._readings.note(1, -60, io_daemon.boot_ns())
+    daemon._readings.note(1, -60, boot_clock_ns())
     daemon._take_event(told(unheard=4))
     assert faults(daemon) == {"TX_DEAD"}
     daemon._take_event(told(unheard=3, paid=1))
@@ -207,14 +215,14 @@ def test_each_epoch_keeps_the_boot_in_which_it_was_heard(daemon: Daemon) -> None
     daemon._note_moment()
     ((epoch, boot, boot_ns, wall_ns, _),) = daemon._queue.moments()
     assert (epoch, boot) == (daemon._node.epoch, daemon._boot_id)
-    assert 0 < boot_ns <= io_daemon.boot_ns()
+    assert 0 < boot_ns <= boot_clock_ns()
     assert abs(wall_ns - time.time_ns()) < 60 * 10**9
 
 
 def test_the_epochs_randomness_survives_a_restart(daemon: Daemon, tmp_path: Path) -> None:
     epoch = daemon._node.epoch
     daemon._take_event(MixKnown(epoch, b"m" * 32))
-    again = Daemon(settings(), tmp_path)
+    again = Daemon(settings(), tmp_path, Mocked())
     assert again._node._mixes == {epoch: b"m" * 32}
     again._radio.close()
     again._loop.close()
@@ -295,7 +303,7 @@ def test_a_radio_that_was_read_rests_but_not_beyond_what_is_due(
     daemon._turn()
     radio.feed(beacon_of_a(daemon._node.epoch))
     daemon._read_radio()
-    assert daemon._rest_until is not None
+    assert daemon._rest_ns is not None
     seed, _ = stranger(1)
     radio.feed(beacon_of(seed, daemon._node.epoch))
     monkeypatch.setattr(daemon._node, "next_deadline", lambda: time.time_ns() + 10**12)

@@ -1,0 +1,77 @@
+"""The machine beneath a daemon: its clocks, radio, ledger and way of waiting, behind one door.
+
+The daemon on a roof gets this one. A test, or a bench that lets weeks go by in minutes, gives it a
+machine of its own whose clocks it turns itself; the daemon is the same object.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from chain.io_client import LedgerClient
+from hotspot.carriers.io_open import open_carrier
+from hotspot.clock import Moment
+from hotspot.config import HotspotConfig
+from hotspot.io_radio import Radio
+from hotspot.io_system import boot_id, boot_ns, hook_result, is_synchronised, start_hook
+from hotspot.io_uplink import Uplink
+from hotspot.io_wake import Loop, Waker
+
+
+class Machine:
+    """What a daemon asks of the machine that it runs on."""
+
+    def wall_ns(self) -> int:
+        """The wall clock, which people and time services set."""
+        return time.time_ns()
+
+    def boot_ns(self) -> int:
+        """Nanoseconds since the machine started; nobody sets this clock."""
+        return boot_ns()
+
+    def look_at_clocks(self, synchronised: bool) -> Moment:
+        """Both clocks now, and what the kernel said of the wall clock when it was asked last."""
+        return Moment(self.wall_ns(), self.boot_ns(), synchronised)
+
+    def is_synchronised(self) -> bool:
+        """Whether a time service holds the wall clock."""
+        return is_synchronised()
+
+    def boot_id(self) -> str:
+        """Which start of the machine this is."""
+        return boot_id()
+
+    def open_radio(self, config: HotspotConfig) -> Radio:
+        """The radio that the settings name. Raises UserError with the remedy."""
+        return open_carrier(config)
+
+    def connect(self, url: str) -> LedgerClient:
+        """A ledger, for what must be known before the start."""
+        return LedgerClient(url)
+
+    def make_uplink(self, url: str, wake: Callable[[], None]) -> Uplink:
+        """The way to the ledger for all that comes after."""
+        return Uplink(LedgerClient(url), wake, everybody=False)
+
+    def make_loop(self) -> Loop:
+        """What to wait with."""
+        return Loop()
+
+    def make_waker(self) -> Waker:
+        """What ends a wait."""
+        return Waker()
+
+    def start_hook(self, command: str, interface: str) -> int | None:
+        """Start the owner's command; its process id, or None."""
+        return start_hook(command, interface)
+
+    def hook_result(self, pid: int) -> int | None:
+        """Exit code of a hook that has ended, None while it runs."""
+        return hook_result(pid)
+
+    def begin_anew(self) -> None:
+        """Replace this process by a new one of the same command. All was stored before."""
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
