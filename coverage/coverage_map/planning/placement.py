@@ -29,6 +29,9 @@ ROUNDS = 200  # of dropping some sites and choosing anew
 WORK = 4e8  # entries of the matrix that all rounds may look at: some two seconds
 DROPPED = (0.1, 0.2, 0.3, 0.5)  # the share of them, turn by turn
 BOUND_ROUNDS = 400
+# Shares of subgradients mixed into their mean, and of the rounds: averages first, they are faster;
+# plain ones then, which don't get stuck on small problems.
+MIXED = ((0.1, 0.7), (1.0, 0.3))
 NEAR = 1e-4  # a bound that close says as much as one that is equal
 
 
@@ -115,6 +118,7 @@ class Search:
         self.held = np.zeros(len(problem.weight), np.int64)
         self.holder = np.zeros(len(problem.weight), np.int64)
         self.chosen = np.full(size, -1, np.int64)
+        self.dropped = np.empty(0, np.int64)
 
     def covered(self) -> float:
         """Weight of the cells that are held."""
@@ -125,7 +129,8 @@ class Search:
         p = self.problem
         matrix = (p.start, p.cells, p.back, p.owners, p.weight)
         state = (self.held, self.holder, self.gain, self.least)
-        self._kernels.fill(self.chosen, *matrix, *state)
+        self._kernels.fill(self.chosen, *matrix, *state, self.dropped)
+        self.dropped = np.empty(0, np.int64)
 
     def improve(self) -> None:
         """Fill empty places, then swap until no swap gains."""
@@ -151,10 +156,12 @@ class Search:
             self.chosen[place] = new
 
     def drop(self, seed: int, turn: int) -> None:
-        """Give up a drawn part of the sites."""
+        """Give up a drawn part of the sites, which aren't chosen again at once."""
         size = len(self.chosen)
         draws = uniforms(seed, turn * size + np.arange(size))
-        self.choose(np.where(draws < DROPPED[turn % len(DROPPED)], -1, self.chosen))
+        left = np.where(draws < DROPPED[turn % len(DROPPED)], -1, self.chosen)
+        self.dropped = self.chosen[(left < 0) & (self.chosen >= 0)]
+        self.choose(left)
 
 
 def place_greedily(problem: Problem, size: int) -> Placement:
@@ -226,8 +233,12 @@ def upper_bound(
     price = weight / np.sqrt(np.diff(problem.back)[used])
     most = float(weight.sum())
     if rounds and len(weight):
-        found = kernels.bound(problem.start, cells, weight, size, reached, rounds, price, NEAR)
-        most = min(most, max(float(found), reached))
+        for mixed, part in MIXED:
+            turns = int(part * rounds)
+            found = kernels.bound(
+                problem.start, cells, weight, size, reached, turns, price, NEAR, mixed
+            )
+            most = min(most, max(float(found), reached))
     prices = np.zeros(len(problem.weight))
     prices[used] = price
     return most, prices

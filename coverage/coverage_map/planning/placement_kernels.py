@@ -17,8 +17,8 @@ Longs = NDArray[np.int64]
 Shorts = NDArray[np.int32]
 
 LEAST = 1e-9  # relative to all weight: a smaller gain is rounding
-# The volume algorithm's pace, tried on drawn towns: these came lowest after 400 rounds.
-MIXED, PATIENCE, SLOWER, SAME, SLOWEST = 0.1, 15, 0.7, 1e-6, 1e-3
+# The pace of prices, tried on drawn towns: these came lowest after 400 rounds.
+PATIENCE, SLOWER, SAME, SLOWEST = 15, 0.7, 1e-6, 1e-3
 
 
 @compiled
@@ -64,13 +64,21 @@ def take(
 @compiled
 def fill(
     chosen: Longs, start: Longs, cells: Shorts, back: Longs, owners: Shorts, weight: Floats,
-    held: Longs, holder: Longs, gain: Floats, least: float,
+    held: Longs, holder: Longs, gain: Floats, least: float, barred: Longs,
 ) -> None:  # fmt: skip
-    """Greedy: each empty place (-1) of `chosen` gets the site that gains most, if any gains."""
+    """Greedy: each empty place (-1) of `chosen` gets the site that gains most, if any gains.
+
+    Sites in `barred` aren't taken while others gain.
+    """
     for place in range(len(chosen)):
         if chosen[place] >= 0:
             continue
+        spared = gain[barred].copy()
+        gain[barred] = -1.0
         best = int(np.argmax(gain))
+        gain[barred] = spared
+        if gain[best] <= least or gain[best] < 0.0:
+            best = int(np.argmax(gain))
         if gain[best] <= least:
             return
         chosen[place] = best
@@ -182,14 +190,15 @@ def move(price: Floats, weight: Floats, slope: Floats, over: float) -> bool:
 @compiled
 def bound(
     start: Longs, cells: Shorts, weight: Floats, size: int, reached: float, rounds: int,
-    price: Floats, near: float,
+    price: Floats, near: float, mixed: float,
 ) -> float:  # fmt: skip
     """An upper bound of what `size` sites can cover; `price` holds the best prices found.
 
     Lagrange's relaxation of "a cell counts if a chosen site covers it" (Galvao and ReVelle, EJOR
     88, 1996): at prices p of cells no choice covers more than sum(w - p) + the `size` largest sums
     of p. Prices follow averaged subgradients (Barahona and Anbil's volume algorithm, Mathematical
-    Programming 87, 2000). At the best prices the bound is that of the linear program.
+    Programming 87, 2000; `mixed` 1 averages nothing). At the best prices the bound is that of
+    the linear program.
     """
     now, score = price.copy(), np.empty(len(start) - 1)
     fresh, mean, picked = np.zeros(len(weight)), np.zeros(len(weight)), np.empty(size, np.int64)
@@ -206,7 +215,7 @@ def bound(
         if best <= reached * (1.0 + near) or pace < SLOWEST:
             break
         slopes(start, cells, picked, fresh, mean, share)
-        share = MIXED
+        share = mixed
         if not move(now, weight, mean, pace * (value - reached)):
             break
     return best

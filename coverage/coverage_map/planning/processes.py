@@ -55,10 +55,7 @@ def execute(
     tell: Tell = lambda _share, _note: None, memory: Memory | None = None,
 ) -> Result:  # fmt: skip
     """Answer a question. UserError names the input that can't be taken."""
-    process = PROCESSES.get(name)
-    if process is None:
-        names = ", ".join(PROCESSES)
-        raise UserError("process", f"{name!r} is unknown", f"use {names}", status=404)
+    process = process_of(name)
     read.known(values, tuple(process.inputs))
     try:
         return process.run(values, world, tell, memory or Forgetful())
@@ -66,6 +63,35 @@ def execute(
         field, _, rest = str(problem).partition(": ")
         text, _, remedy = rest.partition("; ")
         raise UserError(field, text or "can't be taken", remedy or "change it") from None
+
+
+def process_of(name: str) -> Process:
+    """A process by name; UserError 404."""
+    if name not in PROCESSES:
+        names = ", ".join(PROCESSES)
+        raise UserError("process", f"{name[:40]!r} is unknown", f"use {names}", status=404)
+    return PROCESSES[name]
+
+
+def check(name: str, values: Values, world: World) -> None:
+    """Read all that can be read before any work; UserError names what can't be taken."""
+    known = process_of(name).inputs
+    read.known(values, tuple(known))
+    resolution = read.read_resolution(values)
+    read.read_service(values)
+    read.read_area(values, resolution)
+    if "model" in known:
+        read.read_radio(values)
+        world.method(*read.read_model(values))
+    for field in ("sites", "candidates"):
+        if field in known:
+            read.read_sites(values, field)
+    if "remove" in known:
+        read_removed(values, world)
+    if "count" in known and ("count" in values or name == "place-sites"):
+        read.whole(values, "count", None, 1, 1_000)
+        if "area" not in values:
+            raise UserError("area", "is missing", "give bbox, or lat, lon and radius_m")
 
 
 def run_what_if(values: Values, world: World, tell: Tell, _: Memory) -> Result:

@@ -139,6 +139,8 @@ def _settled(
     """Payments of one settlement, and the links of the last site."""
     params = PRESETS[economy.preset]
     places = [place_of(site, params.reward_resolution) for site in sites]
+    # Without any seed a trial network would trust everybody: one that never registers prevents it.
+    seeds = seeds or [len(sites)]
     drawn = _Around(get_drawn_state(_shared(params, len(set(places)), economy), seeds))
     for k, place in enumerate(places):
         drawn.add(place, b"%032d" % k)

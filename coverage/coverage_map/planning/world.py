@@ -31,10 +31,11 @@ class World:
     clutter: Raster | None = None
     economy: Economy = field(default_factory=Economy)
     trusted: tuple[int, ...] | None = None
+    has_terrain: bool = False  # whoever carries a job out brings it
 
     def method(self, model: str, radius_m: float) -> Method:
         """How new sites are predicted; UserError where terrain is wanted and there is none."""
-        if model != "statistical" and self.terrain is None:
+        if model != "statistical" and self.terrain is None and not self.has_terrain:
             raise UserError(
                 "model", f"{model} needs terrain", "give elevation tiles, or model statistical"
             )
