@@ -24,6 +24,8 @@ api_key_file = "gateway.key"  # bearer keys, one a line, mode 0600; one is made 
 state = "gateway.db"          # receipts, and what each key has used
 budget_tokens = 0             # what each key may use in all; 0: no limit
 max_tokens = 1024             # answer length that is paid for when a client names none
+ttft_goal_ms = 5000           # wished time to first token; providers that can't are passed over
+hedge_ms = 0                  # ask a second provider after so long without a token; 0: never
 forecaster = ""               # model file of `wavecomb routing train`; empty: no forecast
 
 [routing]
@@ -37,6 +39,8 @@ url = ""                      # of an OpenAI-compatible server, like http://127.
 api_key = ""                  # for that server
 models = []                   # names to offer; empty: what the server lists
 ai_price_ucr = 1000           # asked per 1,000 tokens
+slots = 8                     # answers at a time; the rest wait, whose goal is nearest first
+context_tokens = 0            # of the longest prompt with its answer; 0: not said
 credit_tokens = 65536         # answered at most beyond the newest receipt
 
 [relay]
@@ -88,6 +92,8 @@ class GatewaySection:
     state: str = "gateway.db"
     budget_tokens: int = 0
     max_tokens: int = 1_024
+    ttft_goal_ms: int = 5_000
+    hedge_ms: int = 0
     forecaster: str = ""
 
 
@@ -109,6 +115,8 @@ class ProviderSection:
     api_key: str = ""
     models: tuple[str, ...] = ()
     ai_price_ucr: int = 1_000
+    slots: int = 8
+    context_tokens: int = 0
     credit_tokens: int = 65_536
 
 
@@ -225,11 +233,20 @@ def _check(config: GatewayConfig) -> None:
     _check_numbers(config)
 
 
+_SHORT = frozenset(
+    {"gateway.ttft_goal_ms", "gateway.hedge_ms", "provider.slots", "provider.context_tokens"}
+)
+
+
 def _check_numbers(config: GatewayConfig) -> None:
     rows = (
         ("gateway.budget_tokens", config.gateway.budget_tokens, 0),
         ("gateway.max_tokens", config.gateway.max_tokens, 1),
+        ("gateway.ttft_goal_ms", config.gateway.ttft_goal_ms, 0),
+        ("gateway.hedge_ms", config.gateway.hedge_ms, 0),
         ("provider.ai_price_ucr", config.provider.ai_price_ucr, 0),
+        ("provider.slots", config.provider.slots, 1),
+        ("provider.context_tokens", config.provider.context_tokens, 0),
         ("provider.credit_tokens", config.provider.credit_tokens, 1),
         ("relay.price_ucr", config.relay.price_ucr, 0),
         ("relay.claim_ms", config.relay.claim_ms, 0),
@@ -243,5 +260,6 @@ def _check_numbers(config: GatewayConfig) -> None:
         ("jobs.max_stored_bytes", config.jobs.max_stored_bytes, 0),
     )
     for name, value, least in rows:
-        if not least <= value < 1 << 48:
-            raise UserError(name, f"{value} is out of range", f"use {least} or more")
+        most = 1 << 31 if name in _SHORT else 1 << 48  # what gossip and requests have room for
+        if not least <= value < most:
+            raise UserError(name, f"{value} is out of range", f"use {least} to {most - 1}")

@@ -24,14 +24,16 @@ from chain.errors import UserError
 from chain.io_http import bound_port, json_response, serve
 from chain.records import Refusal
 from hotspot.actions import AnswerChunk, AnswerEnd, AnswerHead, RequestFailed
-from hotspot.ai import MAX_REQUEST, AiCall, prompt_tokens
+from hotspot.ai import MAX_REQUEST, AiCall, AnswerCounter, prompt_blocks, prompt_tokens
 from hotspot.io_gateway_jobs import JobRoutes
 from hotspot.io_gateway_node import Answers, Gateway
 from hotspot.io_link import parse_address
 from hotspot.io_providers import error_body, read_inputs
 
 KEY_PREFIX = "wvc-"
-CLIENT_POLL_S = 1.0
+CLIENT_POLL_S = 0.25
+GOAL_HEADER, HEDGE_HEADER = "X-Wavecomb-TTFT-Ms", "X-Wavecomb-Hedge-Ms"
+MAX_GOAL_MS = 600_000
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 STATUS_OF = {
     "bad_request": 400,
@@ -113,7 +115,12 @@ class _Asked:
 
     answers: Answers
     close: Callable[[], None]
-    limit: int
+    call: AiCall
+
+    @property
+    def limit(self) -> int:
+        """What it may cost at most, in tokens."""
+        return self.call.prompt_tokens + self.call.max_tokens
 
 
 class Front:
@@ -125,6 +132,7 @@ class Front:
         settings = gateway.config.gateway
         self._keys = load_or_create_keys(gateway.base / settings.api_key_file)
         self._host, self._port = parse_address(settings.listen, "gateway.listen")
+        self._asked: dict[str, int] = {}  # tokens that running requests of a key may take
         self._hosts = LOOPBACK_NAMES | {self._host}
         self._runner: web.AppRunner | None = None
 
@@ -139,6 +147,7 @@ class Front:
         JobRoutes(self._gateway, self._authorise).add_to(app)
         app.router.add_get("/json", self._status)
         app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/insights", self._insights)
         self._runner = await serve(app, self._host, self._port)
         self.url = f"http://{self._host}:{bound_port(self._runner)}/v1"
 
@@ -168,7 +177,7 @@ class Front:
 
     def _check_budget(self, key: str, tokens: int) -> None:
         budget = self._gateway.config.gateway.budget_tokens
-        used = self._gateway.queue.used(key)
+        used = self._gateway.queue.used(key) + self._asked.get(key, 0)
         if budget and used + tokens > budget:
             message = f"budget of {budget} tokens: {used} used, this request may take {tokens}"
             raise ApiError(429, "insufficient_quota", "insufficient_quota", message)
@@ -195,6 +204,12 @@ class Front:
     async def _status(self, _request: web.Request) -> web.Response:
         return json_response(self._gateway.status())
 
+    async def _insights(self, _request: web.Request) -> web.Response:
+        gateway, now_ms = self._gateway, self._gateway.now_ns() // 1_000_000
+        providers = gateway.node.table.providers(now_ms)
+        find = gateway.routing.insights(gateway.index, now_ms, providers)
+        return json_response({"insights": await asyncio.to_thread(find)})
+
     async def _metrics(self, _request: web.Request) -> web.Response:
         text = metrics_text(self._gateway.status())
         return web.Response(text=text, content_type="text/plain")
@@ -205,15 +220,27 @@ class Front:
         key = self._authorise(request)
         path = request.path.removeprefix("/v1/")
         body = await read_body(request)
-        call = self._read_call(path, body)
-        self._check_budget(key, call.prompt_tokens + call.max_tokens)
+        goal_ms, hedge_ms = self._wishes(request)
+        call = self._read_call(path, body, goal_ms, hedge_ms)
+        limit = call.prompt_tokens + call.max_tokens
+        self._check_budget(key, limit)
         asked = self._ask(call, body)
+        self._asked[key] = self._asked.get(key, 0) + limit
         try:
             return await self._respond(request, asked, key)
         finally:
+            self._asked[key] -= limit
             asked.close()
 
-    def _read_call(self, path: str, body: dict[str, Any]) -> AiCall:
+    def _wishes(self, request: web.Request) -> tuple[int, int]:
+        """Time to first token and hedging, as configured or as the request's headers say."""
+        settings = self._gateway.config.gateway
+        goal_ms = _header(request, GOAL_HEADER, settings.ttft_goal_ms)
+        return goal_ms, _header(request, HEDGE_HEADER, settings.hedge_ms)
+
+    def _read_call(
+        self, path: str, body: dict[str, Any], goal_ms: int, hedge_ms: int
+    ) -> AiCall:
         model = body.get("model")
         if not isinstance(model, str) or not model:
             raise bad_request("model", "model: must be a name; see /v1/models")
@@ -230,17 +257,19 @@ class Front:
             answer = limit or self._gateway.config.gateway.max_tokens
             body["max_tokens"] = answer  # what is promised to be paid is what is asked for
             body.pop("max_completion_tokens", None)
-        return AiCall(path, model, json.dumps(body).encode(), prompt_tokens(body), answer)
+        return AiCall(
+            *(path, model, json.dumps(body).encode(), prompt_tokens(body), answer),
+            *(goal_ms, hedge_ms, prompt_blocks(body) if path != "embeddings" else ()),
+        )
 
     def _ask(self, call: AiCall, body: dict[str, Any]) -> _Asked:
-        limit = call.prompt_tokens + call.max_tokens
         gateway = self._gateway
         if gateway.backend is not None and call.model in gateway.backend.models:
             answers: Answers = asyncio.Queue()
             task = asyncio.ensure_future(_answer_here(gateway, call, body, answers))
-            return _Asked(answers, lambda: _cancel(task), limit)
+            return _Asked(answers, lambda: _cancel(task), call)
         request_id, answers = gateway.ask(call, secrets.token_bytes(32))
-        return _Asked(answers, lambda: gateway.forget(request_id), limit)
+        return _Asked(answers, lambda: gateway.forget(request_id), call)
 
     # --- answers --------------------------------------------------------------------------------
 
@@ -265,19 +294,36 @@ class Front:
         response = web.StreamResponse(headers={"Cache-Control": "no-cache"})
         response.content_type = "text/event-stream"
         await response.prepare(request)
-        while not isinstance(action := await _next_answer(request, asked), AnswerEnd):
-            if isinstance(action, AnswerChunk):
-                await response.write(action.data)
-            elif isinstance(action, RequestFailed):
-                error = api_error_of(action)
-                await response.write(b"data: " + error.body + b"\n\n")
-                break
-        self._use(key, action.tokens if isinstance(action, AnswerEnd) else asked.limit)
+        counter = AnswerCounter(asked.call.path)
+        tokens = None
+        try:
+            while not isinstance(action := await _next_answer(request, asked), AnswerEnd):
+                if isinstance(action, AnswerChunk):
+                    counter.feed(action.data)
+                    await response.write(action.data)
+                elif isinstance(action, RequestFailed):
+                    error = api_error_of(action)
+                    await response.write(b"data: " + error.body + b"\n\n")
+                    break
+            else:
+                tokens = action.tokens
+        finally:  # who hangs up has used what had come by then
+            counted = min(asked.limit, asked.call.prompt_tokens + counter.close())
+            self._use(key, counted if tokens is None else tokens)
         await response.write_eof()
         return response
 
     def _use(self, key: str, tokens: int) -> None:
         self._gateway.queue.use(key, tokens)
+
+
+def _header(request: web.Request, name: str, default: int) -> int:
+    text = request.headers.get(name, "")
+    if not text:
+        return default
+    if not text.isdecimal() or not 0 <= int(text[:9]) <= MAX_GOAL_MS:
+        raise bad_request(name, f"{name}: must be 0 to {MAX_GOAL_MS}")
+    return int(text)
 
 
 def _cancel(task: asyncio.Future[None]) -> None:
@@ -362,6 +408,9 @@ def metrics_text(status: dict[str, Any]) -> str:
         ("requests_failed_total", "counter", requests["failed"]),
         ("requests_answered_total", "counter", requests["answered"]),
         ("requests_running", "gauge", requests["running"]),
+        ("requests_retried_total", "counter", requests["retries"]),
+        ("requests_waiting", "gauge", requests["waiting"]),
+        ("requests_cancelled_total", "counter", requests["cancelled"]),
         ("providers", "gauge", len(status["providers"])),
         ("hotspots_known", "gauge", len(status["known"])),
         ("ledger_up", "gauge", 0 if ledger["problem"] else 1),

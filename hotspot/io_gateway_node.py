@@ -180,6 +180,8 @@ class Gateway:
                 config.spending.session_epochs,
             ),
             credit_tokens=config.provider.credit_tokens,
+            slots=config.provider.slots,
+            context_tokens=config.provider.context_tokens,
             default_rate_kbps=config.relay.rate_kbps,
             claim_ms=config.relay.claim_ms,
             claim_by_tree_at=config.relay.claim_by_tree_at,
@@ -451,7 +453,10 @@ class Gateway:
                 "ok": node.consumer.ok,
                 "failed": node.consumer.failed,
                 "running": len(node.consumer),
+                "retries": node.consumer.retries.spent,
                 "answered": node.provider.answered,
+                "waiting": node.provider.queue.waiting,
+                "cancelled": node.provider.cancelled,
                 "refused": dict(sorted(node.provider.refused.items())),
             },
             "jobs": {
@@ -464,6 +469,7 @@ class Gateway:
                 {"hotspot": p.hotspot, "models": list(p.models), "age_ms": p.age_ms}
                 for p in node.table.providers(now_ms)
             ],
+            "placement": self.routing.router.placer.summary(),
             "links": [_link_row(row) for row in node.table.samples() if row.source == node.index],
             "routing": self.routing.status(now_ms),
             "known": node.table.ages_ms(now_ms),

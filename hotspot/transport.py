@@ -384,8 +384,13 @@ class Stream:
     def receive(self, raw: bytes, now_ns: int) -> Refusal | None:
         """Take a segment from the other end."""
         segment = parse_segment(raw)
-        if isinstance(segment, Refusal) or self.failure is not None:
-            return segment if isinstance(segment, Refusal) else self.failure
+        if isinstance(segment, Refusal):
+            return segment
+        if self.failure is not None:
+            # It goes on because our RESET got lost: who hung up must be heard, or it pays for more.
+            if self.failure.detail != CLOSED_BY_PEER and not segment.flags & RESET:
+                self._reset_to_send = self.failure
+            return self.failure
         if segment.flags & RESET:
             reason = segment.data[:64].decode("ascii", "replace")
             self.failure = Refusal(reason, CLOSED_BY_PEER)
