@@ -123,8 +123,7 @@ class FailureModel:
 
     def probabilities(self, signs: Array) -> Array:
         """Return the probability of failure within a day, of signs [..., len(SIGNS)]."""
-        rows = signs.reshape(-1, len(SIGNS))
-        raw = np.array([self.table.predict(row) for row in rows.tolist()])
+        raw = predict_rows(self.table, signs.reshape(-1, len(SIGNS)))
         result: Array = (1.0 / (1.0 + np.exp(-raw))).reshape(signs.shape[:-1])
         return result
 
@@ -139,6 +138,23 @@ class FailureModel:
             "table": b64encode(self.table.to_bytes()).decode(),
         }
         return json.dumps(content, sort_keys=True, indent=1) + "\n"
+
+
+def predict_rows(table: TreeTable, rows: Array) -> Array:
+    """Return `table.predict` of each row, to the last bit, all rows down a tree together."""
+    total = np.zeros(len(rows))
+    for tree in table.trees:
+        at = np.full(len(rows), 0 if tree.nodes else -1)
+        columns = [np.array(column) for column in zip(*tree.nodes, strict=True)]
+        moving = np.flatnonzero(at >= 0)
+        while len(moving):
+            threshold, feature, nan_left, left, right = (c[at[moving]] for c in columns)
+            value = rows[moving, feature]
+            goes_left = (value <= threshold) | (np.isnan(value) & (nan_left > 0))
+            at[moving] = np.where(goes_left, left, right)
+            moving = moving[at[moving] >= 0]
+        total += np.array(tree.leaves)[~at]
+    return total
 
 
 def failure_model(text: str) -> FailureModel:
