@@ -1,9 +1,11 @@
 """Failures foreseen: signs, alarms and how they are judged, the model that ships, the command."""
 
 import json
+import re
 from collections import Counter
 from functools import cache
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from chain.errors import UserError
 from radio_sim.trouble import CAUSES, make_record
 from routing.forecast_table import Tree, TreeTable
+from routing.insights import waste
 from routing.insights.failures import (
     AHEAD,
     Alarm,
@@ -393,3 +396,27 @@ def test_wrong_sources_are_named(tmp_path):
         main(["insights", "--folder", str(tmp_path / "none")])
     with pytest.raises(UserError, match="no address"):
         main(["insights", "--gateway", "ftp://x"])
+
+
+# The page.
+
+
+def page():
+    return (Path(__file__).parents[1] / "docs" / "insights.md").read_text()
+
+
+def test_the_page_names_every_sign_and_every_kind():
+    rows = [line.split("|")[1] for line in page().splitlines() if line.startswith("| `")]
+    named = [name for row in rows for name in re.findall(r"`([\w-]+)`", row)]
+    kinds = re.findall(r"^    ([a-z]+-[a-z]+)  ", waste.__doc__, re.M)
+    assert named == [*kinds, "far-provider", *SIGNS]
+    assert f"{len(SIGNS)} signs" in page()
+
+
+def test_the_page_tells_the_figures_of_the_model_that_ships():
+    told = load_failure_model().metrics
+    row = next(line for line in page().splitlines() if "what gossip carries |" in line)
+    for name in ("precision", "recall", "f1"):
+        assert f"{told[name]:.2f}".lstrip("0") in row
+    hours, minutes = divmod(int(told["lead_minutes"]), 60)
+    assert f"{hours} h {minutes:02d} min" in row
