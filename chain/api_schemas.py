@@ -43,6 +43,7 @@ HEAD = _merge(
     get_object(
         network_id=HASH,
         preset=STRING,
+        rules=COUNT,
         start_ms=COUNT,
         epoch_ms=COUNT,
         epoch=COUNT,

@@ -65,7 +65,7 @@ def get_signed(draft: Draft) -> Signed | Refusal:
 
 def encode_wire(record: Record, signatures: tuple[bytes, ...]) -> bytes:
     """The envelope's bytes; nothing about them is checked."""
-    return cbor.encode((record.TYPE, wire.VERSION, wire.body_of(record), signatures))
+    return cbor.encode((record.TYPE, wire.get_version(record), wire.body_of(record), signatures))
 
 
 def encode_draft(draft: Draft) -> str:

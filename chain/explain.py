@@ -115,7 +115,7 @@ INPUTS: dict[str, Callable[[Case], Inputs]] = {
     "duplicate": lambda case: {"beaconer": case.heard, "sequence": case.sequence},
     "rssi_too_high": _signal,
     "rssi_too_low": _signal,
-    "not_mutual": _link,
+    "not_mutual": lambda case: {**_link(case), "epochs": case.judgement.params.mutual_epochs},
     "untrusted_witness": lambda case: {"witness": case.witness},
     "power_blind": lambda case: {"witness": case.witness, "slope_at_least_permille": 500},
     "held_witness": lambda case: {"witness": case.witness},

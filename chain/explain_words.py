@@ -62,7 +62,8 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "not_mutual": (
         "The beaconer plausibly heard the witness too.",
-        "Hotspot {beaconer} reported nothing plausible of hotspot {witness}: a hint, no evidence.",
+        "Hotspot {beaconer} reported nothing plausible of hotspot {witness} in this epoch or the"
+        " {epochs} with it: a hint, no evidence.",
     ),
     "untrusted_witness": (
         "Trust has reached the witness.",

@@ -9,6 +9,7 @@
 | 34 each | assertions: number of chain, bind epoch, slot of the owner's account, place, radio |
 | 8 each | retired ids |
 | 1 + n each | bond, trust, earned, spread and slope, each with its length before it |
+| 6 each | gaps before `seen`: first epoch, length less one; none for who was never away for long |
 
 The slope s may be negative: it is kept as 2 s, or -2 s - 1 below zero.
 
@@ -27,6 +28,7 @@ from chain.state import Assertion, Chain, Hotspot, State
 _HEAD = Struct("<32sIHBBBH")
 _CHAIN = Struct("<III8s32s")
 _ASSERTION = Struct("<BIIQiiHhhHB")
+_GAP = Struct("<IH")
 _RETIRED_BYTES = 8
 
 
@@ -54,6 +56,7 @@ def pack_hotspot(state: State, hotspot: Hotspot) -> bytes:
             *assertions,
             *hotspot.retired,
             *map(_pack_sized, money),
+            *(_GAP.pack(first, last - first) for first, last in hotspot.gaps),
         )
     )
 
@@ -105,10 +108,12 @@ def _unpack(state: State, index: int, raw: bytes) -> Hotspot:
         at += _ASSERTION.size
     end = at + retired_count * _RETIRED_BYTES
     retired = [raw[i : i + _RETIRED_BYTES] for i in range(at, end, _RETIRED_BYTES)]
-    bond, trust, earned, spread, slope = _unpack_sized(raw, end)
+    (bond, trust, earned, spread, slope), end = _unpack_sized(raw, end)
+    gaps = tuple((first, first + more) for first, more in _GAP.iter_unpack(raw[end:]))
     return Hotspot(
         *(index, key, assertions, retired, last_epoch - 1, seen, bond, trust, earned),
         *(_unpack_signed(slope), spread),
+        gaps,
     )
 
 
@@ -116,15 +121,15 @@ def _unpack_signed(number: int) -> int:
     return ~(number >> 1) if number & 1 else number >> 1
 
 
-def _unpack_sized(raw: bytes, end: int) -> list[int]:
-    """The numbers at the end of a row; IndexError if they don't end where it does."""
+def _unpack_sized(raw: bytes, end: int) -> tuple[list[int], int]:
+    """The five numbers of a row and where they end; IndexError if that is beyond its end."""
     found: list[int] = []
     for _ in range(5):
         at, end = end + 1, end + 1 + raw[end]
         found.append(int.from_bytes(raw[at:end], "little"))
-    if end != len(raw):
+    if end > len(raw):
         raise IndexError(f"{len(raw)} bytes, not {end}")
-    return found
+    return found, end
 
 
 def unpack_slope(raw: bytes) -> tuple[int, int]:
@@ -132,7 +137,7 @@ def unpack_slope(raw: bytes) -> tuple[int, int]:
     *_, gap_bytes, chains, assertions, retired = _HEAD.unpack_from(raw)
     end = _HEAD.size + gap_bytes + chains * _CHAIN.size
     end += assertions * _ASSERTION.size + retired * _RETIRED_BYTES
-    *_, spread, slope = _unpack_sized(raw, end)
+    (*_, spread, slope), _ = _unpack_sized(raw, end)
     return _unpack_signed(slope), spread
 
 

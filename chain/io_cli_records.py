@@ -23,6 +23,7 @@ from chain.io_keys import load_seed
 from chain.io_terminal import Progress
 from chain.keys import public_key
 from chain.records import (
+    Activation,
     Appointment,
     Bond,
     Bounty,
@@ -45,6 +46,7 @@ EXAMPLES = """
   wavecomb chain deposit --dir ledger --account KEYHEX --amount-ucr 5 --signers 0,2 --out draft.json
   wavecomb chain appoint --dir ledger --role seed --key KEYHEX --from-epoch 40 --until-epoch 900
   wavecomb chain appoint --dir ledger --role seed --key KEYHEX --from-epoch 60 --until-epoch 0
+  wavecomb chain activate --dir ledger --rules 2 --from-epoch 2016
   wavecomb chain sign draft.json --key operator.key
   wavecomb chain transfer --key owner.key --to KEYHEX --amount-ucr 250000 --memo rent
   wavecomb chain withdraw --key owner.key --amount-ucr 250000 --destination 01af
@@ -99,6 +101,13 @@ def _add_operator_commands(commands: Any) -> None:
         *("--until-epoch",), type=int, required=True, metavar="E", help="exclusive; 0 revokes"
     )
     _add_signing(appoint)
+    activate = add(commands, "activate", run_activate, "change to newer rules from an epoch on")
+    add_dir(activate, "the folder with operator.key")
+    activate.add_argument("--rules", type=int, required=True, metavar="N", help="docs/records.md")
+    activate.add_argument(
+        "--from-epoch", type=int, required=True, metavar="E", help="first epoch, two ahead or more"
+    )
+    _add_signing(activate)
     sign = add(commands, "sign", run_sign, "add a signature to a draft; submit it once complete")
     sign.add_argument("draft", metavar="FILE", help="a draft that --out wrote")
     sign.add_argument("--key", required=True, metavar="FILE", help="key file of one of its signers")
@@ -236,6 +245,12 @@ def run_appoint(options: argparse.Namespace) -> int:
     key, role = parse_hex(options.key, "key"), ROLES[options.role]
     terms = (options.name, options.weight, options.from_epoch, options.until_epoch)
     return _by_operators(options, keyring, lambda who: Appointment(role, key, *terms, who))
+
+
+def run_activate(options: argparse.Namespace) -> int:
+    """Sign and submit an activation of newer rules."""
+    terms = (options.rules, options.from_epoch)
+    return _by_operators(options, _keyring(options), lambda who: Activation(*terms, who))
 
 
 def _by_operators(

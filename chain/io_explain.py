@@ -10,11 +10,10 @@ from chain.errors import UserError
 from chain.explain import explain_beacon
 from chain.hotspot_row import unpack_slope
 from chain.io_judgement import load_judgement
-from chain.io_restore import load_genesis
+from chain.io_restore import load_params
 from chain.io_schema import REGISTRATION
 from chain.io_store import Store
 from chain.ledger import Ledger
-from chain.params import PRESETS
 from chain.records import EpochMessage, Refusal
 from chain.rules.verdicts import REASONS
 from chain.tables import TABLES
@@ -184,7 +183,8 @@ def _power_steps(store: Store, index: int) -> Answer:
     """How what it reports goes with the secret power of what it hears (chain/rules/slopes.py)."""
     sql = "SELECT row FROM state WHERE name = 'hotspots' AND key = ?"
     slope, spread = unpack_slope(store.rows(sql, (index.to_bytes(4, "big"),))[0]["row"])
-    needed = PRESETS[load_genesis(store)[0].preset].slope_spread_min_db2
+    newest = store.rows("SELECT epoch FROM blocks ORDER BY height DESC LIMIT 1")[0]["epoch"]
+    needed = load_params(store, newest).slope_spread_min_db2
     follows = "proven" if 2 * slope >= spread else "blind"
     return {
         "slope_db2": slope,

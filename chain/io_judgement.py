@@ -7,10 +7,9 @@ epochs around it, places and radios in the registrations that bound then.
 
 from __future__ import annotations
 
-from chain.io_restore import load_genesis
+from chain.io_restore import load_params
 from chain.io_schema import REGISTRATION, UNREADABLE, damaged
 from chain.io_store import Store
-from chain.params import PRESETS
 from chain.records import EpochMessage, Refusal, Registration, Signed
 from chain.rules.pairs import PairCache
 from chain.rules.registration import get_bind_epoch, shorten
@@ -37,9 +36,8 @@ def load_judgement(store: Store, epoch: int, beaconer: int) -> Judgement | None:
 def _load(store: Store, epoch: int, beaconer: int) -> Judgement | None:
     if not _has_verdicts(store, epoch):
         return None
-    genesis, _ = load_genesis(store)
     judgement = Judgement(
-        params=PRESETS[genesis.preset],
+        params=load_params(store, epoch + 1),  # of the epoch that judges it
         epoch=epoch,
         mix=_load_mix(store, epoch),
         mix_after=_load_mix(store, epoch + 2),
@@ -139,13 +137,13 @@ def load_assertion(store: Store, hotspot: int, epoch: int) -> Assertion | None:
         "SELECT r.wire, b.epoch FROM records r JOIN blocks b ON b.height = r.height"
         f" WHERE r.kind = {REGISTRATION} AND r.result_index = ? ORDER BY r.seq"
     )
-    preset = PRESETS[load_genesis(store)[0].preset]
+    params = load_params(store, epoch)
     found: Assertion | None = None
     for row in store.rows(sql, (hotspot,)):
         signed = decode(row["wire"])
         if not isinstance(signed, Signed) or not isinstance(signed.record, Registration):
             raise ValueError(f"a registration of hotspot {hotspot} is none")
-        bind_epoch = get_bind_epoch(preset, row["epoch"], signed.record)
+        bind_epoch = get_bind_epoch(params, row["epoch"], signed.record)
         if bind_epoch <= epoch:
             found = _build_assertion(hotspot, signed.record, bind_epoch)
     return found
@@ -174,5 +172,7 @@ def _load_knowledge(judgement: Judgement) -> None:
         for reception, code in zip(iter_receptions(message.report), codes, strict=True):
             if REASONS[code] in PLAUSIBLE:
                 judgement.plausible.add((witness, reception[0]))
+                if REASONS[code] != "not_mutual":  # so it was heard back, now or lately
+                    judgement.recent.add((reception[0], witness))
     judgement.trusted, judgement.blind = frozenset(trusted), frozenset(blind)
     judgement.held = frozenset(held)

@@ -9,6 +9,7 @@ from chain.io_store import Store
 from chain.keys import verify as verify_signature
 from chain.ledger import Ledger
 from chain.log import CompactRange
+from chain.params import Params, get_params
 from chain.records import Genesis, Refusal
 from chain.rules.outcome import Verify
 from chain.state import State, get_genesis_state, is_conserved
@@ -52,6 +53,16 @@ def load_genesis(store: Store) -> tuple[Genesis, bytes]:
     if isinstance(signed, Refusal) or not isinstance(signed.record, Genesis):
         raise ValueError("record 0 is no genesis")
     return signed.record, signed.record_id
+
+
+def load_params(store: Store, epoch: int) -> Params:
+    """The constants under the rules of an epoch; ValueError without a genesis."""
+    genesis, _ = load_genesis(store)
+    rules = genesis.rules
+    for key, packed in _rows_of(store, "activations"):
+        if int.from_bytes(key, "big") <= epoch:
+            rules = max(rules, NUMBER.unpack(packed))
+    return get_params(genesis.preset, rules)
 
 
 def load_state(store: Store, head: Header) -> State:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from chain.params import NEWEST_RULES
+
 RECEPTION_BYTES = 14
 MAX_WIRE_BYTES = 65_535  # a C2SP entry bundle writes lengths in two bytes
 # Two claims of one relay must fit into one finding, so that signing both can be proven.
@@ -23,6 +25,7 @@ class Genesis:
     operators: tuple[bytes, ...]
     threshold: int
     seeds: tuple[bytes, ...]
+    rules: int = NEWEST_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +352,17 @@ class HoldAppeal:
     hold: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """From which epoch on a newer set of rules binds, signed by a threshold of operators."""
+
+    TYPE: ClassVar[int] = 26
+    NAME: ClassVar[str] = "activation"
+    rules: int
+    from_epoch: int
+    operators: tuple[int, ...]
+
+
 Record = (
     Genesis
     | Registration
@@ -375,6 +389,7 @@ Record = (
     | Hold
     | HoldRuling
     | HoldAppeal
+    | Activation
 )
 
 

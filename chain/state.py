@@ -17,7 +17,7 @@ from chain.admission import Appointed, Close, Fault, Found
 from chain.checkpoint import Balances
 from chain.holds import OpenHold, PastHold
 from chain.log import CompactRange
-from chain.params import PRESETS, Params
+from chain.params import Params, get_params
 from chain.records import Genesis, Registration
 
 Touched = dict[str, set[Any]]
@@ -57,7 +57,8 @@ class Hotspot:
     """One registered hotspot.
 
     `last_epoch` is the newest epoch that it sent a message for, -1 before the first; bit k of
-    `seen` tells whether there was one for the epoch k before. `retired` holds the ids of assertions
+    `seen` tells whether there was one for the epoch k before, `gaps` for which epochs before those
+    there was none (chain/rules/late.py). `retired` holds the ids of assertions
     that were replaced (`chain.rules.registration.compute_assertion_id`).
     """
 
@@ -72,6 +73,7 @@ class Hotspot:
     earned_ucr: int = 0
     slope_db2: int = 0  # how what it reports goes with the power steps, and how these vary:
     spread_db2: int = 0  # sums over its links, see chain/rules/slopes.py
+    gaps: tuple[tuple[int, int], ...] = ()  # (first, last) epochs without a message, before `seen`
 
     def has_seen(self, epoch: int) -> bool:
         """Whether a message for this epoch, not older than `see` keeps them, was accepted."""
@@ -232,6 +234,9 @@ class State:
     `ended` tells from which epoch a hotspot proves nothing, 0 if it was slashed; `releases` when
     the bond of a retired one returns, `forfeits` in which epoch of this settlement one was
     slashed; `closes` what the checkpoints of the newest closes say.
+    `activations` are sets of rules by the epoch from which they bind; `moves` says when an
+    assertion of another place binds; `hearing` who heard whom lately, by the lower index of both
+    (chain/rules/mutual.py).
     `holds` are open, by hotspot, `past_holds` the newest that ended; `hold_new` counts by auditor
     those of this settlement, `hold_open` those that are open.
     `claims` holds open claims, `claim_of` their numbers by relay and epoch, `claiming` what each
@@ -280,6 +285,9 @@ class State:
     findings: dict[tuple[int, bytes], Found] = field(default_factory=dict)
     closes: dict[int, Close] = field(default_factory=dict)
     faults: dict[tuple[bytes, int, int], Fault] = field(default_factory=dict)
+    activations: dict[int, int] = field(default_factory=dict)
+    moves: dict[int, int] = field(default_factory=dict)
+    hearing: dict[int, bytes] = field(default_factory=dict)
     holds: dict[int, OpenHold] = field(default_factory=dict)
     past_holds: dict[int, PastHold] = field(default_factory=dict)
     hold_new: dict[bytes, int] = field(default_factory=dict)
@@ -364,8 +372,15 @@ class State:
 
 
 def get_genesis_state(genesis: Genesis, network_id: bytes) -> State:
-    """The state before any record but the genesis; KeyError for an unknown preset."""
-    return State(network_id, genesis, PRESETS[genesis.preset], genesis.start_ms)
+    """The state before any record but the genesis; KeyError for an unknown preset or rules."""
+    params = get_params(genesis.preset, genesis.rules)
+    return State(network_id, genesis, params, genesis.start_ms)
+
+
+def get_rules(state: State) -> int:
+    """The number of the set of rules that binds in the current epoch."""
+    begun = [rules for epoch, rules in state.activations.items() if epoch <= state.epoch]
+    return max([state.genesis.rules, *begun])
 
 
 # Everything that holds credits, as (name, state -> ucr); a table that holds some adds its line.

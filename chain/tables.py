@@ -21,6 +21,7 @@ from chain.admission import Appointed, Close, Fault, Found
 from chain.checkpoint import decode_balances
 from chain.holds import OpenHold, PastHold
 from chain.hotspot_row import pack_hotspot, unpack_hotspot
+from chain.params import get_params
 from chain.state import (
     Account,
     BountyCell,
@@ -30,6 +31,7 @@ from chain.state import (
     OpenClaim,
     Session,
     State,
+    get_rules,
 )
 
 Key = Any
@@ -230,6 +232,16 @@ class HotspotTable(Table):
             state.index_of[hotspot.key] = index
 
 
+class ActivationTable(Table):
+    """Sets of rules by epoch; once they are loaded the state goes by those of its epoch."""
+
+    def load(self, state: State, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Load all, after the single numbers; KeyError for rules that nobody here knows."""
+        Table.load(self, state, rows)
+        if state.activations:
+            state.params = get_params(state.genesis.preset, get_rules(state))
+
+
 TABLES: dict[str, Table] = {}
 
 
@@ -269,6 +281,9 @@ register(Table("waiting", numbers(">II"), coded(OnTime)))
 register(Table("outputs", numbers(">I32s"), HASH))
 register(Table("mappings", numbers(">QI32s"), coded(Mapping)))
 register(Table("mapped", U64, NUMBER))
+register(ActivationTable("activations", U32, NUMBER, sparse=True))
+register(Table("moves", U32, NUMBER, sparse=True))
+register(Table("hearing", U32, OCTETS, sparse=True))
 register(Table("holds", U32, coded(OpenHold), sparse=True))
 register(Table("past_holds", U32, coded(PastHold), sparse=True))
 register(Table("hold_new", HASH, NUMBER, sparse=True))

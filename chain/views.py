@@ -11,7 +11,7 @@ from chain.hold_views import hotspot_hold_json
 from chain.ledger import Ledger
 from chain.records import SubmitResult
 from chain.rules.trust import compute_trust_ppm
-from chain.state import Hotspot, Session, State, compute_held_ucr, is_conserved
+from chain.state import Hotspot, Session, State, compute_held_ucr, get_rules, is_conserved
 
 Json = dict[str, Any]
 
@@ -22,6 +22,7 @@ def head_json(ledger: Ledger) -> Json:
     return {
         "network_id": ledger.network_id.hex(),
         "preset": params.name,
+        "rules": get_rules(state),
         "start_ms": state.genesis.start_ms,
         "epoch_ms": params.epoch_ms,
         "epoch": state.epoch,

@@ -18,6 +18,7 @@ from chain.records import (
     MAX_CLAIM_BYTES,
     MAX_WIRE_BYTES,
     RECEPTION_BYTES,
+    Activation,
     Appointment,
     Bond,
     Bounty,
@@ -52,6 +53,8 @@ from chain.records import (
 )
 
 VERSION = 1
+# A genesis of later rules than the first names them in a field more.
+RULES_VERSION = 2
 COARSEST_CELL, FINEST_CELL = 7, 10
 MAX_CHAIN_LENGTH = 1 << 24
 _RECEPTION = Struct(">IBBhH4s")
@@ -174,7 +177,10 @@ OPENING: tuple[Field, ...] = (U32, ReceiptFields(), OPENING_PATH)
 LAYOUT: dict[int, tuple[type[Any], tuple[Field, ...]]] = {
     Genesis.TYPE: (
         Genesis,
-        (Text(64), Text(64), U64, Many(HASH, 1, 64), Integer(1, 64), Many(HASH, 0, 1024)),
+        (
+            *(Text(64), Text(64), U64, Many(HASH, 1, 64), Integer(1, 64), Many(HASH, 0, 1024)),
+            Integer(2, (1 << 16) - 1),
+        ),
     ),
     Registration.TYPE: (
         Registration,
@@ -222,6 +228,7 @@ LAYOUT: dict[int, tuple[type[Any], tuple[Field, ...]]] = {
     Hold.TYPE: (Hold, (U32, Text(32), I32, I32, U32, U32, HASH, U32, AUDITORS)),
     HoldRuling.TYPE: (HoldRuling, (U32, HASH, Integer(2, 4), HASH, AUDITORS)),
     HoldAppeal.TYPE: (HoldAppeal, (U32, HASH)),
+    Activation.TYPE: (Activation, (U16, U32, Many(U8, 1, 64, ascending=True))),
 }
 NAMES = {kind: tuple(f.name for f in fields(cls)) for kind, (cls, _) in LAYOUT.items()}
 RECEIPT_NAMES = tuple(field.name for field in fields(Receipt))
@@ -294,7 +301,14 @@ def body_of(record: Record) -> bytes:
     if isinstance(record, LeafOpening):
         openings = [(o.position, _all_receipt_fields(o.receipt), o.path) for o in record.openings]
         return cbor.encode([record.claim, openings])
+    if isinstance(record, Genesis) and record.rules == 1:
+        return cbor.encode([getattr(record, name) for name in NAMES[record.TYPE][:-1]])
     return cbor.encode([getattr(record, name) for name in NAMES[record.TYPE]])
+
+
+def get_version(record: Record) -> int:
+    """The version of a record's layout."""
+    return RULES_VERSION if isinstance(record, Genesis) and record.rules > 1 else VERSION
 
 
 def _all_receipt_fields(receipt: Receipt) -> tuple[cbor.Value, ...]:
@@ -313,7 +327,7 @@ def seal(record: Record, network_id: bytes, seeds: Sequence[bytes]) -> Signed:
     """
     body = body_of(record)
     signatures = tuple(sign(seed, record.NAME, network_id, body) for seed in seeds)
-    wire = cbor.encode((record.TYPE, VERSION, body, signatures))
+    wire = cbor.encode((record.TYPE, get_version(record), body, signatures))
     checked = decode(wire)
     if isinstance(checked, Refusal):
         raise ValueError(checked.detail)
@@ -342,16 +356,20 @@ def _decode_any(wire: bytes) -> Signed | Refusal:
         values = cbor.decode(body)
     except cbor.CborError as error:
         return _bad(f"wire: no canonical CBOR ({error}); encode it as docs/records.md says")
-    if kind not in LAYOUT or version != VERSION:
+    if kind not in LAYOUT or version not in VERSIONS.get(kind, (VERSION,)):
         known = f"known are types 1 to {max(LAYOUT)}, version {VERSION}"
         return _bad(f"type {kind} version {version}: unknown; {known}")
     cls, layout = LAYOUT[kind]
-    if problem := _first_problem(layout, values, NAMES[kind]) or _beyond_fields(kind, values):
+    if kind == Genesis.TYPE and version == VERSION:
+        layout = layout[:-1]
+    names = NAMES[kind][: len(layout)]
+    if problem := _first_problem(layout, values, names) or _beyond_fields(kind, values):
         return _bad(f"{cls.NAME} {problem}")
     return Signed(_build(kind, values), body, signatures, wire, record_id_of(wire))
 
 
 REPORT_FIELD = {kind: names.index("report") for kind, names in NAMES.items() if "report" in names}
+VERSIONS = {Genesis.TYPE: (VERSION, RULES_VERSION)}
 ENVELOPE: tuple[Field, ...] = (U8, U8, Octets(0, MAX_WIRE_BYTES), Many(SIGNATURE, 0, 64))
 ENVELOPE_NAMES = ("type", "version", "body", "signatures")
 
@@ -376,5 +394,7 @@ def _build(kind: int, values: Any) -> Record:
     if kind == LeafOpening.TYPE:
         openings = (Opening(at, Receipt(*receipt), path) for at, receipt, path in values[1])
         return LeafOpening(values[0], tuple(openings))
+    if kind == Genesis.TYPE and len(values) < len(NAMES[kind]):
+        values = (*values, 1)
     record: Record = LAYOUT[kind][0](*values)
     return record

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from chain import draws, wire
 from chain.keys import verify as verify_signature
 from chain.records import (
+    Activation,
     Appointment,
     Bond,
     Bounty,
@@ -41,6 +42,7 @@ from chain.records import (
     ValidatorFault,
     Withdrawal,
 )
+from chain.rules.activations import process_activation, process_rules
 from chain.rules.admission import process_admission
 from chain.rules.bonds import process_forfeits, process_releases
 from chain.rules.bounties import process_bounty
@@ -62,6 +64,8 @@ from chain.rules.mappers import (
     process_mapper_report,
     process_old_commits,
 )
+from chain.rules.moves import process_moves
+from chain.rules.mutual import process_hearing
 from chain.rules.outcome import ALREADY, Effects, Verdict, Verify, result_of
 from chain.rules.pairs import PairCache
 from chain.rules.randomness import get_lots, is_awaited, process_old_outputs
@@ -125,7 +129,8 @@ def get_first_state(signed: Signed) -> State:
     try:
         state = get_genesis_state(genesis, signed.record_id)
     except KeyError as error:
-        raise BlockError(f"preset: {genesis.preset} is unknown") from error
+        known = f"preset {genesis.preset} under rules {genesis.rules}"
+        raise BlockError(f"preset, rules: {known} are unknown; use newer software") from error
     if not genesis.seeds and not state.params.may_lack_seeds:
         raise BlockError(f"seeds: preset {genesis.preset} needs at least one")
     state.mixes[0] = draws.genesis_mix(signed.record_id)
@@ -226,6 +231,8 @@ def process_record(state: State, signed: Signed, verify: Verify, effects: Effect
             return process_admission(state, signed, verify, effects)
         case Finding() | Cosignature() | Randomness():
             return process_admission(state, signed, verify, effects)
+        case Activation() as activation:
+            return process_activation(state, signed, activation, verify)
         case Hold() as hold:
             return process_hold(state, signed, hold, verify)
         case HoldRuling() as ruling:
@@ -246,6 +253,8 @@ def process_epoch_close(state: State, effects: Effects, pairs: PairCache) -> Non
     if state.epoch >= 1:
         process_verdicts(state, effects, pairs)
     state.epoch += 1
+    process_rules(state)
+    process_moves(state)
     process_inbox(state)
     process_old_commits(state)
     for epoch in [epoch for epoch in state.mixes if epoch <= state.epoch - MIXES_KEPT]:
@@ -305,10 +314,12 @@ def process_judgement(state: State, epoch: int, effects: Effects, pairs: PairCac
     judgement = get_judgement(state, epoch, pairs)
     judgement.mix_after = get_lots(state, epoch)
     if not judgement.reports:
+        process_hearing(state, judgement)
         process_mapper_inbox(state, judgement, effects)
         return
     steps = get_steps(judgement)
     steps.process_signals(judgement)
+    process_hearing(state, judgement)
     state.add_all("links", ((link, 1) for link in get_mutual_links(judgement)))
     steps.process_links(judgement, get_trusted(state))
     process_mapper_inbox(state, judgement, effects)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from chain.draws import chain_link
 from chain.records import RECEPTION_BYTES, EpochMessage, Refusal, Signed
 from chain.rules.bonds import get_end_refusal
+from chain.rules.late import is_taken, process_seen
 from chain.rules.outcome import LATE, Accepted, Effects, LateReport, Verdict, Verify
 from chain.state import Chain, Hotspot, OnTime, State
 
@@ -20,7 +21,8 @@ def process_epoch_message(
     if refusal is not None:
         return refusal
     process_reveal(get_revealed_chain(hotspot, message.epoch), message)
-    hotspot.see(message.epoch, state.params.late_epochs)
+    params = state.params
+    process_seen(hotspot, message.epoch, params.late_epochs, params.map_late_epochs)
     state.touch("hotspots", hotspot.index)
     if message.epoch < state.epoch:
         effects.late.append(
@@ -39,11 +41,11 @@ def get_message_refusal(
 ) -> Refusal | None:
     """Why a message can't be taken, if so; cheap checks first, the hash chain last."""
     params = state.params
-    if not state.epoch - params.late_epochs <= message.epoch <= state.epoch:
+    oldest = state.epoch - max(params.late_epochs, params.map_late_epochs)
+    if not oldest <= message.epoch <= state.epoch:
         return Refusal(
             "wrong_epoch",
-            f"epoch: {message.epoch} is not from {state.epoch - params.late_epochs} to"
-            f" {state.epoch}; check the clock",
+            f"epoch: {message.epoch} is not from {oldest} to {state.epoch}; check the clock",
         )
     if len(message.report) > params.max_receptions * RECEPTION_BYTES:
         return Refusal("over_cap", f"report: at most {params.max_receptions} receptions; drop some")
@@ -54,7 +56,9 @@ def get_message_refusal(
         return Refusal("not_bound_yet", f"epoch: registration binds in {binds}; wait until then")
     if not is_signed_by(state, signed, hotspot, verify):
         return Refusal("bad_signature", "signatures: the hotspot's key must sign, once")
-    if hotspot.has_seen(message.epoch):
+    if is_taken(hotspot, message.epoch, params.late_epochs):
+        if message.epoch < state.epoch - params.late_epochs:
+            return Refusal("too_late", f"epoch: nothing of {message.epoch} is missing; drop it")
         first = state.inbox.get(hotspot.index) if message.epoch == state.epoch else None
         named = f", record {first.record_id.hex()}" if first else ""
         problem = f"epoch: {message.epoch} has another message{named}; never sign two"

@@ -10,6 +10,7 @@ from chain.geo import distance_m
 from chain.params import Params
 from chain.records import Refusal, Registration, Signed
 from chain.rules.bonds import compute_bond_due, is_slashed, process_registration_bond
+from chain.rules.moves import process_planned_move
 from chain.rules.outcome import ALREADY, Accepted, Verdict, Verify
 from chain.rules.regions import get_region_refusal
 from chain.rules.treasury import get_balance_refusal
@@ -132,6 +133,7 @@ def get_bind_epoch(params: Params, epoch: int, registration: Registration) -> in
 def process_assertion(state: State, hotspot: Hotspot, registration: Registration) -> None:
     """Queue the assertion to bind; one that hasn't bound yet gives way to it."""
     bind_epoch = get_bind_epoch(state.params, state.epoch, registration)
+    process_planned_move(state, hotspot, registration, bind_epoch)
     while hotspot.assertions and hotspot.newest.bind_epoch >= bind_epoch:
         hotspot.retired.append(compute_assertion_id(hotspot.assertions.pop().registration))
     forget_before = state.epoch - state.params.late_epochs

@@ -13,6 +13,7 @@ from typing import Any
 from chain import wire
 from chain.packed import PackedError, receipt_body, unpack_receipts
 from chain.records import (
+    Activation,
     Appointment,
     Bond,
     Bounty,
@@ -100,7 +101,7 @@ def _owner(state: State, index: int) -> bytes | None:
     return state.hotspots[index].owner if index < len(state.hotspots) else None
 
 
-def _operators(state: State, record: Deposit | Appointment) -> Keys:
+def _operators(state: State, record: Deposit | Appointment | Activation) -> Keys:
     keys = get_operator_keys(state)
     return (keys[n] if n < len(keys) else None for n in record.operators)
 
@@ -124,6 +125,7 @@ _KEYS: dict[type, Callable[[State, Any], Keys]] = {
     Registration: _registrants,
     Deposit: _operators,
     Appointment: _operators,
+    Activation: _operators,
     EpochMessage: lambda state, record: (_hotspot(state, record.hotspot),),
     SessionOpen: lambda state, record: (_hotspot(state, record.payer),),
     RelayClaim: lambda state, record: (_hotspot(state, record.relay),),

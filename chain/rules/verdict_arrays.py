@@ -199,7 +199,8 @@ def process_links_by_arrays(judgement: Judgement, trusted: frozenset[int]) -> No
     np, codes = columns.np, columns.codes()
     run = columns.starts
     witness, heard = columns.witness[run], columns.heard[run]
-    plausible = np.array([a << 32 | b for a, b in judgement.plausible], np.int64)
+    either = chain(judgement.plausible, judgement.recent)
+    plausible = np.array([a << 32 | b for a, b in either], np.int64)
     mutual = np.isin(heard << 32 | witness, plausible)
     link = np.where(columns.mark(judgement.held)[witness], HELD, COUNTED).astype(np.uint8)
     link[columns.mark(judgement.blind)[witness]] = CODES["power_blind"]

@@ -151,9 +151,15 @@ def is_too_weak(case: Case) -> bool:
     return not case.flags & NO_RSSI and case.full_power_rssi_cdbm() < case.pair.rssi_low_cdbm
 
 
+def is_heard_back(judgement: Judgement, witness: int, heard: int) -> bool:
+    """Whether a beaconer plausibly heard the witness, in this epoch or lately."""
+    back = (heard, witness)
+    return back in judgement.plausible or back in judgement.recent
+
+
 def is_not_mutual(case: Case) -> bool:
     """The beaconer reports nothing plausible back: a hint, not evidence."""
-    return (case.heard, case.witness) not in case.judgement.plausible
+    return not is_heard_back(case.judgement, case.witness, case.heard)
 
 
 def is_untrusted(case: Case) -> bool:
@@ -250,6 +256,8 @@ class Judgement:
 
     `codes[w][i]` indexes REASONS for the i-th reception of witness w's report. `blind` and `proven`
     witnesses are those whose power slope is known to be wrong or right (chain/rules/slopes.py).
+    `plausible` has every (witness, beaconer) of this epoch, `recent` those of a few before whose
+    other end heard the one now (chain/rules/mutual.py).
     """
 
     params: Params
@@ -267,6 +275,7 @@ class Judgement:
     trusted: frozenset[int] = frozenset()
     other_tags: dict[int, frozenset[bytes]] = field(default_factory=dict)
     plausible: set[tuple[int, int]] = field(default_factory=set)
+    recent: set[tuple[int, int]] = field(default_factory=set)
     codes: dict[int, bytearray] = field(default_factory=dict)
     columns: object = None  # of chain/rules/verdict_arrays.py, while it is being judged
 
@@ -449,7 +458,7 @@ def get_mutual_links(judgement: Judgement) -> list[tuple[int, int]]:
 
 def get_link_code(judgement: Judgement, witness: int, heard: int) -> int:
     """The verdict on all plausible receptions of a pair, as far as the draw doesn't change it."""
-    is_mutual = (heard, witness) in judgement.plausible
+    is_mutual = is_heard_back(judgement, witness, heard)
     if is_mutual and witness in judgement.trusted and witness not in judgement.blind:
         return HELD if witness in judgement.held else COUNTED
     case = Case()

@@ -12,8 +12,10 @@ from functools import lru_cache
 from typing import Any
 
 from chain import wire
+from chain.balances import SPARSE_NAMES
 from chain.header import Header
 from chain.ledger import Ledger
+from chain.params import NEWEST_RULES
 from chain.records import Refusal, SubmitResult
 from chain.state import State, compute_holdings
 from chain.vectors.suite import Cases, Json, Suite
@@ -57,7 +59,7 @@ def show_end(state: State) -> Json:
             "destroyed_ucr": supply.destroyed,
             "withdrawn_ucr": supply.withdrawn,
         },
-        "held": compute_holdings(state),
+        "held": {k: v for k, v in compute_holdings(state).items() if v or k not in SPARSE_NAMES},
         "balances": show_balances(state),
         "accounts": {
             key.hex(): {"issued_ucr": account.issued_ucr, "spent_ucr": account.spent_ucr}
@@ -116,8 +118,13 @@ def record(town: Town) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def make_town(name: str, preset: str, scenario: Scenario) -> Town:
-    """A town after a scenario was played on it; look at it only."""
-    town = Town(f"{name}/{scenario.__name__}", preset=preset)
+    """A town after a scenario was played on it; look at it only.
+
+    `preset` may name a set of rules, as in `mainnet:1`; the newest otherwise.
+    """
+    preset, _, rules = preset.partition(":")
+    title = f"{name}/{scenario.__name__}"
+    town = Town(title, preset=preset, rules=int(rules) if rules else NEWEST_RULES)
     scenario(town)
     return town
 

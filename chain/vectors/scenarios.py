@@ -45,7 +45,8 @@ def deposits(town: Town) -> None:
 def genesis_again(town: Town) -> None:
     """A network has one genesis; junk has none."""
     town.submit(town.genesis)  # duplicate
-    other = Town("another", preset=town.ledger.params.name)
+    genesis = town.ledger.state.genesis
+    other = Town("another", preset=genesis.preset, rules=genesis.rules)
     town.submit(other.genesis)  # duplicate
     town.submit(b"", b"\x80", bytes(100))  # bad_shape
 

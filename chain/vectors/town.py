@@ -16,7 +16,9 @@ from chain.claim_tree import ClaimTree, leaf_node
 from chain.keys import verify as verify_signature
 from chain.ledger import Ledger
 from chain.packed import Entry, pack_entries, pack_receipts, receipt_body, receipt_hash
+from chain.params import NEWEST_RULES
 from chain.records import (
+    Activation,
     Appointment,
     Bond,
     Bounty,
@@ -111,12 +113,13 @@ class Town:
         name: str,
         *,
         preset: str = "minimal",
+        rules: int = NEWEST_RULES,
         verify: Verify = verify_signature,
     ) -> None:
-        self.name, self.count = name, self.COUNT
+        self.name, self.count, self.chain_length = name, self.COUNT, CHAIN_LENGTH
         signers = tuple(self.key("operator", n) for n in range(self.OPERATORS))
         seeds = (self.key("hotspot", 0),)
-        record = Genesis(name, preset, START_MS, signers, self.THRESHOLD, seeds)
+        record = Genesis(name, preset, START_MS, signers, self.THRESHOLD, seeds, rules)
         self.genesis = wire.seal(record, b"", [])
         self.ledger = Ledger(self.genesis, verify)
         self.steps: list[Step] = []
@@ -143,9 +146,13 @@ class Town:
         self.nonces[account] = self.nonces.get(account, 0) + 1
         return self.nonces[account]
 
+    def chain(self, number: int) -> tuple[bytes, ...]:
+        """The hash chain of a hotspot, the anchor first."""
+        return get_chain(self.seed("chain", number), self.chain_length)
+
     def secret(self, number: int, epoch: int) -> bytes:
         """x_epoch of a hotspot."""
-        return get_chain(self.seed("chain", number))[epoch - FIRST_EPOCH + 1]
+        return self.chain(number)[epoch - FIRST_EPOCH + 1]
 
     @property
     def network_id(self) -> bytes:
@@ -257,8 +264,8 @@ class Town:
             frequency_mhz=FREQUENCY_MHZ,
             flags=1,
             first_epoch=FIRST_EPOCH,
-            chain_length=CHAIN_LENGTH,
-            anchor=get_chain(self.seed("chain", number))[0],
+            chain_length=self.chain_length,
+            anchor=self.chain(number)[0],
         )
 
     def registration(self, number: int, **changes: int | bytes) -> Signed:
@@ -394,4 +401,5 @@ def get_samples(town: Town) -> list[Signed]:
         town.hold(1, (0,), first_epoch=0, last_epoch=1),
         town.ruling(1, bytes(32), 2, (0,)),
         town.seal(HoldAppeal(1, bytes(32)), ("owner", 1)),
+        town.seal(Activation(2, 9, (0, 1)), *OPERATORS_01),
     ]
