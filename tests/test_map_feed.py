@@ -12,13 +12,16 @@ from map_helpers import FIRST_EPOCH, Town, ledger_app, seed_of
 
 from chain.draws import commit
 from chain.errors import UserError
-from chain.records import EpochMessage
+from chain.records import EpochMessage, Genesis
 from chain.views import stats_json
 from chain.wire import seal
+from coverage_map import feed_state
+from coverage_map.feed import Feed
 from coverage_map.io_ledger import LedgerSource
 from coverage_map.io_store import Store
 from coverage_map.io_sync import Sync, replay
 from coverage_map.observations import Standing, standing_of
+from coverage_map.store.io_keeper import Keeper
 
 START_MS = 1_700_000_000_000
 
@@ -41,9 +44,9 @@ def small() -> Iterator[Town]:
     town.close()
 
 
-async def follow(town: Town, store: Store) -> Sync:
+async def follow(town: Town, store: Store, keeper: Keeper | None = None) -> Sync:
     async with TestServer(ledger_app(town)) as server:
-        sync = Sync(LedgerSource(str(server.make_url("/"))), store)
+        sync = Sync(LedgerSource(str(server.make_url("/"))), store, keeper)
         try:
             await sync.step()
             await sync.build()
@@ -108,6 +111,7 @@ def test_a_restart_replays_to_the_same_snapshot(town: Town, tmp_path: Path) -> N
     first.store.close()
     store = Store(path)
     feed = replay(store, town.genesis)
+    feed.take_usable()
     assert first.feed is not None
     assert feed.totals == first.feed.totals
     assert feed.sites == first.feed.sites
@@ -116,6 +120,62 @@ def test_a_restart_replays_to_the_same_snapshot(town: Town, tmp_path: Path) -> N
     assert again.snapshot is not None
     assert first.snapshot is not None
     assert again.snapshot.identity == first.snapshot.identity
+
+
+def test_a_restart_goes_on_from_its_last_snapshot_without_the_records_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town = Town(9, START_MS + 2)
+    town.run_to(5)
+    store = Store(tmp_path / "map.sqlite")
+    first = asyncio.run(follow(town, store, Keeper(tmp_path)))
+    store.close()
+    assert first.feed is not None
+    town.run_epoch(6)
+    town.run_epoch(7)
+    town.skip_to(8)
+    read: list[int] = []
+    original = Feed.receive
+    monkeypatch.setattr(
+        Feed, "receive", lambda self, e: (read.append(e.sequence), original(self, e))[1]
+    )
+    store = Store(tmp_path / "map.sqlite")
+    again = asyncio.run(follow(town, store, Keeper(tmp_path)))
+    monkeypatch.undo()
+    assert min(read) == first.feed.next_sequence > 0
+    fresh = synced(town)
+    assert again.feed is not None
+    assert fresh.feed is not None
+    assert again.feed.totals == fresh.feed.totals
+    assert again.feed.sites == fresh.feed.sites
+    assert again.feed.links.links == fresh.feed.links.links
+    assert feed_state.encode(again.feed) == feed_state.encode(fresh.feed)
+    for resolution in range(3, 12):
+        ours, theirs = (x.keeper.view.level(resolution) for x in (again, fresh))
+        for name in ours:
+            assert (ours[name] == theirs[name]).all(), (resolution, name)
+    store.close()
+    town.close()
+
+
+def test_a_state_of_another_network_or_form_is_no_state(town: Town, small: Town) -> None:
+    feed = synced(town).feed
+    assert feed is not None
+    state = feed_state.encode(feed)
+    record = town.genesis.record
+    assert isinstance(record, Genesis)
+    assert feed_state.decode(state, record, town.network_id) is not None
+    assert feed_state.decode(state, record, small.network_id) is None
+    assert feed_state.decode(state[:-1], record, town.network_id) is None
+    assert feed_state.decode(b"\x80", record, town.network_id) is None
+
+
+def test_what_hotspots_measured_is_in_the_store_once(town: Town) -> None:
+    sync = synced(town)
+    assert sync.feed is not None
+    level = sync.keeper.view.level(5)
+    measured = sum(link.count for link in sync.feed.links.links.values())
+    assert int(level["count"].sum()) == measured > 50
 
 
 def test_one_data_directory_serves_one_network(town: Town, small: Town, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from chain.params import MIB, PRESETS
 from chain.records import (
     EpochMessage,
     Genesis,
+    MapperReport,
     Receipt,
     Registration,
     SessionClaim,
@@ -26,7 +27,7 @@ from chain.records import (
     Signed,
 )
 from coverage_map.links import USABLE, LinkTable
-from coverage_map.observations import Observation, Site, observations_of, site_of
+from coverage_map.observations import Observation, Site, mapped_of, observations_of, site_of
 
 LATE = "late"
 PENDING = "pending"
@@ -54,7 +55,9 @@ class News:
 
 
 @dataclass(slots=True)
-class _Session:
+class Session:
+    """A paid session and what was paid in it."""
+
     terms: SessionOpen
     paid_ucr: int = 0
     ai_tokens: int = 0
@@ -63,7 +66,9 @@ class _Session:
 
 
 @dataclass(slots=True)
-class _Report:
+class Waiting:
+    """A report that awaits its verdicts."""
+
     ledger_sequence: int
     message: EpochMessage
     observations_pending: int = 0
@@ -88,16 +93,19 @@ class Feed:
         self.params = PRESETS[genesis.preset]
         self.sites: dict[int, Site] = {}
         self.links = LinkTable()
-        self.sessions: dict[int, _Session] = {}
+        self.sessions: dict[int, Session] = {}
         self.totals = Totals()
         self.changed_sites = False
         self.next_sequence = 0
+        self.judged = -1
+        self.mappers: dict[bytes, int] = {}
         self._secrets: dict[int, tuple[int, bytes]] = {}
         self._older: dict[tuple[int, int], bytes] = {}
         self._mixes = [draws.genesis_mix(network_id)]
         self._reveals: dict[int, dict[int, bytes]] = {}
-        self._reports: dict[int, dict[int, _Report]] = {}
+        self._reports: dict[int, dict[int, Waiting]] = {}
         self._late: list[tuple[int, EpochMessage]] = []
+        self._mapped: list[tuple[int, MapperReport]] = []
         self._usable: list[Observation] = []
 
     def epoch_end_ms(self, epoch: int) -> int:
@@ -113,8 +121,11 @@ class Feed:
             return self._register(entry.index, record)
         if isinstance(record, EpochMessage):
             return self._hear(entry, record)
+        if isinstance(record, MapperReport):
+            self._mapped.append((entry.sequence, record))
+            self.mappers.setdefault(record.key, len(self.mappers))
         if isinstance(record, SessionOpen) and entry.index is not None:
-            self.sessions[entry.index] = _Session(record)
+            self.sessions[entry.index] = Session(record)
         if isinstance(record, SessionClaim):
             return [news for receipt in record.receipts for news in self._pay(receipt)]
         return []
@@ -133,13 +144,36 @@ class Feed:
         """Verdicts on an epoch's receptions, by (witness, beaconer, number): they may count now."""
         found: list[Observation] = []
         self._extend_mixes(epoch)
+        self.judged = max(self.judged, epoch)
         for _, report in sorted(self._reports.pop(epoch, {}).items()):
             found += self._observe(report.ledger_sequence, report.message, reasons, UNJUDGED)
         found += self._flush_late()
         self.totals.verdicts.update(x.reason for x in found)
         self.links.add(found)
-        self._usable += [x for x in found if x.standing in USABLE and x.rssi_cdbm is not None]
+        people = self._flush_mapped()
+        self._usable += [
+            x for x in (*found, *people) if x.standing in USABLE and x.rssi_cdbm is not None
+        ]
         return found
+
+    def held(self) -> dict[str, Any]:
+        """What waits for later epochs, by name: with the public parts, all that a feed is."""
+        return {
+            "secrets": self._secrets,
+            "mixes": self._mixes,
+            "reveals": self._reveals,
+            "reports": self._reports,
+            "late": self._late,
+            "mapped": self._mapped,
+            "mappers": self.mappers,
+        }
+
+    def hold(self, held: Mapping[str, Any]) -> None:
+        """Take over what another feed held."""
+        self._secrets, self._mixes = dict(held["secrets"]), list(held["mixes"])
+        self._reveals, self._reports = dict(held["reveals"]), dict(held["reports"])
+        self._late, self._mapped = list(held["late"]), list(held["mapped"])
+        self.mappers = dict(held["mappers"])
 
     def take_usable(self) -> list[Observation]:
         """What measures the map and came since this was last asked for."""
@@ -174,7 +208,7 @@ class Feed:
             return self._report_news(entry, message)
         self._reveals.setdefault(message.epoch, {})[message.hotspot] = message.reveal
         if heard:
-            report = _Report(entry.sequence, message, heard)
+            report = Waiting(entry.sequence, message, heard)
             self._reports.setdefault(message.epoch - 1, {})[message.hotspot] = report
         return self._report_news(entry, message)
 
@@ -249,6 +283,17 @@ class Feed:
         ripe = [x for x in self._late if self.mix(x[1].epoch - 1) is not None]
         self._late = [x for x in self._late if self.mix(x[1].epoch - 1) is None]
         found = [x for sequence, late in ripe for x in self._observe(sequence, late, {}, LATE)]
+        self._older.clear()
+        return found
+
+    def _flush_mapped(self) -> list[Observation]:
+        """Observe mappers' reports whose epoch's secrets are all known by now."""
+        ripe = [x for x in self._mapped if self.mix(x[1].epoch) is not None]
+        self._mapped = [x for x in self._mapped if self.mix(x[1].epoch) is None]
+        found = []
+        for sequence, report in ripe:
+            place = (self.mappers[report.key], self.epoch_end_ms(report.epoch))
+            found += mapped_of(report, sequence, *place, self.sites, self._beaconed)
         self._older.clear()
         return found
 

@@ -26,8 +26,12 @@ from coverage_map.io_ledger import LedgerSource
 from coverage_map.io_store import Store
 from coverage_map.io_sync import Sync
 from coverage_map.io_web import DIST, NOT_BUILT
+from coverage_map.planning import io_cli as planning
+from coverage_map.planning import io_drive as driving
+from coverage_map.planning.io_provider import add_planning
+from coverage_map.store.io_keeper import Keeper
 
-EXAMPLES = f"""{audit.EXAMPLES}
+EXAMPLES = f"""{audit.EXAMPLES}{planning.EXAMPLES}{driving.EXAMPLES}
   wavecomb map serve --ledger http://127.0.0.1:8700 --port 8650
   wavecomb map serve --ledger unix:/run/wavecomb/ledger.sock --data /var/lib/wavecomb/map
   wavecomb map cells --url http://127.0.0.1:8650 --bbox 8.4,47.3,8.6,47.4 --min-obs 1 --json
@@ -37,7 +41,15 @@ EXAMPLES = f"""{audit.EXAMPLES}
 def main(argv: Sequence[str]) -> int:
     """Entry point of `wavecomb map`."""
     options = _parser().parse_args(argv)
-    runs = {"serve": _serve, "cells": _cells, "audit": audit.run}
+    runs = {
+        "serve": _serve,
+        "cells": _cells,
+        "audit": audit.run,
+        "plan": planning.run_plan,
+        "bounty": planning.run_bounty,
+        "drive": driving.run_drive,
+        "import": driving.run_import,
+    }
     return runs[options.command](options)
 
 
@@ -51,6 +63,8 @@ def _parser() -> Parser:
     _add_serve(add_command(commands, "serve", "follow a ledger; serve the page and its API"))
     _add_cells(add_command(commands, "cells", "print cells of a running map"))
     audit.add_options(add_command(commands, "audit", "test statistically what hotspots reported"))
+    planning.add_commands(commands)
+    driving.add_commands(commands)
     return parser
 
 
@@ -66,6 +80,12 @@ def _add_serve(server: Parser) -> None:
     )
     server.add_argument(
         "--data", type=Path, metavar="DIR", help="keep the mirror here, not in memory"
+    )
+    server.add_argument(
+        "--terrain", type=Path, metavar="PATH", help="elevation tiles, for planning jobs"
+    )
+    server.add_argument(
+        "--population", type=Path, metavar="FILE", help="people, for planning jobs: .csv, .tif, ..."
     )
     server.add_argument("--json", action="store_true", help="print the address as JSON")
 
@@ -96,7 +116,11 @@ def _serve(options: argparse.Namespace) -> int:
     store = Store(options.data / "map.sqlite" if options.data else None)
     if not (DIST / "index.html").is_file():
         sys.stderr.write(f"wavecomb: web: {NOT_BUILT} (the API works without it)\n")
-    status: int = _runner()(_run(make_app(Sync(source, store), Hub()), options))
+    keeper = Keeper(options.data)
+    sync = Sync(source, store, keeper)
+    app = make_app(sync, Hub())
+    add_planning(app, sync, keeper.directory / "jobs", options.terrain, options.population)
+    status: int = _runner()(_run(app, options))
     return status
 
 

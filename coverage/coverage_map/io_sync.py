@@ -15,6 +15,7 @@ from typing import Any
 from chain.errors import UserError
 from chain.records import Genesis, Refusal, Signed
 from chain.wire import decode
+from coverage_map import feed_state
 from coverage_map.estimator import Estimator
 from coverage_map.feed import Entry, Feed, News
 from coverage_map.io_ledger import PAGE, LedgerDown, LedgerSource
@@ -118,7 +119,9 @@ class Sync:
             self.estimator.build, feed.sites, feed.links, self._epoch, now_ms
         )
         levels = {r: predicted_of(level) for r, level in made.levels.items()}
-        plan = self.keeper.plan(with_ancestors(levels), now_ms, feed.next_sequence)
+        self._show(feed)
+        state = feed_state.encode(feed) if self.keeper.is_kept else b""
+        plan = self.keeper.plan(with_ancestors(levels), now_ms, state)
         before = self.keeper.base.identity
         self.keeper.adopt(plan, *await asyncio.to_thread(plan.make))
         self.snapshot = made
@@ -144,7 +147,7 @@ class Sync:
     async def _open(self) -> Feed:
         genesis = await self.source.genesis()
         self.store.bind(genesis.wire)
-        self.feed = await asyncio.to_thread(replay, self.store, genesis)
+        self.feed = await asyncio.to_thread(replay, self.store, genesis, self.keeper.state)
         self._dirty = True
         self.keeper.clock = Clock(self.feed.genesis.start_ms, self.feed.params.epoch_ms)
         self._show(self.feed)
@@ -193,15 +196,20 @@ class Sync:
             self._publish("stats", None)
 
 
-def replay(store: Store, genesis: Signed) -> Feed:
-    """A feed rebuilt from the stored rows alone, in the order in which they first came."""
+def replay(store: Store, genesis: Signed, state: bytes = b"") -> Feed:
+    """A feed rebuilt from what is stored: from the state at the last snapshot, and rows after it.
+
+    Without a state it is rebuilt from the rows alone, in the order in which they first came.
+    """
     record = genesis.record
     if not isinstance(record, Genesis):
         raise LedgerDown("the ledger's first record is no genesis")
-    feed = Feed(record, genesis.record_id)
+    found = feed_state.decode(state, record, genesis.record_id) if state else None
+    feed = found or Feed(record, genesis.record_id)
     for epoch, after, reasons in store.verdicts():
-        _replay_records(store, feed, after)
-        feed.receive_verdicts(epoch, reasons)
+        if epoch > feed.judged:
+            _replay_records(store, feed, after)
+            feed.receive_verdicts(epoch, reasons)
     _replay_records(store, feed, None)
     return feed
 

@@ -87,6 +87,18 @@ class LinkTable:
         """Samples of links in cdBm, shape (links, RING), EMPTY_CDBM where there is none."""
         return self._samples[np.array([link.row for link in links], np.intp)]
 
+    def saved(self) -> tuple[list[Link], NDArray[np.int16]]:
+        """All links in the order of their rows, and the samples of those rows."""
+        ordered = sorted(self.links.values(), key=lambda link: link.row)
+        return ordered, self._samples[: len(ordered)]
+
+    def restore(self, links: Iterable[Link], samples: NDArray[np.int16]) -> None:
+        """Take over what `saved` gave."""
+        self.links = {(link.beaconer, link.witness): link for link in links}
+        grown = np.full((max(256, len(samples)), RING), EMPTY_CDBM, np.int16)
+        grown[: len(samples)] = samples
+        self._samples = grown
+
     def _link(self, observation: Observation) -> Link:
         key = (observation.beaconer, observation.witness)
         link = self.links.get(key)

@@ -12,14 +12,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from chain.records import EpochMessage, Registration
+import h3.api.basic_int as h3
+
+from chain.records import EpochMessage, MapperReport, Registration
 from chain.wire import iter_receptions
+from coverage_map import cells
+from coverage_map.propagation.pathloss import free_space_db
 
 FINEST_RESOLUTION = 10
 FLAG_NO_RSSI = 1  # of a reception
 FLAG_SETS_POWER = 1  # of a registration
 CDB = 100
 KIND_WITNESS = "witness"
+KIND_MAPPER = "mapper"
+# Nothing is received stronger than through free space at this distance: a phone beside the mast.
+NEAREST_M = 1.0
 
 
 class Standing(IntEnum):
@@ -36,6 +43,7 @@ class Standing(IntEnum):
 STANDING_OF_REASON: Mapping[str, Standing] = {
     "counted": Standing.MEASURED,
     "not_drawn": Standing.MEASURED,
+    "mapped": Standing.MEASURED,
     "late": Standing.LATE,
     "not_mutual": Standing.HINT,
     "same_owner": Standing.HINT,
@@ -150,3 +158,50 @@ def observations_of(
             )
         )
     return found
+
+
+def mapped_of(
+    report: MapperReport,
+    ledger_sequence: int,
+    mapper: int,
+    time_ms: int,
+    sites: Mapping[int, Site],
+    beaconed: Beaconed,
+) -> list[Observation]:
+    """Observations in a mapper's report: of known hotspots, with the tag that their secret gives.
+
+    A signal stronger than free space could bring it from the near edge of the cell is refused.
+    """
+    found: list[Observation] = []
+    before = (-1, -1)
+    for heard, sequence, flags, rssi_cdbm, _, tag in iter_receptions(report.report):
+        sent, site = beaconed(heard, report.epoch, sequence), sites.get(heard)
+        full_cdbm = None
+        if sent is not None and not flags & FLAG_NO_RSSI:
+            full_cdbm = rssi_cdbm + sent[1] * CDB
+        reason = "mapped"
+        if site is None or sent is None or sent[0] != tag:
+            reason = "no_reveal" if sent is None else "wrong_tag"
+        elif full_cdbm is not None and full_cdbm > strongest_cdbm(site, report.cell):
+            reason = "too_strong"
+        elif before == (heard, sequence):
+            reason = "duplicate"
+        before = (heard, sequence)
+        found.append(
+            Observation(
+                *(report.cell, heard, mapper, report.epoch, sequence, full_cdbm, time_ms),
+                *(ledger_sequence, reason, standing_of(reason), KIND_MAPPER),
+            )
+        )
+    return found
+
+
+def strongest_cdbm(site: Site, cell: int) -> int:
+    """What free space would bring from a site to the nearest place in a cell, in cdBm."""
+    latitude, longitude = cells.centre(cell)
+    metres = float(cells.distance_m(site.latitude_deg, site.longitude_deg, latitude, longitude))
+    # The radius of the mapper's cell and that of the site's, whose owner chose how coarse it is.
+    near = h3.average_hexagon_edge_length(cell >> 52 & 0xF, unit="m")
+    near += h3.average_hexagon_edge_length(site.cell >> 52 & 0xF, unit="m")
+    loss_db = free_space_db(max(metres - 1.35 * near, NEAREST_M), site.frequency_mhz * 1e6)
+    return site.eirp_cdbm - round(100.0 * float(loss_db))

@@ -1,9 +1,9 @@
 """Keeps the store: takes observations in, shows them at once, publishes snapshots, starts again.
 
 What arrives is laid over the current snapshot within the same call, so it is visible at once; it is
-written down when the next snapshot is published. A checkpoint names the snapshot, the segments and
-how far the caller's own source had been read; after a crash the caller goes on from there, and what
-was only in memory comes again.
+written down when the next snapshot is published. A checkpoint names the segments and a state of the
+caller's own; after a crash the caller goes on from that state, and what was only in memory comes
+again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +50,10 @@ class Plan:
 
     keeper: Keeper
     taken: list[tuple[Rows, NDArray[np.uint8]]]
+    pool: Rows
     predicted: Predictions | None
     time_ms: int
-    read_to: int
+    state: bytes
     missing: list[str] | None
 
     def make(self) -> tuple[Published, str | None]:
@@ -90,8 +92,12 @@ class Keeper:
         self._revision = 0
         self.pool = NO_ROWS
         self._pool_name: str | None = None
+        self._state_name = ""
+        self._snapshot_name: str | None = None
         self._merged: dict[str, list[str]] = {}
-        self.segments, self.read_to = self._checkpoint()
+        self.state = b""
+        self.segments = self._checkpoint()
+        self._saved_pool = self.pool
         self._base = self._open_base()
         self.view = self._plain_view()
 
@@ -99,6 +105,11 @@ class Keeper:
         """Remove the directory if it is a temporary one."""
         if self._temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether anything outlives this process."""
+        return not self._temporary
 
     @property
     def base(self) -> Published:
@@ -148,19 +159,19 @@ class Keeper:
 
     # ---- publication ----
 
-    def plan(self, predicted: Predictions | None, time_ms: int, read_to: int) -> Plan:
+    def plan(self, predicted: Predictions | None, time_ms: int, state: bytes = b"") -> Plan:
         """What the next snapshot is made of: all that was received up to now.
 
-        `predicted` takes the place of older predictions, None keeps them; `read_to` is how far the
-        caller's source has been read.
+        `predicted` takes the place of older predictions, None keeps them; `state` is what the
+        caller needs to go on after a restart from all that it has given up to now.
         """
         taken = list(self._pending)
-        return Plan(self, taken, predicted, time_ms, read_to, self._missing())
+        return Plan(self, taken, self.pool, predicted, time_ms, state, self._missing())
 
     def adopt(self, plan: Plan, made: Published, segment: str | None) -> None:
         """Serve what a plan has made; what came meanwhile stays laid over it."""
         self.segments = [*self.segments, segment] if segment else self.segments
-        self.read_to = plan.read_to
+        self.state, self._saved_pool = plan.state, plan.pool
         self._base = made
         del self._pending[: len(plan.taken)]
         late = [aggregate(rows) for rows, _ in self._pending]
@@ -170,10 +181,15 @@ class Keeper:
             self._lay_over(self._base.epoch)
         self._save()
         self.snapshots.prune()
+        for export in (self.directory / "exports").glob("*.pmtiles"):
+            if export.stem not in self.snapshots.names():
+                export.unlink()
 
-    def publish(self, predicted: Predictions | None, time_ms: int, read_to: int) -> Published:
+    def publish(
+        self, predicted: Predictions | None, time_ms: int, state: bytes = b""
+    ) -> Published:
         """Plan, make and adopt the next snapshot in one go."""
-        plan = self.plan(predicted, time_ms, read_to)
+        plan = self.plan(predicted, time_ms, state)
         made, segment = plan.make()
         self.adopt(plan, made, segment)
         return made
@@ -204,6 +220,9 @@ class Keeper:
         """Serve an older snapshot; observations stay, the next publication holds them again."""
         self._base = self.snapshots.select(name)
         self.view = self._plain_view()
+        if len(self._fresh):
+            self._lay_over(self._base.epoch)
+        self._save()
         return self._base
 
     def compact(self) -> None:
@@ -218,7 +237,7 @@ class Keeper:
 
     # ---- starting again ----
 
-    def _checkpoint(self) -> tuple[list[str], int]:
+    def _checkpoint(self) -> list[str]:
         path = self.directory / "checkpoint.json"
         try:
             found = json.loads(path.read_text())
@@ -227,9 +246,13 @@ class Keeper:
                 self.pool = read_all(self.observations.open(found["pool"]))
             self._pool_name = found["pool"]
             self._merged = {str(new): list(old) for new, old in found["merged"].items()}
-            segments, read_to = [str(name) for name in found["segments"]], int(found["read_to"])
+            segments = [str(name) for name in found["segments"]]
+            self._snapshot_name = str(found["snapshot"])
+            if found["state"]:
+                self._state_name = str(found["state"])
+                self.state = (self.directory / self._state_name).read_bytes()
         except FileNotFoundError:
-            segments, read_to = [], 0
+            segments = []
         except (OSError, ValueError, KeyError, TypeError) as error:
             remedy = "remove the data directory: the map follows from the ledger"
             raise UserError("--data", f"can't read {path}: {error}", remedy) from error
@@ -237,16 +260,23 @@ class Keeper:
         for name in self.observations.names():
             if name not in named:  # written by a publication that a crash broke off
                 (self.observations.directory / name).unlink()
-        return segments, read_to
+        return segments
 
     def _save(self) -> None:
+        if self._temporary:
+            return
         old, self._pool_name = self._pool_name, None
-        if len(self.pool):
-            kinds = np.full(len(self.pool), KIND_MAPPER, np.uint8)
-            self._pool_name = self.observations.append(self.pool, kinds)
+        if len(self._saved_pool):
+            kinds = np.full(len(self._saved_pool), KIND_MAPPER, np.uint8)
+            self._pool_name = self.observations.append(self._saved_pool, kinds)
+        stale, self._state_name = self._state_name, ""
+        if self.state:
+            self._state_name = f"state-{sha256(self.state).hexdigest()[:16]}"
+            (self.directory / self._state_name).write_bytes(self.state)
         about = {
+            "snapshot": self._base.identity,
             "segments": self.segments,
-            "read_to": self.read_to,
+            "state": self._state_name,
             "clock": [self.clock.start_ms, self.clock.epoch_ms],
             "pool": self._pool_name,
             "merged": self._merged,
@@ -258,13 +288,16 @@ class Keeper:
             os.fsync(file.fileno())
         part.rename(self.directory / "checkpoint.json")
         sync_directory(self.directory)
+        if stale not in ("", self._state_name):
+            (self.directory / stale).unlink(missing_ok=True)
         if old is not None:
             (self.observations.directory / old).unlink(missing_ok=True)
 
     def _open_base(self) -> Published:
-        name = self.snapshots.current()
-        if name is not None:
-            return self.snapshots.open(name)
+        # Not the one that was published last: a crash may have come before its checkpoint.
+        name = self._snapshot_name
+        if name in self.snapshots.names():
+            return self.snapshots.select(str(name))
         return build(self.observations, self.snapshots, self.segments, {}, 0)
 
     def _plain_view(self) -> View:
