@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,11 @@ def serve(folder: Path, ask: Callable[[TestClient[Any, Any], Jobs], Awaitable[No
     async def run() -> None:
         app = application()
         jobs = Jobs(folder)
-        add_routes(app, jobs, lambda _snapshots, _res: full_world())
+
+        async def world_of(_snapshots: Sequence[str], _resolution: int) -> World:
+            return full_world()
+
+        add_routes(app, jobs, world_of)
         async with TestClient(TestServer(app)) as client:
             await ask(client, jobs)
 

@@ -46,7 +46,7 @@ def learn(sites: Mapping[int, Site], links: Sequence[Link], medians_dbm: Floats)
     middle = np.median([(s.latitude_deg, s.longitude_deg) for s in hearers], axis=0)
     table = _links(
         senders,
-        _plane([(s.latitude_deg, s.longitude_deg) for s in hearers], middle),
+        plane([(s.latitude_deg, s.longitude_deg) for s in hearers], middle),
         [s.height_m for s in hearers],
         medians_dbm,
         middle,
@@ -58,7 +58,7 @@ def learn(sites: Mapping[int, Site], links: Sequence[Link], medians_dbm: Floats)
 def predict_cells(learned: Learned, site: Site, cells: Cells) -> Signal:
     """Signal of one hotspot at the centres of cells, for a device in a hand."""
     middle = np.array([learned.latitude_deg, learned.longitude_deg])
-    rx_m = _plane(centres(cells), middle)
+    rx_m = plane(centres(cells), middle)
     nothing = np.zeros(len(cells))
     table = _links([site] * len(cells), rx_m, nothing + DEVICE_HEIGHT_M, nothing, middle)
     found = predict_links(learned.model, table)
@@ -84,7 +84,7 @@ def _links(
         world=np.zeros(count, np.int64),
         mast=index,
         transmitter=index,
-        tx_m=_plane([(s.latitude_deg, s.longitude_deg) for s in senders], middle),
+        tx_m=plane([(s.latitude_deg, s.longitude_deg) for s in senders], middle),
         rx_m=rx_m,
         rise_m=np.array([s.height_m for s in senders], np.float64) - np.asarray(rx_height_m),
         frequency_hz=np.array([s.frequency_mhz * 1e6 for s in senders], np.float64),
@@ -94,7 +94,7 @@ def _links(
     )
 
 
-def _plane(places_deg: ArrayLike, middle_deg: Floats) -> Floats:
+def plane(places_deg: ArrayLike, middle_deg: Floats) -> Floats:
     """Metres east and north of the middle, of rows (latitude, longitude)."""
     places = np.asarray(places_deg, np.float64).reshape(-1, 2)
     scale = math.radians(1.0) * EARTH_RADIUS_M

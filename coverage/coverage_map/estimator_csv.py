@@ -39,11 +39,30 @@ class Table:
     first_problem: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """A file's numbers and labels by name, and what could not be read of it."""
+
+    columns: dict[str, Floats]
+    labels: dict[str, NDArray[np.str_]]
+    in_degrees: bool
+    refused: int
+    first_problem: str
+
+
 def parse_table(lines: Iterable[str]) -> Table:
     """Read CSV lines, header first. Rows that can't be read are counted and left out.
 
     Raises ValueError where the header lacks a column or no row is left.
     """
+    found = read_columns(lines)
+    places = DEGREES if found.in_degrees else METRES
+    links = _links(found.columns, found.labels, places)
+    return Table(links, found.refused, found.first_problem)
+
+
+def read_columns(lines: Iterable[str]) -> Columns:
+    """The numbers of CSV lines, header first; ValueError as of `parse_table`."""
     reader = csv.DictReader(line.removeprefix("\ufeff") for line in lines)
     names = [_plain(name) for name in reader.fieldnames or ()]
     reader.fieldnames = names
@@ -63,7 +82,7 @@ def parse_table(lines: Iterable[str]) -> Table:
         raise InvalidInputError("rows", "none can be read", f"mend the file ({remedy})")
     columns = dict(zip(numbers, np.array(rows).T, strict=True))
     text = dict(zip(labels, np.array(tags).T, strict=True)) if labels else {}
-    return Table(_links(columns, text, places), refused, problem)
+    return Columns(columns, text, places == DEGREES, refused, problem)
 
 
 def _plain(name: str) -> str:

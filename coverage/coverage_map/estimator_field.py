@@ -68,13 +68,16 @@ def physics_dbm(links: Links) -> Floats:
     return np.asarray(TRANSMIT_DBM - free_space_db(distance, links.frequency_hz) - excess - walls)
 
 
-def fit_field(links: Links, groups: Ints, scales: Scales | None = None) -> Field:
+def fit_field(
+    links: Links, groups: Ints, scales: Scales | None = None, frame: Frame | None = None
+) -> Field:
     """Fit to links; `groups` [n] numbers the blocks that are left out together.
 
-    Scales are searched unless given. Above ROWS_MAX rows, readings of one square are merged.
+    Scales are searched unless given; the frame is the links' own unless given, which a few links
+    beside a large area need. Above ROWS_MAX rows, readings of one square are merged.
     """
     used, blocks, member = thinned(links, groups, ROWS_MAX)
-    frame = make_frame(used)
+    frame = frame or make_frame(used)
     chosen = scales or search_scales(used, blocks, frame)
     inverse, factor = _inverse(used, chosen, frame)
     residual = used.rssi_dbm - physics_dbm(used)

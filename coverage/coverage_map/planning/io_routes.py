@@ -9,7 +9,7 @@ these snapshots (NEWEST for the map as it is) at one resolution, and everything 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ from coverage_map.planning.io_jobs import Job, Jobs
 from coverage_map.planning.processes import PROCESSES, Process, process_of, snapshot_of
 from coverage_map.planning.world import World
 
-WorldOf = Callable[[Sequence[str], int], World]
+WorldOf = Callable[[Sequence[str], int], Awaitable[World]]
 
 VERSION = "1.0.0"
 BODY_MAX = 8 << 20
@@ -85,7 +85,7 @@ class Planning:
         names = ("a", "b") if process.name == "compare" else ("snapshot",)
         snapshots = sorted({snapshot_of(values, name) for name in names})
         default = 10 if process.name == "what-if" else 9
-        world = self.world_of(snapshots, read_resolution(values, default))
+        world = await self.world_of(snapshots, read_resolution(values, default))
         job = self.jobs.submit(process.name, values, world)
         where = {"Location": f"/jobs/{job.name}"}
         return json_response(status(job), status=201, headers=where)

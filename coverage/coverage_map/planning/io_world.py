@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from chain.errors import EXIT_FAILED, UserError
-from coverage_map.cells import Cells, parse
+from coverage_map.cells import Cells, parents, parse, resolutions
 from coverage_map.observations import Site
 from coverage_map.planning.inputs import Radio, read_site
 from coverage_map.planning.io_population import read_population
@@ -152,6 +152,29 @@ def _value(name: str, text: str) -> Any:
     except ValueError:
         return text
     return int(value) if name in ("height_m", "frequency_mhz") and value.is_integer() else value
+
+
+def measured_of_csv(path: Path, resolution: int) -> tuple[Cells, Any, Any, Any]:
+    """Measured cells of a table (h3,hotspot,dbm,sd_db): as `overlaid` takes them.
+
+    Of several rows of one cell, or of its parts, the strongest counts, as on the map.
+    """
+    best: dict[int, tuple[float, int, float]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            for row in csv.DictReader(lines):
+                cell = parse(row["h3"])
+                if cell is None or int(resolutions([cell])[0]) < resolution:
+                    continue
+                above = int(parents([cell], resolution)[0])
+                found = (float(row["dbm"]), int(row["hotspot"]), float(row["sd_db"]))
+                best[above] = max(best.get(above, found), found)
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as problem:
+        remedy = "make it with: wavecomb map import FILE --out CSV"
+        raise UserError(str(path), f"can't be read ({problem!r})", remedy) from None
+    cells = np.array(sorted(best), np.uint64)
+    level, server, sd = (np.array([best[int(c)][k] for c in cells]) for k in range(3))
+    return cells, server.astype(np.int64), level.astype(np.float64), sd.astype(np.float64)
 
 
 def with_layers(

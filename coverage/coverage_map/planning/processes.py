@@ -17,6 +17,7 @@ from chain.errors import UserError
 from coverage_map.cells import Cells, text_of
 from coverage_map.planning import inputs as read
 from coverage_map.planning.compare import compare
+from coverage_map.planning.driving import drive_next
 from coverage_map.planning.gaps import find_gaps, gap_row
 from coverage_map.planning.inputs import Values
 from coverage_map.planning.memory import Forgetful, Memory, Tell
@@ -378,6 +379,10 @@ PROCESSES: dict[str, Process] = {
                 "Signal over interference, and how many share the air.", PLACE, run_interference),
         Process("population-covered", "How many people are served",
                 "People, cells and area served, unserved and unknown.", PLACE, run_population),
+        Process("drive-next", "Where the map should be measured next",
+                "Cells that take most uncertainty off an area, one after the other.",
+                {"area": AREA, "snapshot": SNAPSHOT,
+                 "count": {"type": "integer", "default": 10}}, drive_next),
         Process("compare", "What changed between two snapshots",
                 "Newly served, lost, better, worse, newly measured.",
                 {**SERVED, "area": AREA, "a": {"type": "string"}, "b": {"type": "string"}},
