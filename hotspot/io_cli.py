@@ -39,6 +39,7 @@ EXAMPLES = """
   wavecomb hotspot register --config ~/hotspot/hotspot.toml
   wavecomb hotspot register --config ~/hotspot/hotspot.toml --owner KEYHEX --out sale.json
   wavecomb hotspot gateway --config ~/hotspot/gateway.toml
+  wavecomb hotspot netd show
   wavecomb hotspot listen --interface mon0 --seconds 30
   wavecomb hotspot listen --radio nl80211:wlan0 --codec fast --json
   wavecomb hotspot config sample
@@ -339,6 +340,7 @@ def _parser() -> Parser:
     _add_key(add_command(verbs, "key", "show, back up, restore or replace this hotspot's keys"))
     _add_register(add_command(verbs, "register", "assert anew where a hotspot is, and whose"))
     verbs.add_parser("gateway", help="run the AI gateway and the relay")
+    verbs.add_parser("netd", help="run the process that may change the network; show, clear")
     _add_listen(add_command(verbs, "listen", "print beacons heard on a monitor-mode interface"))
     _add_owner(verbs)
     _add_settings(verbs)
@@ -505,10 +507,14 @@ def _add_init(sub: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse and dispatch; the gateway reads its own options."""
+    """Parse and dispatch; the gateway and netd read their own options."""
     if argv[:1] == ["gateway"]:
         from hotspot.io_gateway import main as gateway_main
 
         return gateway_main(argv[1:])
+    if argv[:1] == ["netd"]:
+        from hotspot.io_netd_cli import main as netd_main
+
+        return netd_main(argv[1:])
     options = _parser().parse_args(argv)
     return int(options.function(options))
