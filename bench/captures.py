@@ -1,9 +1,10 @@
-"""Compare our parser with scapy on every 802.11 capture in a folder: python -m bench.captures DIR.
+"""Compare our parser with scapy and tshark on every 802.11 capture: python -m bench.captures DIR.
 
 Of each radiotap frame: signal, noise, TSFT, flags, frequency, and what `parse_frame` makes of it;
 of each 802.11 frame: transmitter address and elements. `equal` counts frames where both agree on
-all of it, or both call the frame malformed. Packets of other link types are `skipped`. Exit code
-1 if anything differs or raises.
+all of it, or both call the frame malformed. Packets of other link types are `skipped`. Where tshark
+is installed, `bench/captures_tshark.py` compares with it too. Exit code 1 if anything differs or
+raises.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 from scapy.layers.dot11 import Dot11, Dot11Action, Dot11Elt, Dot11FCS, RadioTap
 from scapy.packet import NoPayload, Raw
 
+from bench import captures_tshark
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_terminal import Progress, print_json, run_command
 from chain.records import Refusal
@@ -30,6 +32,8 @@ from hotspot.frame import parse_frame
 from hotspot.layer import PlainElement, dissect_frame
 
 LINKS = (pcap.LINK_IEEE802_11, pcap.LINK_RADIOTAP, pcap.LINK_PRISM, pcap.LINK_PPI)
+TALLY = ("frames", "equal", "different", "exceptions", "skipped", "damaged_files")
+TSHARK_TALLY = ("tshark_frames", "tshark_equal", "tshark_different", "tshark_unread")
 SCAPY_ERRORS = (struct.error, IndexError, ValueError, TypeError, AttributeError)
 
 
@@ -159,9 +163,7 @@ def compare_packet(packet: pcap.Packet) -> list[str]:
 
 def compare_all(paths: Sequence[Path], *, quiet: bool) -> tuple[Counter[str], list[pcap.Packet]]:
     """Compare every packet of the files; returns the tally and the packets that were compared."""
-    tally: Counter[str] = Counter(
-        frames=0, equal=0, different=0, exceptions=0, skipped=0, damaged_files=0
-    )
+    tally: Counter[str] = Counter(dict.fromkeys(TALLY, 0))
     packets = []
     progress = Progress("captures", len(paths), quiet=quiet)
     for done, path in enumerate(paths):
@@ -177,6 +179,34 @@ def compare_all(paths: Sequence[Path], *, quiet: bool) -> tuple[Counter[str], li
                 tally[judge(packet, f"{path.name}:{number}")] += 1
     progress.close()
     return tally, packets
+
+
+def compare_with_tshark(paths: Sequence[Path], *, quiet: bool) -> Counter[str]:
+    """Compare every packet of the files with tshark; empty where it is not installed."""
+    tally: Counter[str] = Counter()
+    program = captures_tshark.find_tshark()
+    if program is None:
+        return tally
+    progress = Progress("tshark", len(paths), quiet=quiet)
+    for done, path in enumerate(paths):
+        progress.update(done, path.name)
+        packets = [packet for packet in read_packets(path) if not isinstance(packet, Refusal)]
+        rows = captures_tshark.read_rows(program, path) or []
+        for number, (packet, row) in enumerate(zip(packets, rows, strict=False)):
+            if packet.link_type in LINKS:
+                tally["tshark_frames"] += 1
+                tally["tshark_" + judge_row(packet, row, f"{path.name}:{number}")] += 1
+    progress.close()
+    return tally
+
+
+def judge_row(packet: pcap.Packet, row: captures_tshark.Row, label: str) -> str:
+    """Say `equal`, `different` or `unread`, and print what differs."""
+    differences = list(captures_tshark.compare_row(packet, mac_start(packet), row))
+    if differences:
+        sys.stderr.write(f"{label}: {'; '.join(differences)}\n")
+        return "different"
+    return "equal" if row[captures_tshark.KIND] else "unread"
 
 
 def judge(packet: pcap.Packet, label: str) -> str:
@@ -222,15 +252,18 @@ def main(argv: Sequence[str]) -> int:
     if not options.folder.is_dir():
         raise UserError("folder", f"{options.folder} is not a folder", "name one with captures")
     tally, packets = compare_all(find_captures(options.folder), quiet=options.json)
+    tally += compare_with_tshark(find_captures(options.folder), quiet=options.json)
     heads = [packet for packet in packets if packet.link_type == pcap.LINK_RADIOTAP]
-    result: dict[str, int] = dict(tally)
+    names = (*TALLY, *TSHARK_TALLY) if tally["tshark_frames"] else TALLY
+    result: dict[str, int] = {name: tally[name] for name in names}
     result["parser_frames_per_s"] = frames_per_second(parse_frame, heads, options.seconds)
     result["scapy_frames_per_s"] = frames_per_second(dissect_frame, heads, options.seconds)
     if options.json:
         print_json(result)
     else:
         print("\n".join(f"{name:<20} {value:>12,}" for name, value in result.items()))
-    return EXIT_OK if tally["equal"] == tally["frames"] else EXIT_FAILED
+    is_good = tally["equal"] == tally["frames"] and not tally["tshark_different"]
+    return EXIT_OK if is_good else EXIT_FAILED
 
 
 if __name__ == "__main__":
