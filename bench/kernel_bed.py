@@ -21,7 +21,7 @@ from pyroute2 import IPRoute, netns
 
 from chain.errors import EXIT_FAILED, UserError
 from hotspot.io_netd_client import NetdClient
-from hotspot.io_netd_nft import Nftables, Batch
+from hotspot.io_netd_nft import Batch, Nftables
 from hotspot.io_netd_privileges import has_net_admin
 from hotspot.netd_nft import verdict
 from radio_sim.io_processes import die_with_parent
@@ -43,11 +43,22 @@ def sid_of(node: int) -> str:
     return f"fd57:1::{node + 1:x}"
 
 
-def base_plan(nodes: int, mode: str, lease_ms: int = 60_000) -> NodePlan:
+def host_prefix(node: int) -> str:
+    """The network of people's devices behind a hotspot, without its last part."""
+    return f"fd57:2:{node + 1:x}::"
+
+
+def host_address(node: int) -> str:
+    """Address of the device behind a hotspot."""
+    return f"{host_prefix(node)}2"
+
+
+def base_plan(nodes: int, mode: str, lease_ms: int = 600_000) -> NodePlan:
     """A plan of a bed's addresses, without a path."""
     addresses = {node: address_of(node) for node in range(nodes)}
     sids = {node: sid_of(node) for node in range(nodes)}
-    return NodePlan(1, lease_ms, 0, mode, addresses, sids)
+    prefixes = tuple((f"{host_prefix(node)}/64", node) for node in range(nodes))
+    return NodePlan(1, lease_ms, 0, mode, addresses, sids, prefixes)
 
 
 def check_ready() -> None:
@@ -67,6 +78,7 @@ class Bed:
     mtu: int = 1500
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="wvk-")))
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    hosts: dict[int, str] = field(default_factory=dict)
 
     def name(self, node: int) -> str:
         """A hotspot's namespace."""
@@ -92,9 +104,9 @@ class Bed:
     def __exit__(self, *_: object) -> None:
         for name in list(self.processes):
             self.stop(name)
-        for node in range(self.nodes):
+        for name in [*self.hosts.values(), *(self.name(node) for node in range(self.nodes))]:
             with contextlib.suppress(Exception):
-                remove_namespace(self.name(node))
+                remove_namespace(name)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _join(self, a: int, b: int) -> None:
@@ -132,6 +144,31 @@ class Bed:
                         break
                     time.sleep(0.05)
 
+    def attach_host(self, node: int) -> str:
+        """Put somebody's device behind a hotspot, on its device `ap0`; return the namespace.
+
+        What a hotspot forwards is hashed by ports; what it sends itself the kernel may not hash so:
+        an IPv6 connection looks its route up before it has a port.
+        """
+        name = f"{self.name(node)}h"
+        netns.create(name)
+        self.hosts[node] = name
+        with inside(self.name(node)), IPRoute() as route:
+            far = {"ifname": "up0", "net_ns_fd": name}
+            route.link("add", ifname="ap0", kind="veth", peer=far)
+            index = route.link_lookup(ifname="ap0")[0]
+            Path("/proc/sys/net/ipv6/conf/ap0/accept_dad").write_text("0")
+            route.link("set", index=index, state="up")
+            route.addr("add", index=index, address=f"{host_prefix(node)}1", prefixlen=64)
+        with inside(name), IPRoute() as route:
+            index = route.link_lookup(ifname="up0")[0]
+            Path("/proc/sys/net/ipv6/conf/up0/accept_dad").write_text("0")
+            route.link("set", index=index, state="up")
+            route.addr("add", index=index, address=host_address(node), prefixlen=64)
+            gateway = f"{host_prefix(node)}1"
+            route.route("add", dst="default", gateway=gateway, oif=index, family=10)
+        return name
+
     def devices(self, node: int) -> list[str]:
         """A hotspot's devices to others."""
         ends = {b for a, b in self.links if a == node} | {a for a, b in self.links if b == node}
@@ -161,7 +198,8 @@ class Bed:
     def start_netd(self, node: int, *options: str) -> None:
         """Run netd on a hotspot."""
         mesh = [word for device in self.devices(node) for word in ("--mesh", device)]
-        command = [sys.executable, "-m", "hotspot.io_netd", "run", *mesh]
+        access = ["--access", "ap0"] if node in self.hosts else []
+        command = [sys.executable, "-m", "hotspot.io_netd", "run", *mesh, *access]
         self.start(f"netd-{node}", node, [*command, "--socket", str(self.socket(node)), *options])
 
     def socket(self, node: int) -> Path:
@@ -190,6 +228,7 @@ class Bed:
         lines = [f"interface {device} type wired hello-interval {hello_s}"
                  for device in self.devices(node)]  # fmt: skip
         lines += ["redistribute local ip fd57::/16 ge 128 allow", "redistribute local deny"]
+        lines += ["redistribute ip fd57:2::/32 allow", "redistribute deny"]
         config.write_text("\n".join(lines) + "\n")
         mine = self.folder / f"babeld-{node}"
         command = ["babeld", "-c", str(config), "-I", f"{mine}.pid", "-S", f"{mine}.state"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
@@ -28,6 +29,7 @@ EXAMPLES = """
   wavecomb hotspot netd service --mesh mesh0 --access ap0 --user wavecomb
 """
 SECRET_MIN_BYTES = 16
+NICE = -15
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
     daemon = Daemon(settings, options.socket, options.user, kernel)
     daemon.open()
     try:
+        with contextlib.suppress(OSError):  # hellos that are late look like a death
+            os.nice(NICE)
         keep_only_net_admin()
         failed = daemon.prepare()
         if failed:

@@ -7,8 +7,10 @@
 A neighbour is *up* while its hellos come and name us: a link that works one way only is none. How
 long it may be silent adapts to the link. With a share p of hellos lost, k in a row are lost by
 chance with p^k, so k is the smallest for which that is under one in a million, 3 at least; each may
-take the interval that the neighbour announces, and on top comes what arrivals jitter. After a death
-it must be heard for a while before it is up again, twice as long each time it flaps.
+take the interval that the neighbour announces, and on top comes what arrivals jitter. A busy machine
+is late without losing anything (the numbers go on where they stopped): such a gap is remembered
+and halved every minute, and half as long again is waited before the next verdict. After a death
+by lateness it is up at the next hello; else it must be heard for a while, twice as long each time.
 
 A link of the mesh is *down* where one end says so by leaving the other out of its note. Somebody
 whose notes don't come is not judged: then plans stand as they are.
@@ -45,6 +47,8 @@ LOSS_MEMORY = 0.98  # per hello: about the last 50
 UP_AFTER = 3  # hellos in a row, at first
 UP_AFTER_MAX = 600  # 30 s of fast hellos
 FLAP_MEMORY_MS = 60_000
+LATE_HALVES_MS = 60_000
+LATE_MAX_MS = 2_000  # a neighbour that is later than this is of no use as a relay
 NOTE_REPEAT_MS = 40  # once more, for the one that was lost
 NOTE_REFRESH_MS, NOTE_LIFE_MS = 5_000, 20_000
 NOTES_MAX = 4096
@@ -76,6 +80,7 @@ class Peer:
     died_ns: int = 0
     loss: float = 0.0
     jitter_ns: float = 0.0
+    late_ns: float = 0.0  # the longest gap without loss, fading
 
     def misses(self) -> int:
         """How many hellos may be missing before chance explains them no more."""
@@ -88,7 +93,8 @@ class Peer:
         """When it counts as dead if nothing more is heard."""
         interval = self.interval_ms * MS
         slack = min(max(4 * self.jitter_ns, interval / 5), 2 * interval)
-        return self.heard_ns + self.misses() * interval + round(slack)
+        patience = max(self.misses() * interval + slack, 1.5 * self.late_ns)
+        return self.heard_ns + round(patience)
 
 
 @dataclass(slots=True)
@@ -234,9 +240,14 @@ class Links:
         for lost in (*([1.0] * missed), 0.0):
             peer.loss = LOSS_MEMORY * peer.loss + (1 - LOSS_MEMORY) * lost
         peer.in_a_row = 1 if missed > MISSES_MIN else peer.in_a_row + 1
-        if not missed:
-            late = abs(now_ns - peer.heard_ns - peer.interval_ms * MS)
-            peer.jitter_ns += (late - peer.jitter_ns) / 16
+        gap = now_ns - peer.heard_ns
+        peer.late_ns *= 0.5 ** (gap / (LATE_HALVES_MS * MS))
+        if missed:
+            return
+        peer.jitter_ns += (abs(gap - peer.interval_ms * MS) - peer.jitter_ns) / 16
+        peer.late_ns = min(max(peer.late_ns, gap), LATE_MAX_MS * MS)
+        if peer.died_ns and not peer.is_up and gap < LATE_MAX_MS * MS:
+            peer.in_a_row = max(peer.in_a_row, peer.up_after)
 
     def _judge(self, peer: Peer, now_ns: int) -> None:
         if peer.is_up and not peer.names_us:

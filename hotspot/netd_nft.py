@@ -50,10 +50,14 @@ CLASS_OF_DSCP = {46: AI, 10: JOBS, 48: CONTROL}
 # Of an IPv4 and an IPv6 header: the two bytes at its start that hold the DSCP.
 _DSCP_SHIFT = {4: 2, 6: 6}
 REGISTER, VERDICT_REGISTER = 1, 0
-META = {"PRIORITY": 2, "MARK": 3, "IIFNAME": 6, "OIFNAME": 7}
-HEADER = {"LL": 0, "NETWORK": 1}
+META = {"PRIORITY": 2, "MARK": 3, "IIFNAME": 6, "OIFNAME": 7, "L4PROTO": 16}
+HEADER = {"LL": 0, "NETWORK": 1, "TRANSPORT": 2}
 CMP_EQUAL, CMP_UNEQUAL = 0, 1
 CHECKSUM_INTERNET, DYNSET_UPDATE = 1, 1
+TCP, TCP_OPTION, MSS_OPTION = 6, 1, 2
+SYN, SYN_RST = 0x02, 0x06
+# Fixed headers of IP and TCP, which the MSS leaves out.
+HEADERS_BYTES = {4: 40, 6: 60}
 _NO_NAME = b"\0" * 16
 
 
@@ -177,6 +181,22 @@ def priority_set(traffic_class: int) -> Rule:
     return [immediate(_native(handle)), meta_set("PRIORITY")]
 
 
+def mss_limit(family: int, mtu: int) -> Rule:
+    """Lower a new TCP connection's MSS so that its packets fit (the kernel never raises it)."""
+    write = {
+        "NFTA_EXTHDR_SREG": REGISTER,
+        "NFTA_EXTHDR_TYPE": MSS_OPTION,
+        "NFTA_EXTHDR_OFFSET": 2,
+        "NFTA_EXTHDR_LEN": 2,
+        "NFTA_EXTHDR_OP": TCP_OPTION,
+    }
+    return [
+        *(meta_load("L4PROTO"), compare(bytes([TCP]))),
+        *(payload_load("TRANSPORT", 13, 1), bitwise(bytes([SYN_RST]), b"\0"), compare(bytes([SYN]))),
+        *(immediate(_be(mtu - HEADERS_BYTES[family], 2)), ("exthdr", write)),
+    ]
+
+
 # --- chains ---------------------------------------------------------------------------------------
 
 
@@ -236,6 +256,8 @@ def _entering(marking: Marking, family: int, *, trusted: bool) -> list[Rule]:
     """What enters the mesh here: its class, the colour to stamp, and that it entered here."""
     first = SOURCE_MARK | marking.stamp << COLOUR_SHIFT
     rules = [mark_set(MARK_MASK, first)]
+    if marking.mtu:
+        rules.append(mss_limit(family, marking.mtu))
     if trusted:
         rules += [
             [*dscp_is(family, dscp), *mark_set(CLASS_MASK, kind << CLASS_SHIFT)]

@@ -27,6 +27,7 @@ RuntimeDirectoryMode=0755
 Restart=always
 RestartSec=2
 WatchdogSec=60
+Nice=-15
 User=wavecomb-netd
 Group={group}
 AmbientCapabilities=CAP_NET_ADMIN

@@ -39,7 +39,7 @@ from routing.kernel.state import (
 
 # An outer IPv6 header, a segment routing header's fixed part, and each segment in it (RFC 8754).
 _OUTER_BYTES, _HEADER_BYTES, _SEGMENT_BYTES = 40, 8, 16
-IPV6_MIN_MTU = 1280
+IPV6_MIN_MTU, _USUAL_MTU = 1280, 1500
 # What best effort, jobs, AI and control are sure to get of a device, parts of 100. AI requests are
 # small and urgent, and may take all that is free; control keeps the mesh together at any load.
 CLASS_PARTS = (20, 30, 45, 5)
@@ -95,6 +95,7 @@ def desired_state(plan: NodePlan | None, view: View, place: Place) -> KernelStat
             stamp=stamp,
             trusted=plan.trusted,
             shaped=tuple(device for device, _ in plan.rates_kbps),
+            mtu=_entry_mtu(plan, view),
         ),
         access=place.access,
     )
@@ -211,14 +212,30 @@ def _next_hop(plan: NodePlan, view: View, weight: int, hops: Hops) -> NextHop:
     return NextHop(first.device, first.address, weight, segments)
 
 
+def _entry_mtu(plan: NodePlan, view: View) -> int:
+    """What fits through the longest planned path and two more hops, for repairs; 0 for any.
+
+    Of the plan and not of what is alive, so that the marking rules stay as they are.
+    """
+    longest = max((len(hops) for _, hops in plan.paths), default=0)
+    if plan.mode != SEGMENTS or not longest:
+        return 0
+    device = min((near.mtu for near in view.neighbours.values()), default=_USUAL_MTU)
+    room = max(IPV6_MIN_MTU, device - _overhead(longest + 1))
+    return room if room < _USUAL_MTU else 0
+
+
+def _overhead(segments: int) -> int:
+    return _OUTER_BYTES + _HEADER_BYTES + _SEGMENT_BYTES * segments
+
+
 def _room(paths: list[tuple[int, Hops]], view: View) -> int:
     """MTU of a route whose packets get an outer header; 0 where none of them does."""
     longest = max(len(hops) - 1 for _, hops in paths)
     if longest < 2:
         return 0
     device = min(view.neighbours[hops[1]].mtu for _, hops in paths)
-    used = _OUTER_BYTES + _HEADER_BYTES + _SEGMENT_BYTES * longest
-    return max(IPV6_MIN_MTU, device - used)
+    return max(IPV6_MIN_MTU, device - _overhead(longest))
 
 
 # --- multipath ------------------------------------------------------------------------------------

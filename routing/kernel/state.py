@@ -98,7 +98,9 @@ class Shaping:
 class Marking:
     """Who is marked how: devices of the mesh, live colours, the colour to stamp, what is shaped.
 
-    `trusted`: devices of people whose own DSCP may choose a class; else they are best effort.
+    `trusted`: devices of people whose own DSCP may choose a class; else they are best effort. TCP
+    that enters here is told to keep its packets within `mtu`, 0: any; a relay can't say so itself,
+    since a packet gets its segments before anybody looks at its size.
     """
 
     mesh: tuple[str, ...]
@@ -106,6 +108,7 @@ class Marking:
     stamp: int = 0
     trusted: tuple[str, ...] = ()
     shaped: tuple[str, ...] = ()
+    mtu: int = 0
 
     @property
     def digest(self) -> str:
