@@ -17,7 +17,7 @@ from routing.plan.network import half_duplex, wired
 from routing.plan.optimum import EdgeProgram
 from routing.plan.paths import moved_share, utilisation_of
 from routing.plan.planner import Planner, PlannerParams
-from routing.plan.program import ProgramParams
+from routing.plan.program import PathPool, ProgramParams, ScenarioProgram
 from routing.plan.scenarios import DemandForecast
 
 EDGES = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 0), (0, 3), (1, 4)]
@@ -138,6 +138,36 @@ def test_scenarios_move_little_and_beat_shortest_path():
         before = plan
     assert np.mean(moved[5:]) < 0.05
     assert run(None)[0] < 0.9 * run(None, SHORTEST_PATH)[0]
+
+
+def test_the_first_plan_moves_for_nothing():
+    planner = Planner(NETWORK, PAIRS, PlannerParams(scenarios=4))
+    plan = planner.step(DEMANDS[0])
+    best = EdgeProgram(NETWORK, PAIRS).solve(DEMANDS[0]).utilisation
+    top = utilisation_of(NETWORK, plan, DEMANDS[:1]).max()
+    assert best <= top * (1 + 1e-6)
+    assert top <= best * 1.001
+
+
+def test_rows_that_bound_before_save_work_and_change_no_optimum():
+    pool = PathPool(NETWORK, PAIRS)
+    pool.add(Planner(NETWORK, PAIRS).shortest.hops)
+    weights = np.full(6, 1 / 6)
+    held = np.ones(len(pool.hops))
+    tops = []
+    for round_ in range(3):
+        expected = program.binding(solved[1]) if round_ else ()
+        program = ScenarioProgram(
+            pool, DEMANDS[:6], weights, held, ProgramParams(), expected=expected
+        )
+        solved = program.solve()
+        tops.append(solved[1].objective)
+        if round_ == 0:
+            pool.add(program.price_paths(solved[1]))
+            held = np.concatenate([held, np.zeros(len(pool.hops) - len(held))])
+    assert tops[2] == pytest.approx(tops[1], rel=1e-3)
+    assert tops[1] <= tops[0] * (1 + 1e-6)
+    assert program.binding(solved[1])
 
 
 def test_the_same_inputs_give_the_same_plans():

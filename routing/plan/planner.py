@@ -21,6 +21,7 @@ from routing.plan.network import Array, Network, Pair
 from routing.plan.optimum import EdgeProgram
 from routing.plan.paths import Hops, Plan, decompose, plan_of, utilisation_of
 from routing.plan.program import (
+    Cut,
     PathPool,
     ProgramParams,
     ScenarioProgram,
@@ -69,6 +70,7 @@ class Planner:
         self._step = -1
         self._plans: dict[str, Plan] = {}
         self._late: set[str] = set()
+        self._bound: dict[str, list[Cut]] = {}
         self.problem: str | None = None
         self.shortest = self._shortest_path()
         self.plan = self.shortest
@@ -160,14 +162,22 @@ class Planner:
         self, plans: dict[str, Plan], name: str, forecast_kbps: Array, optimum: float
     ) -> None:
         scenarios = self._around[name].make(forecast_kbps)
+        if len(scenarios) == self.params.scenarios and name in self._bound:
+            # The oldest error fell out of the window, so every scenario is one place further up.
+            self._bound[name] = [(k - 1, r) for k, r in self._bound[name] if k > 0]
         weights = np.full(len(scenarios), 1.0 / (len(scenarios) * optimum))
         plan: Plan | None = None
         for _ in range(1 + self.params.program.pricing_rounds):
-            held = self._pool.shares_of(self.plan)
-            program = ScenarioProgram(self._pool, scenarios, weights, held, self.params.program)
+            # Before the first plan nothing of ours is on any path, so that one moves for nothing.
+            held = self._pool.shares_of(self.plan) if self._plans else None
+            program = ScenarioProgram(
+                *(self._pool, scenarios, weights, held, self.params.program),
+                expected=self._bound.get(name, ()),
+            )
             solved = program.solve()
             if solved is None:
                 break
+            self._bound[name] = program.binding(solved[1])
             plan = plan_from_shares(self._pool, solved[0], name)
             if self._pool.add(program.price_paths(solved[1])) == 0:
                 break

@@ -30,6 +30,7 @@ _BROKEN = 1e-4
 _DROP_SHARE = 1e-3
 _CUTS_PER_SCENARIO = 4
 _MAX_ROUNDS = 30
+Cut = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,12 @@ class ScenarioProgram:
         held: Array | None,
         params: ProgramParams,
         background: Array | None = None,
+        expected: Sequence[Cut] = (),
     ) -> None:
+        """`expected`: rows that bound lately, to begin with instead of finding them again."""
         self._pool, self._params = pool, params
+        known = len(demands_kbps), pool.network.resources
+        self._expected = [(k, r) for k, r in expected if k < known[0] and r < known[1]]
         self._demands, self._weights = demands_kbps, weights
         self._pair, self._usage = pool.pair, pool.usage
         shape = (len(demands_kbps), pool.network.resources)
@@ -185,9 +190,17 @@ class ScenarioProgram:
             for r in worst[k].tolist()
             if (k, r) not in self._cuts and filled[k, r] > tops[k]
         ]
+        if new and self._expected:
+            new = list(dict.fromkeys([*new, *self._expected]))
+            self._expected = []
         if new:
             self._add_cuts(new)
         return bool(new)
+
+    def binding(self, solution: Solution) -> list[Cut]:
+        """Return the rows (scenario, resource) that hold the solution up."""
+        duals = solution.duals[self._pair_rows :]
+        return [cut for cut, dual in zip(self._cuts, duals.tolist(), strict=True) if dual < 0.0]
 
     def _add_cuts(self, new: list[tuple[int, int]]) -> None:
         rows = self._usage[[r for _, r in new]]
