@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg.lapack import dpotri
 
 from coverage_map.estimator_kernels import (
     Frame,
@@ -25,6 +26,7 @@ from coverage_map.estimator_kernels import (
     make_frame,
     variance,
     wall_prior_db,
+    weighted,
 )
 from coverage_map.estimator_links import Ints, Links, join_links, thin
 from coverage_map.propagation.pathloss import free_space_db
@@ -38,6 +40,8 @@ EXCESS_EXPONENT = 0.3  # above free space, before anything is learned
 TRANSMIT_DBM = 10.0
 READING_DB = 1.5  # noise of one reading that more readings average out
 CHUNK = 4_000
+DENSE_ROWS = 4_000  # predicted at once, from the whole matrix of covariances
+ALIKE_ROWS = 1_500
 STEPS = (0.6, 1.6)
 SEARCHED = (
     ("place", "shadow"), ("path",), ("ray",), ("noise",), ("place_length", "shadow_length"),
@@ -106,9 +110,9 @@ def noise_variance(links: Links, scales: Scales) -> Floats:
 def _inverse(links: Links, scales: Scales, frame: Frame) -> tuple[Floats, Floats]:
     matrix = covariance(links, links, scales, frame)
     matrix[np.diag_indices(len(links))] += noise_variance(links, scales)
-    factor = cho_factor(matrix, lower=True, check_finite=False)
-    eye = np.eye(len(links))
-    return np.asarray(cho_solve(factor, eye, check_finite=False)), np.asarray(factor[0])
+    factor = np.asarray(cho_factor(matrix, lower=True, check_finite=False)[0])
+    lower = np.tril(dpotri(factor, lower=1)[0])  # a third of the work of solving for a unit matrix
+    return lower + np.tril(lower, -1).T, factor
 
 
 def left_out(inverse: Floats, weights: Floats, groups: Ints) -> tuple[Floats, Floats]:
@@ -159,17 +163,33 @@ def _surprise(links: Links, groups: Ints, scales: Scales, frame: Frame) -> float
 
 
 def predict_field(field: Field, links: Links) -> tuple[Floats, Floats]:
-    """Mean dBm and deviation dB (noise included) for links, whose own rssi_dbm isn't read."""
+    """Mean dBm and deviation dB (noise included) for links, whose own rssi_dbm isn't read.
+
+    Of more than DENSE_ROWS rows, those of one transmitter in one square share their deviation.
+    """
+    if len(links) > DENSE_ROWS:
+        return _predict_many(field, links)
     mean, sd = np.empty(len(links)), np.empty(len(links))
     for start in range(0, len(links), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(links)))
         part = links.take(rows)
         cross = covariance(part, field.links, field.scales, field.frame)
-        solved = cho_solve((field.factor, True), cross.T, check_finite=False)
+        half = solve_triangular(field.factor, cross.T, lower=True, check_finite=False)
         prior = variance(part, field.scales, field.frame) + field.scales.noise**2
         mean[rows] = physics_dbm(part) + cross @ field.weights
-        sd[rows] = np.sqrt(np.maximum(prior - (cross * solved.T).sum(axis=1), 1.0))
+        sd[rows] = np.sqrt(np.maximum(prior - (half**2).sum(axis=0), 1.0))
     return mean, sd
+
+
+def _predict_many(field: Field, links: Links) -> tuple[Floats, Floats]:
+    mean = physics_dbm(links)
+    mean += weighted(links, field.links, field.weights, field.scales, field.frame)
+    alike, member = thin(replace(links, rssi_dbm=np.zeros(len(links))), ALIKE_ROWS)
+    sd = np.concatenate([
+        predict_field(field, alike.take(np.arange(start, min(start + CHUNK, len(alike)))))[1]
+        for start in range(0, len(alike), CHUNK)
+    ])  # fmt: skip
+    return np.asarray(mean), sd[member]
 
 
 def absorb(field: Field, links: Links, groups: Ints) -> Field:

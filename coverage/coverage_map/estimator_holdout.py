@@ -6,24 +6,22 @@ blocks, whole worlds, and whole worlds with a few calibration readings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coverage_map.estimator_baselines import BASELINES, fit_law, predict_law
 from coverage_map.estimator_diagram import held_shares
-from coverage_map.estimator_kernels import Scales, decades
-from coverage_map.estimator_links import Ints, Links, blocks_of, folds_of, join_links
+from coverage_map.estimator_kernels import Scales
+from coverage_map.estimator_links import Ints, Links, blocks_of, folds_of
 from coverage_map.estimator_model import Z_90, fit_model, predict_links
-from coverage_map.propagation.pathloss import free_space_db
 
 Floats = NDArray[np.float64]
-Design = Callable[[Links], Floats]
 Split = tuple[NDArray[np.bool_], NDArray[np.bool_], Ints]  # fitted rows, scored rows, groups
 
 FOLDS = 5
-OFFSET_RIDGE = 1.0  # readings' worth of pull to the mean, so that unseen masts have an answer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,8 +80,9 @@ def score(links: Links, splits: Iterator[Split], scales: Scales | None = None) -
         signal = predict_links(model, test)
         errors.append(signal.mean_dbm - test.rssi_dbm)
         sds.append(signal.sd_db)
-        for name, design in BASELINES.items():
-            squares[name].append((regress(design, train, test) - test.rssi_dbm) ** 2)
+        for name in BASELINES:
+            found = predict_law(fit_law(name, train), test)
+            squares[name].append((found - test.rssi_dbm) ** 2)
     baselines = {k: float(np.sqrt(np.mean(np.concatenate(v)))) for k, v in squares.items()}
     return Score(np.concatenate(errors), np.concatenate(sds), baselines)
 
@@ -98,46 +97,3 @@ def pool(scores: list[Score]) -> Score:
             for name in scores[0].baselines_db
         },
     )
-
-
-def regress(design: Design, train: Links, test: Links) -> Floats:
-    """Least squares of the loss beside free space at 10 m on a design's columns."""
-    both = join_links(train, test)
-    columns = design(both)
-    pull = np.sqrt(OFFSET_RIDGE) * np.eye(columns.shape[1])
-    pull[:2] = 0.0
-    anchor = -free_space_db(10.0, both.frequency_hz)
-    count = len(train)
-    left = np.vstack((columns[:count], pull))
-    right = np.concatenate((train.rssi_dbm - anchor[:count], np.zeros(len(pull))))
-    found = np.linalg.lstsq(left, right, rcond=None)[0]
-    return np.asarray(anchor[count:] + columns[count:] @ found)
-
-
-def _law(links: Links) -> Floats:
-    return np.column_stack((np.ones(len(links)), decades(links)))
-
-
-def _walls(links: Links) -> Floats:
-    return np.column_stack((_law(links), links.obstacles))
-
-
-def _offsets(links: Links) -> Floats:
-    return np.column_stack((_walls(links), _one_hot(links.transmitter)))
-
-
-def _own_laws(links: Links) -> Floats:
-    hot = _one_hot(links.transmitter)
-    return np.column_stack((_walls(links), hot, hot * decades(links)[:, None] / 10.0))
-
-
-def _one_hot(numbers: Ints) -> Floats:
-    return np.asarray(numbers[:, None] == np.unique(numbers), np.float64)
-
-
-BASELINES: dict[str, Design] = {
-    "log_distance": _law,
-    "log_distance_walls": _walls,
-    "hotspot_offset": _offsets,
-    "hotspot_law": _own_laws,
-}

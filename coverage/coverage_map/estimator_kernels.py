@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 
 PATH_POINTS = 48
 GRID_CELLS = 36  # a side, of a world's loss field
+FEATURE_ROWS = 4_000  # at once: 40 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,40 @@ def covariance(one: Links, other: Links, scales: Scales, frame: Frame) -> Floats
     total += same_mast * scales.ray**2 * _rays(one, other, scales)
     total += scales.path**2 * _along(one, other, scales, frame)
     return np.asarray(total)
+
+
+def weighted(one: Links, other: Links, weights: Floats, scales: Scales, frame: Frame) -> Floats:
+    """`covariance(one, other) @ weights` without the matrix, for many rows of `one`.
+
+    Masts and transmitters of one world are told apart by number, as make_links does it.
+    """
+    from coverage_map.estimator_sums import add_places
+
+    s = scales
+    scale = (s.offset, s.slope, s.world_offset, s.world_slope, s.transmitter_offset,
+             s.transmitter_slope, s.place, s.shadow, s.ray)  # fmt: skip
+    lengths = (s.place_length, s.shadow_length, s.ray_width, s.ray_length)
+    total = s.wall**2 * one.obstacles @ (other.obstacles.T @ weights)
+    for world in np.intersect1d(one.world, other.world):
+        rows, columns = one.world == world, other.world == world
+        mine, theirs = one.take(rows), other.take(columns)
+        walls = theirs.obstacles.T @ weights[columns]
+        total[rows] += s.world_wall**2 * mine.obstacles @ walls
+        summed = path_features(theirs, int(world), s, frame).T @ weights[columns]
+        for start in range(0, len(mine), FEATURE_ROWS):
+            part = np.flatnonzero(rows)[start : start + FEATURE_ROWS]
+            features = path_features(one.take(part), int(world), s, frame)
+            total[part] += s.path**2 * (features @ summed)
+    add_places(
+        _who(one), _who(other), one.rx_m, other.rx_m, decades(one), decades(other),
+        _bearing(one), _bearing(other), weights, frame.unit_m, np.array(scale),
+        np.array(lengths), total,
+    )  # fmt: skip
+    return np.asarray(total)
+
+
+def _who(links: Links) -> Ints:
+    return np.ascontiguousarray(np.column_stack((links.world, links.mast, links.transmitter)))
 
 
 def variance(links: Links, scales: Scales, frame: Frame) -> Floats:

@@ -94,8 +94,13 @@ def _numbered(values: NDArray[np.generic], count: int) -> tuple[Ints, NDArray[np
 
 
 def _rows_numbered(rows: Floats) -> Ints:
-    number = np.unique(rows, axis=0, return_inverse=True)[1]
-    return np.asarray(number.reshape(-1), np.int64)
+    """Number of each distinct row in their order, column by column: faster than by whole rows."""
+    number = np.zeros(len(rows), np.int64)
+    for column in rows.T:
+        part = np.unique(column, return_inverse=True)[1].reshape(-1)
+        joined = number * (int(part.max(initial=0)) + 1) + part
+        number = np.unique(joined, return_inverse=True)[1].reshape(-1)
+    return np.asarray(number, np.int64)
 
 
 def _check(count: int, tx: Floats, rx: Floats, hertz: Floats, rssi: Floats, walls: Floats) -> None:

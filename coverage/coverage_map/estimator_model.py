@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coverage_map.estimator_baselines import Law, best_law, fit_law, predict_law
 from coverage_map.estimator_field import Field, absorb, fit_field, predict_field, thinned
 from coverage_map.estimator_kernels import Scales
 from coverage_map.estimator_links import Ints, Links
@@ -25,20 +26,26 @@ Floats = NDArray[np.float64]
 
 INTERVAL = 0.9
 Z_90 = 1.6448536269514722
-TREE_ROWS = 20_000
+TREE_ROWS = 10_000
 SHARES = np.linspace(0.0, 0.8, 17)
+LAW_SHARES = np.linspace(0.0, 1.0, 21)
 SCORES_KEPT = 4_000  # or as many as the fit had
 GROUPS_MIN = 8  # trees can't tell fewer places apart: they'd only carry one over to the other
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """Field, trees, the trees' share in the mean, and the left-out scores behind intervals."""
+    """Field, trees, the trees' share in the mean, and the left-out scores behind intervals.
+
+    law_share: the part that the best baseline has in what field and trees say together.
+    """
 
     field: Field
     trees: Any
     share: float
     scores: Floats
+    law: Law | None = None
+    law_share: float = 0.0
 
     def factor(self, interval: float = INTERVAL) -> float:
         """By how many deviations the interval reaches to either side of the mean."""
@@ -90,10 +97,16 @@ def fit_model(
         share = best_share(error, other)
         error = (1.0 - share) * error + share * other
         trees = train(rows) if share else None
+    rows, row_groups, _ = thinned(links, groups, TREE_ROWS)
+    name, said = best_law(rows, row_groups, used, blocks)
+    law_error = used.rssi_dbm - said
+    law_share = best_share(error, law_error, LAW_SHARES)
+    error = (1.0 - law_share) * error + law_share * law_error
     # Intervals are of single readings, so each reading counts, though rows hold medians.
     apart = links.rssi_dbm - (used.rssi_dbm - error)[field.member]
     scores = np.abs(apart) / field.left_out_sd_db[field.member]
-    return Model(field, trees, share, typical_scores(scores, groups))
+    law = fit_law(name, rows) if law_share else None
+    return Model(field, trees, share, typical_scores(scores, groups), law, law_share)
 
 
 def typical_scores(scores: Floats, groups: Ints) -> Floats:
@@ -111,10 +124,10 @@ def typical_scores(scores: Floats, groups: Ints) -> Floats:
     )
 
 
-def best_share(field_error_db: Floats, tree_error_db: Floats) -> float:
-    """Share of the trees under which the mean squared left-out error is least."""
-    mixed = np.outer(1.0 - SHARES, field_error_db) + np.outer(SHARES, tree_error_db)
-    return float(SHARES[int(np.argmin((mixed**2).mean(axis=1)))])
+def best_share(one_error_db: Floats, other_error_db: Floats, shares: Floats = SHARES) -> float:
+    """Share of the other under which the mean squared left-out error is least."""
+    mixed = np.outer(1.0 - shares, one_error_db) + np.outer(shares, other_error_db)
+    return float(shares[int(np.argmin((mixed**2).mean(axis=1)))])
 
 
 def predict_links(model: Model, links: Links) -> Signal:
@@ -127,6 +140,8 @@ def _raw(model: Model, links: Links) -> tuple[Floats, Floats]:
     mean, sd = predict_field(model.field, links)
     if model.share:
         mean = (1.0 - model.share) * mean + model.share * predict_trees(model.trees, links)
+    if model.law is not None:
+        mean = (1.0 - model.law_share) * mean + model.law_share * predict_law(model.law, links)
     return mean, sd
 
 

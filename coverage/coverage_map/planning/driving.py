@@ -44,8 +44,9 @@ def drive_next(values: Values, world: World, tell: Tell, _: Memory) -> dict[str,
     if area is None:
         raise UserError("area", "is missing", "give bbox, or lat, lon and radius_m")
     count = read.whole(values, "count", 10, 1, 500)
-    if not world.sites:
-        raise UserError("sites", "no hotspots", "there is nothing to hear")
+    if not world.sites:  # there is nothing to hear
+        return {"resolution": MAPPED_RESOLUTION, "measured_cells": 0, "stops": [],
+                "mean_sd_before_db": None, "mean_sd_after_db": None}  # fmt: skip
     scene = world.scene(MAPPED_RESOLUTION)
     middle = centres(area).mean(axis=0)
     known = links_of_scene(scene, world.sites, middle)
