@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from chain.io_terminal import Progress
+from routing.plan.blocks import BlockPlanner
 from routing.plan.io_networks import Mesh, freifunk_mesh, graphml_meshes
 from routing.plan.network import Array, Network, Pair, half_duplex, with_gateways
 from routing.plan.optimum import EdgeProgram
@@ -18,6 +19,7 @@ from routing.plan.planner import Planner, PlannerParams
 GRAPHML = "netcommons_ffgraz107_ffwien30_ninux1_graphml.tar.xz"
 _GATEWAY_EVERY = 20
 _STEPS = 3
+_BLOCK_NODES = 100
 
 
 def all_meshes(folder: Path) -> list[Mesh]:
@@ -131,6 +133,26 @@ def measure_times(folder: Path) -> dict[str, Any]:
         "all_pairs_50_s": time_plan(network, pairs, 3, 26),
         "gateways_50_s": time_plan(*to_gateways(small), 5, 26),
         "gateways_1000_s": time_plan(*to_gateways(grid_mesh(1_000, 1)), 3, 26),
+        **time_blocks(grid_mesh(_BLOCK_NODES, 1)),
+    }
+
+
+def time_blocks(mesh: Mesh) -> dict[str, float]:
+    """All pairs of a mesh too large for one program, in blocks: median step, share of optimum."""
+    network = half_duplex(mesh.links, mesh.rates_kbps)
+    pairs = [(a, b) for a in range(mesh.nodes) for b in range(mesh.nodes) if a != b]
+    kbps = demands(len(pairs), 4, 3)
+    planner = BlockPlanner(network, pairs)
+    times = []
+    for row in kbps:
+        begin = process_time()
+        plan = planner.step(row)
+        times.append(process_time() - begin)
+    flow = EdgeProgram(network, pairs).solve(kbps[-1])
+    top = float(utilisation_of(network, plan, kbps[-1:]).max())
+    return {
+        f"all_pairs_{mesh.nodes}_blocks_s": round(float(np.median(times[1:])), 4),
+        f"all_pairs_{mesh.nodes}_blocks_share": round(flow.utilisation / top, 4) if flow else 0.0,
     }
 
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from chain.records import Refusal
-from routing.types import Forecast, Link
+from routing.types import FlowClass, Forecast, Link
 
 Hops = tuple[int, ...]
 Pair = tuple[int, int]
@@ -29,7 +29,7 @@ class MeshView:
     """The live links with what they can and do carry, and the traffic that is ours to place.
 
     `demands_kbps` by pair, `own_kbps` by link; `forecasts` of link loads; `problem`: why those may
-    not be used, if so.
+    not be used, if so. `job_kbps`: what bandwidth jobs are paced at now, a part of the demands.
     """
 
     time_ms: int
@@ -39,6 +39,7 @@ class MeshView:
     own_kbps: Mapping[Link, int]
     forecasts: Mapping[Link, Forecast] = field(default_factory=dict)
     problem: str | None = "no-forecast"
+    job_kbps: Mapping[Pair, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,14 @@ class MeshPlan:
     """Paths of each pair with the permille of its flows that take them, largest first, sum 1,000.
 
     `expert` made the plan, `reason` says why that one, `version` counts plans that differ.
+    `fair`: the permille of a class's demand on a pair that fits, where that isn't all of it.
     """
 
     splits: Splits
     expert: str
     reason: str
     version: int
+    fair: Mapping[tuple[FlowClass, Pair], int] = field(default_factory=dict)
 
 
 class PathPlanner(Protocol):

@@ -34,7 +34,7 @@ from routing.guard import (
 )
 from routing.health import ForecastHealth, HealthParams, fault_in
 from routing.history import History
-from routing.jobs import JobBook, JobParams, JobStatus
+from routing.jobs import JobBook, JobParams, JobStatus, rate_needed_kbps
 from routing.mesh_plan import FULL, FlowMeter, MeshPlan, MeshView, PathPlanner, pick
 from routing.placement import PlacementParams, Placer
 from routing.types import (
@@ -109,6 +109,7 @@ class Router:
         self._meter = FlowMeter()
         self._demands: dict[Pair, int] = {}
         self._own: dict[Link, int] = {}
+        self._paced: set[str] = set()
         self._plan: MeshPlan | Refusal | None = None
         self._next_plan_ms = 0
         self._history = History(self.params.history, self.params.max_links)
@@ -212,8 +213,10 @@ class Router:
     def _take_plan(self, now_ms: int) -> None:
         if self._planner is None or now_ms < self._next_plan_ms:
             return
-        self._next_plan_ms = now_ms + self.params.plan_ms
         asked = {pair: self._demands.get(pair, 0) for pair in self._busy_pairs()}
+        if not asked and not self._demands:
+            return
+        self._next_plan_ms = now_ms + self.params.plan_ms
         links = self._graph.alive(now_ms)
         view = MeshView(
             now_ms,
@@ -223,6 +226,7 @@ class Router:
             self._own,
             self._forecasts,
             self._health.problem(now_ms),
+            self._job_kbps(),
         )
         self._plan = self._planner.plan(view)
 
@@ -466,7 +470,37 @@ class Router:
             path = max(options, key=lambda option: option[1])[0]
             self._jobs.reroute(job_id, path)
         available = self._available(path.hops, job_id)
-        return self._jobs.rate_kbps(job_id, now_ms, available, self._payable(status.job, path.hops))
+        payable = self._payable(status.job, path.hops)
+        rate_kbps = self._jobs.rate_kbps(job_id, now_ms, available, payable)
+        return self._fair_kbps(status, rate_kbps, now_ms)
+
+    def _job_kbps(self) -> dict[Pair, int]:
+        """Return what running jobs are paced at, by pair."""
+        found: dict[Pair, int] = {}
+        for job_id in sorted(self._paced):
+            status = self._jobs.status(job_id)
+            pace = self._jobs.pace_kbps(job_id)
+            if isinstance(status, Refusal) or pace == 0:
+                self._paced.discard(job_id)
+                continue
+            pair = (status.job.source, status.job.target)
+            found[pair] = found.get(pair, 0) + pace
+        return found
+
+    def _fair_kbps(self, status: JobStatus, rate_kbps: int, now_ms: int) -> int:
+        """Return a job's rate cut to its class's fair share, but to no less than its promise needs.
+
+        A planner says what is fair, where not all of our classes fit.
+        """
+        job, promise = status.job, status.promise
+        self._paced.add(job.job_id)
+        if not isinstance(self._plan, MeshPlan):
+            return rate_kbps
+        share = self._plan.fair.get((FlowClass.JOB, (job.source, job.target)), FULL)
+        left = job.size_bytes - status.delivered_bytes
+        reserve = self.params.jobs.reserve_permille
+        needed = rate_needed_kbps(left, job.deadline_ms - now_ms, reserve)
+        return min(rate_kbps, max(needed, promise.rate_kbps, rate_kbps * share // FULL))
 
     def _available(self, hops: Hops, without: str) -> int:
         reserved, own = self._jobs.reserved(without), self._jobs.pace_kbps(without)

@@ -1,5 +1,6 @@
 """Plans of a hotspot's own traffic: what they cost, what they gain, and what a bad one may do."""
 
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
@@ -19,7 +20,7 @@ from routing.plan.own import CHURN, NOTHING_TO_PLAN, OwnPlanner, OwnPlanParams
 from routing.plan.program import PathPool, ProgramParams
 from routing.replay import Flow, World, run
 from routing.router import Router, RouterParams
-from routing.types import FlowClass, Forecast, Path
+from routing.types import FlowClass, Forecast, Job, LinkSample, Path
 
 ENDS = [(0, 15, 1500), (0, 12, 1200), (0, 3, 1500), (0, 10, 1500), (0, 14, 1000), (0, 7, 500)]
 FLOWS = tuple(Flow(*row) for row in ENDS)
@@ -190,6 +191,56 @@ def test_past_the_deadline_the_plan_of_before_stays():
     late = planner.plan(view(45_000))
     assert (late.splits, late.version) == (before.splits, before.version)
     assert "deadline" in late.reason
+
+
+# Fairness among classes.
+
+
+def test_nothing_is_held_back_while_all_fits():
+    planner = OwnPlanner(WIRED)
+    assert planner.plan(view(45_000, job_kbps={(0, 3): 20_000})).fair == {}
+
+
+def test_jobs_make_do_with_what_ai_requests_leave_by_weight():
+    planner = OwnPlanner(WIRED)
+    # 60 Mbit/s of ways, 20 of them taken by others; 80 asked for, half of it by jobs.
+    crowd = {(0, 1): 20_000, (1, 3): 20_000, (0, 2): 0, (2, 3): 0}
+    for _ in range(4):
+        plan = planner.plan(view(80_000, crowd, job_kbps={(0, 3): 40_000}))
+    ai, jobs = (plan.fair[name, (0, 3)] for name in (FlowClass.AI, FlowClass.JOB))
+    assert ai == pytest.approx(4 * jobs, rel=0.02)
+    assert 20 < 40 * (ai + jobs) / FULL < 40
+
+
+def test_a_job_is_paced_down_to_its_share_and_never_below_its_promise():
+    class Scarce:
+        def plan(self, view):
+            pairs = view.demands_kbps
+            fair = {(FlowClass.JOB, pair): 250 for pair in pairs}
+            return MeshPlan({p: (((*p,), FULL),) for p in pairs}, "s", "", 1, fair)
+
+    def paced(planner):
+        chooser = Router(None, None, planner)
+        links = [LinkSample(a, b, 0, 20_000, 0, 0, 0, 0, 900) for a, b in ((0, 1), (1, 0))]
+        chooser.observe(links, 0)
+        promise = chooser.admit(Job("j", 0, 1, 1_000_000, 60_000), 0, {})
+        chooser.path(0, 1, FlowClass.JOB, 0)
+        for second in range(1, 4):
+            now_ms = 1_000 * second
+            chooser.observe([replace(link, time_ms=now_ms) for link in links], now_ms)
+            rate = chooser.job_rate("j", now_ms)
+        return promise, rate
+
+    promise, free = paced(None)
+    _, fair = paced(Scarce())
+    assert fair == pytest.approx(free / 4, abs=2)
+    assert fair > promise.rate_kbps
+
+    Scarce.plan = lambda self, view: MeshPlan(
+        {}, "s", "", 1, {(FlowClass.JOB, pair): 0 for pair in view.demands_kbps}
+    )
+    promise, fair = paced(Scarce())
+    assert promise.rate_kbps <= fair <= 1.1 * promise.rate_kbps
 
 
 # In the router.

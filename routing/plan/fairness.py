@@ -25,20 +25,25 @@ def pair_usage(network: Network, plan: Plan) -> Array:
     return result
 
 
-def compute_shares(usage: Array, demands_kbps: Array, weights: Array, limit: float = 1.0) -> Array:
+def compute_shares(
+    usage: Array, demands_kbps: Array, weights: Array, limit: float | Array = 1.0
+) -> Array:
     """Return the carried share (0..1) of each class's demand on each pair, [classes, pairs].
 
     `usage` [R, pairs] as of `pair_usage`, `demands_kbps` [classes, pairs], `weights` [classes]
-    above zero, `limit` the utilisation that may be filled. ValueError for anything else.
+    above zero, `limit` the utilisation that may be filled, of all resources or of each, [R].
+    ValueError for anything else.
     """
     if demands_kbps.shape != (len(weights), usage.shape[1]):
         raise ValueError("demands: not [classes, pairs]; give a row per class")
-    if not bool(np.all(weights > 0)) or not bool(np.all(demands_kbps >= 0)) or limit < 0:
+    room = np.broadcast_to(np.asarray(limit, dtype=np.float64), len(usage))
+    sane = bool(np.all(weights > 0) and np.all(demands_kbps >= 0) and np.all(room >= 0))
+    if not sane:
         raise ValueError("weights: not above zero, or a demand below it; mend them")
     shares = np.where(demands_kbps > 0, 0.0, 1.0)
     rising = demands_kbps > 0
     speed = np.broadcast_to(weights[:, None], demands_kbps.shape)
-    left = np.full(len(usage), limit)
+    left = room.copy()
     while bool(rising.any()):
         fill = usage @ (demands_kbps * speed * rising).sum(axis=0)
         until_full = np.divide(left, fill, out=np.full(len(left), np.inf), where=fill > 0)
@@ -46,7 +51,7 @@ def compute_shares(usage: Array, demands_kbps: Array, weights: Array, limit: flo
         step = max(0.0, min(float(until_full.min(initial=np.inf)), float(until_done.min())))
         shares = np.where(rising, shares + speed * step, shares)
         left = left - fill * step
-        full = (left <= _FULL * max(limit, _FULL)) & (fill > 0)
+        full = (left <= _FULL * np.maximum(room, _FULL)) & (fill > 0)
         stopped = usage[full].any(axis=0)
         rising = rising & (shares < 1.0 - _FULL) & ~stopped[None, :]
     return np.minimum(1.0, shares)

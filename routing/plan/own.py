@@ -20,24 +20,27 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 
 from chain.records import Refusal
 from routing.guard import MODEL, NO_MODEL, SHORTEST_PATH
-from routing.mesh_plan import Hops, MeshPlan, MeshView, Pair, permille_of
+from routing.mesh_plan import FULL, Hops, MeshPlan, MeshView, Pair, permille_of
 from routing.plan.congestion import CongestionProgram, added_cost
+from routing.plan.fairness import compute_shares, pair_usage
 from routing.plan.guard import SCENARIOS, PlanGuard, PlanGuardParams
 from routing.plan.network import Array, half_duplex, wired
 from routing.plan.paths import Plan, plan_of, utilisation_of
 from routing.plan.program import PathPool, ProgramParams, cheapest_paths, plan_from_shares
-from routing.types import Link
+from routing.types import FlowClass, Link
 
 Shares = dict[Pair, dict[Hops, float]]
 # A convex cost falls less at its margin than in its mean: moving is priced below planner.py's 0.4.
 CHURN = 0.1
+# What isn't a job is AI requests and best effort, which nobody paces; jobs can wait.
+CLASSES, WEIGHTS = (FlowClass.AI, FlowClass.JOB), (4.0, 1.0)
 NOTHING_TO_PLAN = Refusal("nothing-to-plan", "no live link leads to any hotspot that is sent to")
 
 
@@ -131,6 +134,27 @@ class _Frame:
         return float(added_cost(self.background(moments), own).mean())
 
 
+    def fair(self, plan: Plan, now: Moment, view: MeshView) -> dict[tuple[FlowClass, Pair], int]:
+        """Return which classes must make do with less than they ask for, and with what share.
+
+        Weighted max-min over the plan's paths (routing/plan/fairness.py), in the room that others
+        leave.
+        """
+        room = np.maximum(0.0, 1.0 - self.background([now])[0])
+        usage = pair_usage(self.network, plan)
+        whole = self.demands([now])[0]
+        if bool(np.all(usage @ whole <= room)):
+            return {}
+        jobs = np.minimum(whole, [float(view.job_kbps.get(pair, 0)) for pair in self.pairs])
+        shares = compute_shares(usage, np.stack([whole - jobs, jobs]), np.array(WEIGHTS), room)
+        return {
+            (name, pair): int(FULL * share)
+            for name, row in zip(CLASSES, shares, strict=True)
+            for pair, share in zip(self.pairs, row.tolist(), strict=True)
+            if share < 1.0 - 1e-6
+        }
+
+
 class OwnPlanner:
     """Plans a hotspot's own demands, view after view; routing.mesh_plan.PathPlanner."""
 
@@ -162,7 +186,7 @@ class OwnPlanner:
         }
         chosen = self._guard.choose(recent, view.problem)
         self._plans = {name: frame.shares(plan) for name, plan in plans.items()}
-        return self._use(chosen)
+        return replace(self._use(chosen), fair=frame.fair(plans[chosen], now, view))
 
     def _use(self, chosen: str) -> MeshPlan:
         shares = self._plans[chosen]
