@@ -23,7 +23,7 @@ from coverage_map.io_grid import Grid
 from coverage_map.io_landing import Landing, negotiate_landing
 from coverage_map.io_ledger import LedgerDown
 from coverage_map.io_reply import SECURITY, problem
-from coverage_map.io_service import Handler, Service, Values, answer_json, checked
+from coverage_map.io_service import SERVICE, Handler, Service, Values, answer_json, checked
 from coverage_map.io_sync import Sync
 from coverage_map.io_tiles import Tiles
 from coverage_map.io_web import add_page
@@ -273,6 +273,7 @@ def make_app(sync: Sync, hub: Hub) -> web.Application:
     """The application: API, page, and the task that follows the ledger."""
     app = web.Application(middlewares=[secured, problem_middleware, negotiate_landing])
     service = Service(sync, hub)
+    app[SERVICE] = service
     sync.on_news(service.publish)
     add_routes(app, service)
     add_page(app)

@@ -17,11 +17,12 @@ from typing import Any
 from aiohttp import web
 
 from chain.errors import EXIT_FAILED, UserError
-from chain.io_http import bound_port, run_until, serve
+from chain.io_http import bound_port, run_until
 from chain.io_terminal import Parser, add_command, print_json, run_command
 from coverage_map.audit import io_cli as audit
 from coverage_map.io_api import make_app
 from coverage_map.io_events import Hub
+from coverage_map.io_front import serve_front
 from coverage_map.io_ledger import LedgerSource
 from coverage_map.io_store import Store
 from coverage_map.io_sync import Sync
@@ -136,7 +137,7 @@ async def _run(app: web.Application, options: argparse.Namespace) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = await serve(app, options.host, options.port)
+    runner = await serve_front(app, options.host, options.port)
     url = f"http://{options.host}:{bound_port(runner)}/"
     if options.json:
         print_json({"url": url, "ledger": options.ledger})

@@ -77,8 +77,11 @@ def takes(accepted: str, way: str) -> bool:
     return False
 
 
+_COMPRESSOR = zstandard.ZstdCompressor(level=ZSTD_LEVEL)  # of the loop's thread: it has a state
+
+
 def _zstd(content: bytes) -> bytes:
-    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(content)
+    return _COMPRESSOR.compress(content)
 
 
 def _gzip(content: bytes) -> bytes:

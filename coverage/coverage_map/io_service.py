@@ -96,6 +96,9 @@ class Service:
         return {"snapshot": view.snapshot, "cells": counted}
 
 
+SERVICE = web.AppKey("service", Service)
+
+
 def checked(operation: Operation, handler: Handler) -> Callable[[web.Request], Any]:
     """The handler behind its parameter table: what it isn't told in the table it never sees."""
 
