@@ -42,6 +42,9 @@ EXAMPLES = """
   wavecomb hotspot netd show
   wavecomb hotspot listen --interface mon0 --seconds 30
   wavecomb hotspot listen --radio nl80211:wlan0 --codec fast --json
+  wavecomb hotspot map --ledger http://127.0.0.1:8700 --gpsd 127.0.0.1:2947 --interface mon0
+  wavecomb hotspot map --ledger http://127.0.0.1:8700 --track w.gpx --capture w.pcap --csv w.csv
+  wavecomb hotspot map --ledger http://127.0.0.1:8700 --finish
   wavecomb hotspot config sample
   wavecomb hotspot config check --config ~/hotspot/hotspot.toml
   wavecomb hotspot config import-uci --uci /etc/config/wavecomb --config /etc/wavecomb/hotspot.toml
@@ -160,6 +163,8 @@ def run(options: argparse.Namespace) -> int:
         radio = use_radio(radio, options.radio, "--radio")
     config = replace(config, radio=replace(radio, codec=options.codec or radio.codec))
     check_config(config)
+    key_file = str((options.config.parent / config.hotspot.key_file).resolve())
+    config = replace(config, hotspot=replace(config.hotspot, key_file=key_file))
     Daemon(config, options.config.parent).run()
     return EXIT_OK
 
@@ -236,6 +241,13 @@ def register(options: argparse.Namespace) -> int:
     from hotspot.io_register import register as carry_out
 
     return carry_out(options, load_config(options.config), options.config.parent)
+
+
+def run_map(options: argparse.Namespace) -> int:
+    """Map: sign what is heard on the way."""
+    from hotspot.io_map import run as carry_out
+
+    return carry_out(options)
 
 
 def listen(options: argparse.Namespace) -> int:
@@ -341,6 +353,7 @@ def _parser() -> Parser:
     _add_register(add_command(verbs, "register", "assert anew where a hotspot is, and whose"))
     verbs.add_parser("gateway", help="run the AI gateway and the relay")
     verbs.add_parser("netd", help="run the process that may change the network; show, clear")
+    _add_map(add_command(verbs, "map", "drive, listen, and be paid for what the map didn't know"))
     _add_listen(add_command(verbs, "listen", "print beacons heard on a monitor-mode interface"))
     _add_owner(verbs)
     _add_settings(verbs)
@@ -458,6 +471,13 @@ def _add_codec(sub: argparse.ArgumentParser, default: str | None = None) -> None
     said = default or "scapy where it is installed"
     text = f"who reads and writes frames (default: {said})"
     sub.add_argument("--codec", choices=CODECS, default=default, help=text)
+
+
+def _add_map(sub: argparse.ArgumentParser) -> None:
+    from hotspot.io_map import add_options
+
+    add_options(sub)
+    sub.set_defaults(function=run_map)
 
 
 def _add_listen(sub: argparse.ArgumentParser) -> None:
