@@ -22,6 +22,7 @@ from coverage_map.estimator_kernels import (
     make_frame,
     path_features,
     variance,
+    weighted,
 )
 from coverage_map.estimator_links import blocks_of, make_links
 
@@ -149,3 +150,27 @@ def test_the_exponent_is_learned(exponent: float) -> None:
     mean, _ = predict_field(field, ends)
     fall = -np.diff(mean)[0] / (10.0 * np.diff(np.log10(ends.rx_m[:, 0]))[0])
     assert fall == pytest.approx(exponent, abs=0.15)
+
+
+def test_sums_without_the_matrix_are_the_matrix_times_weights() -> None:
+    links = made_links(120, masts=3)
+    other = links.take(np.arange(0, 120, 2))
+    frame, scales = make_frame(links), Scales()
+    weights = np.random.default_rng(1).standard_normal(len(other))
+    expected = covariance(links, other, scales, frame) @ weights
+    assert np.allclose(weighted(links, other, weights, scales, frame), expected)
+
+
+def test_many_rows_are_predicted_as_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    links = made_links(300, masts=2)
+    field = fit_field(links.take(np.arange(200)), blocks_of(links, 150.0)[:200], Scales())
+    wanted = links.take(np.arange(200, 300))
+    mean, sd = predict_field(field, wanted)
+    monkeypatch.setattr("coverage_map.estimator_field.DENSE_ROWS", 10)
+    many, alike = predict_field(field, wanted)
+    assert np.allclose(mean, many)
+    assert np.allclose(sd, alike)
+    monkeypatch.setattr("coverage_map.estimator_field.ALIKE_ROWS", 60)
+    _, merged = predict_field(field, wanted)
+    assert np.abs(merged - sd).mean() < 0.5
+    assert len(np.unique(merged)) < len(np.unique(sd))

@@ -167,8 +167,10 @@ def predict_field(field: Field, links: Links) -> tuple[Floats, Floats]:
 
     Of more than DENSE_ROWS rows, those of one transmitter in one square share their deviation.
     """
-    if len(links) > DENSE_ROWS:
-        return _predict_many(field, links)
+    return (_predict_many if len(links) > DENSE_ROWS else _predict_few)(field, links)
+
+
+def _predict_few(field: Field, links: Links) -> tuple[Floats, Floats]:
     mean, sd = np.empty(len(links)), np.empty(len(links))
     for start in range(0, len(links), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(links)))
@@ -185,11 +187,7 @@ def _predict_many(field: Field, links: Links) -> tuple[Floats, Floats]:
     mean = physics_dbm(links)
     mean += weighted(links, field.links, field.weights, field.scales, field.frame)
     alike, member = thin(replace(links, rssi_dbm=np.zeros(len(links))), ALIKE_ROWS)
-    sd = np.concatenate([
-        predict_field(field, alike.take(np.arange(start, min(start + CHUNK, len(alike)))))[1]
-        for start in range(0, len(alike), CHUNK)
-    ])  # fmt: skip
-    return np.asarray(mean), sd[member]
+    return np.asarray(mean), _predict_few(field, alike)[1][member]
 
 
 def absorb(field: Field, links: Links, groups: Ints) -> Field:
