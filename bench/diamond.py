@@ -156,8 +156,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 clients[node].apply(plan)
             time.sleep(1.5)
             all_counts(bed, mode)
-        for client in clients.values():
-            client.close()
     progress.close()
     many = str(options.flows)
     return {

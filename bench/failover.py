@@ -1,8 +1,9 @@
 """A relay dies silently, until its pair is restored: `python -m bench.failover --json` (root).
 
 The same live namespaces: netd over babeld, then babeld alone with hello intervals of 1 s and 4 s.
-The mesh is a ladder, `--rungs` hotspots long on either side; a probe every 2 ms goes from one end to the other and back. The hotspot that carries it is silenced: its carriers stay, no
-packet gets in or out. Measured is the longest silence of the probe, less one probe interval.
+The mesh is a ladder, `--rungs` hotspots long on either side; a probe every 2 ms goes from one end
+to the other and back. The hotspot that carries it is silenced: its carriers stay, no packet gets in
+or out. Measured is the longest silence of the probe, less one probe interval.
 
     ours_s      median over the trials with netd         babeld_s    with hello 4 s (its default)
     ours_max_s  the worst of them                        babeld_1s_s with hello 1 s
@@ -175,8 +176,7 @@ def measure_ours(
             gaps.append(trial(bed, probe, 30, 2.0))
             progress.update(number + 1, f"{gaps[-1]:.3f} s")
         probe.close()
-        for node, client in clients.items():
-            client.close()
+        for node in clients:
             bed.stop(f"netd-{node}")
     return gaps
 

@@ -79,6 +79,7 @@ class Bed:
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="wvk-")))
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     hosts: dict[int, str] = field(default_factory=dict)
+    _clients: list[NetdClient] = field(default_factory=list)
 
     def name(self, node: int) -> str:
         """A hotspot's namespace."""
@@ -102,6 +103,8 @@ class Bed:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for client in self._clients:
+            client.close()
         for name in list(self.processes):
             self.stop(name)
         for name in [*self.hosts.values(), *(self.name(node) for node in range(self.nodes))]:
@@ -217,8 +220,13 @@ class Bed:
                         said = (self.folder / f"netd-{node}.log").read_text()[-300:]
                         raise UserError(f"netd-{node}", f"did not start: {said}", "see above")
                     time.sleep(0.02)
-                clients[node] = NetdClient(self.socket(node), 10.0)
+                clients[node] = self.client(node)
         return clients
+
+    def client(self, node: int) -> NetdClient:
+        """A client of a hotspot's netd, closed with the bed."""
+        self._clients.append(NetdClient(self.socket(node), 10.0))
+        return self._clients[-1]
 
     def start_babeld(self, node: int, hello_s: int) -> None:
         """Run Debian's babeld; pid and state files of its own, since a stale one stops it."""

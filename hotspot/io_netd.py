@@ -18,7 +18,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,8 @@ class Daemon:
             self._have = self._kernel.read(self._settings.place.access)
             self._reconcile_ns = now_ns + RECONCILE_NS
         want = self.netd.wanted(self._neighbour)
+        if self.netd.keeps_addresses:
+            want = replace(want, addresses=self._have.addresses)
         operations, error = compute_operations(self._have, want), None
         for operation in operations:
             try:

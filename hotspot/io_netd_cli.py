@@ -46,12 +46,12 @@ def run(options: argparse.Namespace) -> int:
     kernel = Kernel()
     if not kernel.has_segments:
         settings = Settings(settings.place, settings.hello_ms, settings.secret, MULTIPATH)
+    with contextlib.suppress(OSError):  # hellos that are late look like a death
+        os.nice(NICE)
     daemon = Daemon(settings, options.socket, options.user, kernel)
+    keep_only_net_admin()  # before anybody can call
     daemon.open()
     try:
-        with contextlib.suppress(OSError):  # hellos that are late look like a death
-            os.nice(NICE)
-        keep_only_net_admin()
         failed = daemon.prepare()
         if failed:
             sys.stderr.write(f"netd: could not set {', '.join(failed)}\n")

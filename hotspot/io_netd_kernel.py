@@ -242,6 +242,9 @@ class Kernel:
                              prefixlen=int(length), proto=PROTOCOL)  # fmt: skip
 
     def _drop_address(self, address: str) -> None:
+        """Where the owner had given the same address before us, it stays."""
+        if address not in set(self._read_addresses()):
+            return
         host, _, length = address.partition("/")
         index = self.index_of("lo")
         self._route.addr("del", index=index, address=host, prefixlen=int(length))

@@ -46,12 +46,13 @@ _NEW_SET, _GET_ELEMENTS = 9, 13
 _REQUEST, _ACK, _DUMP, _CREATE, _APPEND = 1, 4, 0x300, 0x400, 0x800
 _FAMILY = {4: 2, 6: 10, "netdev": 5}
 _ANSWER_BYTES = 1 << 20
+_ETHERNET_BYTES = 14
 _ETHER_ADDRESS = 9  # nft's number for the type, shown by `nft list`
 _SET_TIMEOUT, _SET_EVAL = 0x10, 0x20
 # Hook, chain type, priority: -150 is the place of "mangle" in the kernel's order of hooks.
 _BASE_CHAINS = {
     "prerouting": (0, "filter", -150),
-    "output": (3, "route", -150),
+    "output": (3, "filter", -150),
     "postrouting": (4, "filter", -150),
 }
 _DEVICE_HOOKS = {"in": 0, "out": 1}  # NF_NETDEV_INGRESS, NF_NETDEV_EGRESS
@@ -133,12 +134,15 @@ class Nftables:
         self.drop_table("netdev", DEVICES_TABLE)
 
     def read_devices(self) -> dict[str, dict[str, int]]:
-        """Bytes and packets by MAC address, up (from the device) and down (to it)."""
+        """IP bytes and packets by MAC address, up (from the device) and down (to it)."""
         result: dict[str, dict[str, int]] = {}
         if not self.counted_devices():
             return result
         for way in (UP_SET, DOWN_SET):
-            for mac, (octets, packets) in self._elements(way).items():
+            # On its way out a packet has its Ethernet header already, on its way in no more.
+            header = _ETHERNET_BYTES if way == DOWN_SET else 0
+            for mac, (counted, packets) in self._elements(way).items():
+                octets = counted - header * packets
                 row = result.setdefault(
                     mac, {"up_bytes": 0, "up_packets": 0, "down_bytes": 0, "down_packets": 0}
                 )

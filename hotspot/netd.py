@@ -2,7 +2,8 @@
 
 It holds one plan at a time, for as long as its lease. A newer version replaces it, the same one
 renews the lease, an older one is refused (it was overtaken on its way). Once the lease is over the
-plan is gone, and all that is ours but the counters: the base mesh protocol carries on alone.
+plan is gone, and all that is ours but addresses and counters: the base mesh protocol carries on
+alone, and still leads to us. Only being told to hold no plan takes the addresses away as well.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Netd:
         self._settings, self._boot = settings, boot
         self.plan: NodePlan | None = None
         self.links: Links | None = None
+        self.keeps_addresses = True
         self._until_ns = 0
         self._own_changes = 0
 
@@ -45,6 +47,7 @@ class Netd:
 
     def apply(self, plan: NodePlan | None, now_ns: int) -> None:
         """Take a plan, or none; UserError for one that can't be in force here."""
+        self.keeps_addresses = False
         if plan is None:
             self._forget()
             return
@@ -96,6 +99,7 @@ class Netd:
         """Do what is due."""
         if self.plan is not None and now_ns >= self._until_ns:
             self._forget()
+            self.keeps_addresses = True
         return self.links.tick(now_ns) if self.links else []
 
     def next_ns(self, now_ns: int) -> int:
@@ -113,7 +117,7 @@ class Netd:
         if links is None or self.plan is None:
             return desired_state(None, _NOBODY, self._settings.place)
         near = {n: neighbour(p.device, p.address) for n, p in links.up().items()}
-        view = View(near, links.is_down, links.alive())
+        view = View(near, links.alive())
         return desired_state(self.plan, view, self._settings.place)
 
     def status(self, now_ns: int) -> dict[str, Any]:
@@ -131,7 +135,7 @@ class Netd:
         }
 
 
-_NOBODY = View({}, lambda *_: False, {})
+_NOBODY = View({}, {})
 
 
 def _row(node: int, peer: Peer, now_ns: int) -> dict[str, Any]:

@@ -7,13 +7,12 @@
 A neighbour is *up* while its hellos come and name us: a link that works one way only is none. How
 long it may be silent adapts to the link. With a share p of hellos lost, k in a row are lost by
 chance with p^k, so k is the smallest for which that is under one in a million, 3 at least; each may
-take the interval that the neighbour announces, and on top comes what arrivals jitter. A busy machine
-is late without losing anything (the numbers go on where they stopped): such a gap is remembered
+take the interval that the neighbour announces, and on top comes what arrivals jitter. A busy
+machine is late without losing anything (its numbers go on where they stopped): such a gap is kept
 and halved every minute, and half as long again is waited before the next verdict. After a death
 by lateness it is up at the next hello; else it must be heard for a while, twice as long each time.
 
-A link of the mesh is *down* where one end says so by leaving the other out of its note. Somebody
-whose notes don't come is not judged: then plans stand as they are.
+A link of the mesh is *alive* while the notes of both ends name the other.
 
 All datagrams go to link-local addresses, which no router passes on. With a secret they carry a
 keyed hash (BLAKE2b, 16 bytes); a restart is a new boot number, and within a boot numbers only rise.
@@ -138,11 +137,6 @@ class Links:
             if peer.is_up and (known is None or peer.loss < known.loss):
                 best[peer.node] = peer
         return best
-
-    def is_down(self, a: int, b: int) -> bool:
-        """Whether an end of this link says that it has no such neighbour."""
-        return any(end in self.notes and other not in self.notes[end].near
-                   for end, other in ((a, b), (b, a)))  # fmt: skip
 
     def alive(self) -> Mapping[int, frozenset[int]]:
         """Links that both ends vouch for, by hotspot."""

@@ -119,7 +119,7 @@ def immediate(value: bytes) -> Expression:
 
 
 def verdict(code: int, chain: str = "") -> Expression:
-    """End with a verdict: 1 accept, -3 jump, -5 return."""
+    """End with a verdict: 0 drop, -4 go to a chain for good, -5 return."""
     attrs: list[tuple[str, Any]] = [("NFTA_VERDICT_CODE", code)]
     if chain:
         attrs.append(("NFTA_VERDICT_CHAIN", chain))
@@ -129,7 +129,7 @@ def verdict(code: int, chain: str = "") -> Expression:
     }
 
 
-RETURN, JUMP = -5, -3
+RETURN, GOTO = -5, -4
 
 
 # --- pieces of rules ------------------------------------------------------------------------------
@@ -192,7 +192,8 @@ def mss_limit(family: int, mtu: int) -> Rule:
     }
     return [
         *(meta_load("L4PROTO"), compare(bytes([TCP]))),
-        *(payload_load("TRANSPORT", 13, 1), bitwise(bytes([SYN_RST]), b"\0"), compare(bytes([SYN]))),
+        payload_load("TRANSPORT", 13, 1),
+        *(bitwise(bytes([SYN_RST]), b"\0"), compare(bytes([SYN]))),
         *(immediate(_be(mtu - HEADERS_BYTES[family], 2)), ("exthdr", write)),
     ]
 
@@ -215,14 +216,14 @@ def chains_of(marking: Marking, family: int) -> dict[str, list[Rule]]:
 
 def _prerouting(marking: Marking) -> list[Rule]:
     rules = [
-        [*is_device("IIFNAME", device), verdict(JUMP, "transit"), verdict(RETURN)]
+        [*is_device("IIFNAME", device), verdict(GOTO, "transit")]
         for device in marking.mesh
     ]
     rules += [
-        [*is_device("IIFNAME", device), verdict(JUMP, "trusted"), verdict(RETURN)]
+        [*is_device("IIFNAME", device), verdict(GOTO, "trusted")]
         for device in marking.trusted
     ]
-    return [*rules, [verdict(JUMP, "foreign")]]
+    return [*rules, [verdict(GOTO, "foreign")]]
 
 
 def _transit(marking: Marking, family: int) -> list[Rule]:
@@ -268,7 +269,7 @@ def _entering(marking: Marking, family: int, *, trusted: bool) -> list[Rule]:
 
 def _postrouting(marking: Marking, family: int) -> list[Rule]:
     rules: list[Rule] = [
-        [*is_device("OIFNAME", device), verdict(JUMP, "mesh-out"), verdict(RETURN)]
+        [*is_device("OIFNAME", device), verdict(GOTO, "mesh-out")]
         for device in marking.mesh
     ]
     for device in marking.shaped:

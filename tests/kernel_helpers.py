@@ -66,4 +66,4 @@ def view_of(
     neighbours = {
         other: Neighbour(f"mesh{other}", f"fe80::{other + 1:x}") for other in alive.get(node, ())
     }
-    return View(neighbours, lambda a, b: frozenset((a, b)) in dead, alive)
+    return View(neighbours, alive)

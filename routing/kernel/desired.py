@@ -7,19 +7,19 @@
 Everything below follows from its arguments alone, so a lost neighbour, a new plan, an expired lease
 and a restart are one thing: compute anew, compare, change the difference.
 
-A path with a dead link is left out, and the others share its weight. Where no path is left, the
-fewest hops that are alive are taken, and where there are none, nothing: then the packet finds the
+A path is used while both ends of each of its links vouch for it; else the others share its weight.
+Where no path is left, the fewest hops that are alive are taken, and where there are none, nothing: then the packet finds the
 main table, which is the base mesh protocol's. A colour whose next hops to some target are all dead
 is not live here any more: its packets lose their colour and go on by the main table to their end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from routing.kernel.nodeplan import HOPS_MAX, SEGMENTS, Hops, NodePlan
+from routing.kernel.nodeplan import HOPS_MAX, SEGMENTS, Choices, Hops, NodePlan
 from routing.kernel.state import (
     COLOUR_MASK,
     COLOUR_SHIFT,
@@ -56,11 +56,16 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is alive around a hotspot; `is_down` of a link, and the `alive` graph for repairs."""
+    """Neighbours that are heard, and `alive`: the links of the mesh that both ends vouch for."""
 
     neighbours: Mapping[int, Neighbour]
-    is_down: Callable[[int, int], bool]
     alive: Mapping[int, frozenset[int]]
+
+    def is_whole(self, hops: Hops) -> bool:
+        """Whether a path from here has a live neighbour first and only live links behind it."""
+        behind = pairwise(hops[1:])
+        near = self.alive
+        return hops[1] in self.neighbours and all(b in near.get(a, ()) for a, b in behind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,9 @@ def _rules(plan: NodePlan, colours: tuple[int, ...]) -> list[Rule]:
             found.append(Rule(family, PRIORITY_FIRST + 1, 0, 0, TABLE_SOURCE, is_own=True))
             marked = (PRIORITY_FIRST + 2, SOURCE_MARK, SOURCE_MARK, TABLE_SOURCE)
             found.append(Rule(family, *marked))
+        if plan.stamp in colours:
+            own = (PRIORITY_FIRST + 1, 0, 0, colour_table(plan.stamp))
+            found.append(Rule(family, *own, is_own=True))
         for colour in colours:
             mark = colour << COLOUR_SHIFT
             priority, table = PRIORITY_FIRST + 2 + colour, colour_table(colour)
@@ -162,14 +170,10 @@ def source_routes(plan: NodePlan, view: View) -> list[Route]:
 def live_paths(
     node: int, planned: list[tuple[int, Hops]], view: View
 ) -> list[tuple[int, Hops]]:
-    """Return the paths without a dead link; else the repair, fewest hops; else nothing."""
-    alive = [
-        (weight, hops)
-        for weight, hops in planned
-        if hops[1] in view.neighbours and not any(view.is_down(a, b) for a, b in pairwise(hops))
-    ]
-    if alive:
-        return alive
+    """Return the paths whose links are all alive; else the repair, fewest hops; else nothing."""
+    whole = [(weight, hops) for weight, hops in planned if view.is_whole(hops)]
+    if whole:
+        return whole
     repair = fewest_hops(node, planned[0][1][-1], view)
     return [(1, repair)] if repair else []
 
@@ -186,7 +190,7 @@ def fewest_hops(node: int, target: int, view: View) -> Hops | None:
         for at in edge:
             near = view.neighbours.keys() if at == node else view.alive.get(at, frozenset())
             for other in sorted(near):
-                if other not in before and not view.is_down(at, other):
+                if other not in before:
                     before[other] = at
                     following.append(other)
         if target in before:
@@ -246,14 +250,12 @@ def live_colours(plan: NodePlan, view: View) -> tuple[int, ...]:
     return tuple(
         table.colour
         for table in sorted(plan.tables, key=lambda table: table.colour)
-        if all(_alive_choices(plan.node, choices, view) for choices in table.splits.values())
+        if all(_alive_choices(choices, view) for choices in table.splits.values())
     )
 
 
-def _alive_choices(
-    node: int, choices: tuple[tuple[int, int], ...], view: View
-) -> list[tuple[int, int]]:
-    return [c for c in choices if c[0] in view.neighbours and not view.is_down(node, c[0])]
+def _alive_choices(choices: Choices, view: View) -> list[tuple[int, int]]:
+    return [choice for choice in choices if choice[0] in view.neighbours]
 
 
 def colour_routes(plan: NodePlan, colour: int, view: View) -> list[Route]:
@@ -262,7 +264,7 @@ def colour_routes(plan: NodePlan, colour: int, view: View) -> list[Route]:
     prefixes, routes = _reached(plan), []
     for target in sorted(splits):
         hops = []
-        for near, weight in _alive_choices(plan.node, splits[target], view):
+        for near, weight in _alive_choices(splits[target], view):
             at = view.neighbours[near]
             hops.append(NextHop(at.device, at.address, weight))
         routes += [
