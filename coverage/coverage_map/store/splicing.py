@@ -8,6 +8,15 @@ from coverage_map.store.kernels import released
 
 
 @released
+def splice_column(source, old, new, out):
+    """Row i of the result is row source[i] of the old column, or of the new one beyond its end."""
+    size = len(old)
+    for i in range(len(source)):
+        row = source[i]
+        out[i] = old[row] if row < size else new[row - size]
+
+
+@released
 def splice_list(source, old_at, old, new_at, new, out):
     """Row i of the result is row source[i] of the old table, or of the new one beyond its end."""
     size, at = len(old_at) - 1, 0

@@ -182,16 +182,13 @@ def aggregates_of(table: Mapping[str, Array], rows: Array | None = None) -> Aggr
 
 def splice(base: Mapping[str, Array], fresh: Mapping[str, Array]) -> Table:
     """The base with fresh rows in place of those of the same cell, and new ones between."""
-    from coverage_map.store.splicing import splice_list
+    from coverage_map.store.splicing import splice_column, splice_list
 
-    old, new = np.asarray(base["cells"]), np.asarray(fresh["cells"])
-    replaced = np.isin(old, new, assume_unique=True)
-    kept = np.flatnonzero(~replaced)
-    order = np.argsort(np.concatenate((old[kept], new)), kind="stable")
+    source = _sources(np.asarray(base["cells"]), np.asarray(fresh["cells"]))
     table: Table = {}
-    for name in (*COLUMNS, *JOIN_COLUMNS):
-        table[name] = np.concatenate((np.asarray(base[name])[kept], fresh[name]))[order]
-    source = np.concatenate((kept, np.arange(len(new)) + len(old)))[order]
+    for name, kind in (COLUMNS | JOIN_COLUMNS).items():
+        table[name] = np.empty(len(source), kind)
+        splice_column(source, np.asarray(base[name]), fresh[name], table[name])
     for size, names in LISTS.items():
         old_at, new_at = offsets(np.asarray(base[size])), offsets(np.asarray(fresh[size]))
         total = int(table[size].astype(np.int64).sum())
@@ -200,6 +197,24 @@ def splice(base: Mapping[str, Array], fresh: Mapping[str, Array]) -> Table:
             splice_list(source, old_at, np.asarray(base[name]), new_at, fresh[name], out)
             table[name] = out
     return table
+
+
+def _sources(old: Cells, new: Cells) -> NDArray[np.int64]:
+    """For each row of the result, its row in the old cells, or beyond their end in the new ones."""
+    at = np.searchsorted(old, new)
+    known = at < len(old)
+    known[known] = old[at[known]] == new[known]
+    kept = np.ones(len(old), np.bool_)
+    kept[at[known]] = False
+    # A new row comes after the old rows before it that stay, and the new ones before it.
+    gone = np.cumsum(known) - known
+    places = at - gone + np.arange(len(new))
+    source = np.empty(int(kept.sum()) + len(new), np.int64)
+    is_new = np.zeros(len(source), np.bool_)
+    is_new[places] = True
+    source[is_new] = np.arange(len(new)) + len(old)
+    source[~is_new] = np.flatnonzero(kept)
+    return source
 
 
 def rows_under(table: Mapping[str, Array], keys: Keys) -> NDArray[np.intp]:
