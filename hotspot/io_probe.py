@@ -17,7 +17,7 @@ from hotspot.io_radio import Radio
 from hotspot.node import mac_of
 from hotspot.probe import Confirmation, RadioTest, make_test, read_confirmation
 
-PROBE_S = 0.6  # neighbours answer within 0.3 s
+PROBE_S = 1.2  # a neighbour looks at its radio each 0.2 s, and answers within 0.3 s more
 
 
 class _Run:

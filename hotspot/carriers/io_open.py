@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chain.errors import UserError
 from hotspot.carriers.spec import RadioSpec, check_pair
+from hotspot.codec import get_codec
 from hotspot.io_radio import Radio, open_radio
 
 if TYPE_CHECKING:
@@ -13,19 +15,47 @@ if TYPE_CHECKING:
 
 
 def open_carrier(config: HotspotConfig) -> Radio:
-    """The radio of a hotspot. Raises UserError with the remedy."""
+    """The radio of a hotspot. Raises UserError with the remedy.
+
+    With power steps where this hotspot takes them itself; with answers to neighbours' test frames
+    where the key file is known by its whole path (`wavecomb hotspot run` sees to that).
+    """
     radio = open_section(config.radio)
+    try:
+        radio = _with_power(radio, config)
+        return _with_answers(radio, config)
+    except UserError:
+        radio.close()
+        raise
+
+
+def _with_power(radio: Radio, config: HotspotConfig) -> Radio:
     if not config.radio.can_set_power or not config.radio.power_interface:
         return radio
     from hotspot.carriers.io_power import PoweredRadio
 
     spot = config.hotspot
-    try:
-        control = open_power(config.radio.power_interface)
-    except UserError:
-        radio.close()
-        raise
-    return PoweredRadio(radio, control, spot.eirp_cdbm - spot.gain_cdb)
+    return PoweredRadio(
+        radio, open_power(config.radio.power_interface), spot.eirp_cdbm - spot.gain_cdb
+    )
+
+
+def _with_answers(radio: Radio, config: HotspotConfig) -> Radio:
+    path = Path(config.hotspot.key_file)
+    if not path.is_absolute():
+        return radio
+    from chain.io_keys import load_seed
+    from chain.keys import public_key
+    from hotspot.carriers.io_answer import AnsweringRadio
+    from hotspot.node import mac_of
+    from hotspot.probe import Answerer
+
+    seed = load_seed(path)
+    cell, frequency_mhz = int(config.hotspot.cell, 16), config.radio.frequency_mhz
+    codec = get_codec(config.radio.codec)
+    source = mac_of(public_key(seed))
+    answerer = Answerer(seed, cell, frequency_mhz, codec.parse, codec.build, source)
+    return AnsweringRadio(radio, answerer)
 
 
 def open_section(section: RadioSection) -> Radio:
