@@ -31,13 +31,18 @@ STEPS_CDB = np.array([0, 300, 600, 900])
 SPREAD_DB = 1.5  # of packets: 1.0-2.1 dB cabled (radio.md)
 DRIFT_DB = 1.0  # of a link over hours
 DRIFT_EPOCHS = 12.0
+# Honest owners who carry the antenna to another window half-way, and assert nothing new.
+CARRIED_SHARE, CARRIED_M = 0.03, 40.0
 # Environment, share of hotspots, mean distance between neighbours in m, longest link in m.
 PATCHES = (("umi", 0.6, 170.0, 2e3), ("uma", 0.25, 320.0, 4e3), ("rma", 0.15, 900.0, 2e4))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """A network as it is. `loss_db` [n, n] at full power (inf: too far); the rest per hotspot."""
+    """A network as it is. `loss_db` [n, n] at full power (inf: too far); the rest per hotspot.
+
+    `carried_db`: what is added in the second half, where antennas were moved.
+    """
 
     positions_m: Floats
     loss_db: Floats
@@ -51,13 +56,15 @@ class Truth:
     has_rssi: Flags
     sets_power: Flags
     present: Flags  # [n, epochs]
+    carried_db: Floats
 
 
 def draw_truth(count: int, epochs: int, seed: int) -> Truth:
     """An honest network: hotspots in three patches far apart, by a seed."""
     rng = np.random.default_rng([seed, 1])
     positions, parts = np.empty((count, 2)), np.empty(count, np.int64)
-    loss = np.full((count, count), np.inf)
+    loss, later = np.full((count, count), np.inf), np.full((count, count), np.inf)
+    carried = np.random.default_rng([seed, 4]).random(count) < CARRIED_SHARE
     height = rng.uniform(3.0, 15.0, count)
     gain, eirp = rng.choice([2.0, 3.0, 5.0, 8.0], count), rng.choice([20.0, 23.0, 27.0], count)
     at = 0
@@ -66,16 +73,10 @@ def draw_truth(count: int, epochs: int, seed: int) -> Truth:
         side = apart_m * np.sqrt(end - at)
         place = _scatter(rng, end - at, side, apart_m)
         positions[at:end], parts[at:end] = place + np.array([60_000.0 * number, 0.0]), number
-        radios = Radios(
-            place, height[at:end], np.zeros(end - at), np.zeros(end - at),
-            np.full(end - at, 2_437, np.int64),
-        )
-        links = compute_links(
-            radios, seed=seed + number, environment=environment, max_range_m=reach_m,
-            floor_dbm=-160.0,
-        )
-        senders = np.repeat(np.arange(end - at), np.diff(links.starts))
-        loss[at + senders, at + links.neighbours] = -links.rssi_dbm
+        radio = (height[at:end], seed + number, environment, reach_m)
+        loss[at:end, at:end] = _draw_loss(place, *radio)
+        moved = place + CARRIED_M * np.array([0.6, 0.8]) * carried[at:end, None]
+        later[at:end, at:end] = _draw_loss(moved, *radio)
         at = end
     keeps = np.where(rng.random(count) < 0.1, 0.2, rng.uniform(0.8, 1.0, count))
     return Truth(
@@ -87,7 +88,29 @@ def draw_truth(count: int, epochs: int, seed: int) -> Truth:
         has_rssi=rng.random(count) > 0.05,
         sets_power=rng.random(count) > 0.15,
         present=_draw_presence(rng, count, epochs, parts),
+        carried_db=_subtract(later, loss),
     )
+
+
+def _subtract(later_db: Floats, loss_db: Floats) -> Floats:
+    """What changed, 0 where either is too far."""
+    known = np.isfinite(later_db) & np.isfinite(loss_db)
+    return np.where(known, later_db, 0.0) - np.where(known, loss_db, 0.0)
+
+
+def _draw_loss(
+    places: Floats, height_m: Floats, seed: int, environment: str, reach_m: float
+) -> Floats:
+    """Path loss [n, n] between antennas without gain, inf where too far."""
+    count = len(places)
+    nothing = np.zeros(count)
+    radios = Radios(places, height_m, nothing, nothing, np.full(count, 2_437, np.int64))
+    links = compute_links(
+        radios, seed=seed, environment=environment, max_range_m=reach_m, floor_dbm=-160.0
+    )
+    loss = np.full((count, count), np.inf)
+    loss[np.repeat(np.arange(count), np.diff(links.starts)), links.neighbours] = -links.rssi_dbm
+    return loss
 
 
 def _scatter(rng: np.random.Generator, count: int, side_m: float, apart_m: float) -> Floats:
@@ -160,13 +183,14 @@ def simulate(truth: Truth, seed: int, beacons: int = 4) -> Hearings:
     count, epochs = truth.present.shape
     power = truth.eirp_db + truth.sent_offset_db
     level = power[:, None] - truth.loss_db + truth.gain_db[None, :]
-    beaconer, witness = np.nonzero(level > DECODES_AT_DBM - 6.0)
-    mean = level[beaconer, witness]
-    drift = rng.normal(0.0, DRIFT_DB, len(mean))
+    levels = level, level - truth.carried_db
+    beaconer, witness = np.nonzero(np.maximum(*levels) > DECODES_AT_DBM - 6.0)
+    means = [level[beaconer, witness] for level in levels]
+    drift = rng.normal(0.0, DRIFT_DB, len(witness))
     kept = np.exp(-1.0 / DRIFT_EPOCHS)
     parts = []
     for epoch in range(epochs):
-        drift = kept * drift + np.sqrt(1 - kept**2) * rng.normal(0.0, DRIFT_DB, len(mean))
+        drift = kept * drift + np.sqrt(1 - kept**2) * rng.normal(0.0, DRIFT_DB, len(witness))
         there = np.flatnonzero(truth.present[beaconer, epoch] & truth.present[witness, epoch])
         link = np.repeat(there, beacons)
         sequence = np.tile(np.arange(beacons), len(there))
@@ -174,6 +198,7 @@ def simulate(truth: Truth, seed: int, beacons: int = 4) -> Hearings:
         step = drawn[beaconer[link], sequence]
         scale = truth.step_scale[beaconer[link]]
         spread = rng.normal(0.0, SPREAD_DB, len(link))
+        mean = means[2 * epoch >= epochs]
         true_dbm = mean[link] + drift[link] - 0.01 * step * scale + spread
         chance = truth.keeps[witness[link]] / (1.0 + np.exp(-2.0 * (true_dbm - DECODES_AT_DBM)))
         got = rng.random(len(link)) < chance

@@ -208,5 +208,7 @@ def _print(options: argparse.Namespace, done: list[Measured], document: dict[str
     print(make_table([measured.outcome for measured in done]))
     for name, value in document["pooled"].items():
         print(f"pooled {name}: {value:g}")
+    for name, value in document.get("opportunity", {}).items():
+        print(f"opportunity {name}: {value:g}")
     for figure, worst in document["worst"].items():
         print(f"worst {figure}: {worst['value']} ({worst['attack']})")

@@ -75,12 +75,14 @@ def one_radio(truth: Truth, keys: np.ndarray) -> Truth:
     loss[keys, :], loss[:, keys] = loss[first], loss[:, [first]]
     loss[np.ix_(keys, keys)] = 40.0
     np.fill_diagonal(loss, np.inf)
+    carried = truth.carried_db.copy()
+    carried[keys, :], carried[:, keys] = carried[first], carried[:, [first]]
     columns = {
         name: _same(getattr(truth, name), keys)
         for name in ("positions_m", "gain_db", "eirp_db", "sent_offset_db", "heard_offset_db",
                      "step_scale", "keeps", "has_rssi", "sets_power", "height_m")
     }
-    return replace(truth, loss_db=loss, **columns)
+    return replace(truth, loss_db=loss, carried_db=carried, **columns)
 
 
 def _same(column: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -115,6 +115,21 @@ def test_nobody_edits_what_honest_witnesses_report(name: str) -> None:
     assert not said.forged[honest[said.witness]].any()
 
 
+def test_a_perfect_model_is_reciprocal_and_knows_no_shadow_of_the_world() -> None:
+    world = world_of("forge-own-model")
+    model = Air(world.placement, BEACONS).model_dbm
+    assert model is not None
+    sites = world.sites
+    loss = sites.eirp_dbm[:, None] + world.placement.claimed_gain_db[None, :] - model
+    assert np.allclose(loss, loss.T, equal_nan=True)
+    honest = np.flatnonzero(~world.placement.attackers)
+    true = compute_radio_loss(world.placement)[np.ix_(honest, honest)]
+    mine = loss[np.ix_(honest, honest)]
+    both = np.isfinite(true) & np.isfinite(mine) & (true < 125.0)
+    assert abs(np.mean(mine[both] - true[both])) < 6.0
+    assert np.std(mine[both] - true[both]) > 6.0
+
+
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_the_plot_is_as_large_as_asked_and_holds_no_seed_of_trust(name: str) -> None:
     world = world_of(name)
@@ -153,7 +168,8 @@ def test_the_plot_knows_its_own_beacons_and_what_its_receivers_heard() -> None:
     steps = draw_steps_cdb(world, 0)
     air = Air(world.placement, BEACONS)
     rows = air.hear(0, steps)
-    scene = Scene(world.placement, 0, air.level_dbm, steps, rows)
+    assert air.model_dbm is not None
+    scene = Scene(world.placement, 0, air.level_dbm, air.model_dbm, steps, rows)
     known = get_known_beacons(scene)
     mine = scene.attackers_rows()
     heard = set(zip(mine.beaconer.tolist(), mine.sequence.tolist(), strict=True))

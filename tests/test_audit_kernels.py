@@ -13,39 +13,58 @@ from coverage_map.audit import colocation_kernels as colocation
 from coverage_map.audit import link_kernels as link
 from coverage_map.audit import place_kernels as place
 
-LAW = np.array([95.0, 33.0, 8.0])
+# Obstructed and clear: dB at 100 m, dB per decade, deviation; logit of clear and its fall.
+LAW = np.array([100.0, 33.0, 8.0, 82.0, 22.0, 4.0, -1.0, -2.5])
 
 
 def make_near(rng: np.random.Generator, count: int) -> np.ndarray:
     """Neighbours around the origin, every third not heard."""
-    near = np.empty((count, 5))
+    near = np.empty((count, 8))
     near[:, :2] = rng.uniform(-800.0, 800.0, (count, 2))
     near[:, 2] = rng.uniform(80.0, 130.0, count)
     near[::3, 2] = math.nan
     near[:, 3] = rng.uniform(115.0, 130.0, count)
     near[:, 4] = rng.uniform(0.3, 1.0, count)
+    near[:, 5] = rng.uniform(0.5, 0.97, count)
+    near[:, 6] = ~np.isnan(near[:, 2])
+    near[1::6, [2, 6]] = math.nan, 1.0  # heard without a strength
+    near[:, 7] = 1.0
     return near
 
 
-def median_db(x: float, y: float, offset: float, near: np.ndarray) -> np.ndarray:
+def lines_db(
+    x: float, y: float, offset: float, near: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Median loss of obstructed and of clear paths, and the chance of the latter."""
     apart = np.maximum(np.hypot(near[:, 0] - x, near[:, 1] - y), place.NEAREST_M)
-    return LAW[0] + LAW[1] * np.log10(apart / 100.0) + offset
+    reach = np.log10(apart / 100.0)
+    clear = 1.0 / (1.0 + np.exp(-LAW[6] - LAW[7] * reach))
+    return LAW[0] + LAW[1] * reach + offset, LAW[3] + LAW[4] * reach + offset, clear
 
 
 def sigma_of(offset: float) -> float:
     return place.BETTER_SIGMA_DB if offset < 0 else place.WORSE_SIGMA_DB
 
 
+def below(level: np.ndarray) -> np.ndarray:
+    return 1.0 / (1.0 + np.exp(-1.702 * level))
+
+
+def heard_chance(x: float, y: float, offset: float, near: np.ndarray) -> np.ndarray:
+    one, other, clear = lines_db(x, y, offset, near)
+    through = (1 - clear) * below((near[:, 3] - one) / LAW[2])
+    return near[:, 5] * (clear * below((near[:, 3] - other) / LAW[5]) + through)
+
+
 def log_likelihood(x: float, y: float, offset: float, near: np.ndarray, mean: float) -> float:
-    """With a true normal distribution for the silence."""
-    median = median_db(x, y, offset, near)
-    rest = (near[:, 2] - median) / LAW[2]
-    outlier = place.OUTLIER / place.OUTLIER_SPAN_DB
-    heard = np.log((1 - place.OUTLIER) * norm.pdf(rest) / LAW[2] + outlier)
-    silent = norm.cdf((median - near[:, 3]) / LAW[2])
-    deaf = np.log(place.DEAF + (1 - place.DEAF) * silent)
+    one, other, clear = lines_db(x, y, offset, near)
+    density = clear * norm.pdf(near[:, 2], other, LAW[5])
+    density += (1 - clear) * norm.pdf(near[:, 2], one, LAW[2])
+    strength = np.log((1 - place.OUTLIER) * density + place.OUTLIER / place.OUTLIER_SPAN_DB)
+    chance = heard_chance(x, y, offset, near)
+    told = np.log(np.where(near[:, 6] > 0, chance, 1 - chance))
     prior = -0.5 * ((offset - mean) / sigma_of(offset - mean)) ** 2
-    return float(prior + (near[:, 4] * np.where(np.isnan(near[:, 2]), deaf, heard)).sum())
+    return float(prior + (near[:, 4] * np.where(np.isnan(near[:, 2]), told, strength)).sum())
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -54,11 +73,11 @@ def test_likelihood_of_a_place(seed: int) -> None:
     near = make_near(rng, 18)
     for x, y, offset in rng.normal(0.0, [300.0, 300.0, 6.0], (20, 3)):
         mine = place.log_likelihood(x, y, offset, near, LAW, 1.0)
-        # Of six silent neighbours each may differ by what the logistic does, 0.01 in chance.
-        assert abs(mine - log_likelihood(x, y, offset, near, 1.0)) < 0.35
-        heard = near[~np.isnan(near[:, 2])]
-        mine = place.log_likelihood(x, y, offset, heard, LAW, 1.0)
-        assert abs(mine - log_likelihood(x, y, offset, heard, 1.0)) < 1e-9
+        assert abs(mine - log_likelihood(x, y, offset, near, 1.0)) < 1e-9
+        unknown = near.copy()
+        unknown[::2, 4] = 0.0  # asked about nobody that wasn't there
+        mine = place.log_likelihood(x, y, offset, unknown, LAW, 1.0)
+        assert abs(mine - log_likelihood(x, y, offset, near[1::2], 1.0)) < 1e-9
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -66,10 +85,10 @@ def test_search_finds_what_a_grid_finds(seed: int) -> None:
     rng = np.random.default_rng(seed)
     near = make_near(rng, 20)
     truth = rng.uniform(-400.0, 400.0, 2)
-    known = ~np.isnan(near[:, 2])
-    near[known, 2] = median_db(*truth, 2.0, near)[known] + rng.normal(0.0, 3.0, known.sum())
+    near = near[~np.isnan(near[:, 2])]
+    near[:, 2] = lines_db(*truth, 2.0, near)[0] + rng.normal(0.0, 3.0, len(near))
     claim = truth + np.array([900.0, 0.0])
-    gain, x, y, value = place.search(near, LAW, 0.0, claim, 92.0, 400.0)
+    gain, x, y, value, cx, cy, offset = place.search(near, LAW, 0.0, claim, 92.0, 400.0)
     assert abs(value - max(
         place.log_likelihood(x, y, a, near, LAW, 0.0) for a in np.arange(-20.0, 20.0, 0.02)
     )) < 0.05
@@ -82,6 +101,9 @@ def test_search_finds_what_a_grid_finds(seed: int) -> None:
     )
     assert value > grid - 0.5
     assert gain > 0.0
+    assert math.hypot(cx - claim[0], cy - claim[1]) <= 92.0
+    at_claim = place.log_likelihood(cx, cy, offset, near, LAW, 0.0)
+    assert abs(value - gain - at_claim) < 1e-9
     assert math.hypot(x - truth[0], y - truth[1]) < math.hypot(*(claim - truth))
 
 
@@ -90,13 +112,13 @@ def test_silence_by_enumerating_every_outcome() -> None:
     near = make_near(rng, 7)
     claims, law = np.array([[50.0, -20.0]]), LAW[None, :]
     out = np.zeros((1, 3))
-    place.silence_all(np.array([0, 7]), near, law, np.array([1.0]), claims, out)
-    heard = int(np.count_nonzero(~np.isnan(near[:, 2])))
+    asked = np.ones(1, np.bool_)
+    place.silence_all(np.array([0, 7]), near, law, np.array([1.0]), claims, asked, out)
+    heard = int(near[:, 6].sum())
     weights, tails, means = [], [], []
     for step in range(-10, 11):
         sigma = sigma_of(float(step))
-        median = median_db(50.0, -20.0, 1.0 + 0.4 * step * sigma, near)
-        chance = (1 - place.DEAF) / (1 + np.exp(-1.702 * (near[:, 3] - median) / LAW[2]))
+        chance = heard_chance(50.0, -20.0, 1.0 + 0.4 * step * sigma, near)
         tail = sum(
             math.prod(p if hit else 1 - p for p, hit in zip(chance, hits, strict=True))
             for hits in itertools.product((0, 1), repeat=7)
@@ -108,6 +130,31 @@ def test_silence_by_enumerating_every_outcome() -> None:
     assert abs(out[0, 0] + math.log(np.average(tails, weights=weights))) < 1e-9
     assert out[0, 1] == heard
     assert abs(out[0, 2] - np.average(means, weights=weights)) < 1e-9
+
+
+def test_misfit_is_short_of_the_expected_likelihood() -> None:
+    """Over all outcomes the shortfall averages to nothing, with the variance that it says."""
+    near = make_near(np.random.default_rng(5), 6)
+    near[5, 7] = 0.0  # asked because it heard: says nothing here
+    chance = heard_chance(50.0, -20.0, 1.0, near)[:5]
+    mean = square = 0.0
+    for hits in itertools.product((0.0, 1.0), repeat=5):
+        near[:5, 6] = hits
+        short, variance, votes = place.misfit(50.0, -20.0, 1.0, near, LAW)
+        weight = math.prod(p if hit else 1 - p for p, hit in zip(chance, hits, strict=True))
+        mean += weight * short
+        square += weight * short**2
+    assert abs(mean) < 1e-9
+    assert abs(square - variance) < 1e-9
+    assert abs(votes - near[:5, 4].sum()) < 1e-12
+
+
+def test_anchors_that_stand_together_share_a_vote() -> None:
+    near = np.zeros((4, 8))
+    near[:, 0] = [0.0, 0.0, 1_000.0, 2_000.0]
+    weights = np.ones(4)
+    place.weigh_all(np.array([0, 4]), near, 30.0, weights)
+    np.testing.assert_allclose(weights, [0.5, 0.5, 1.0, 1.0])
 
 
 def test_comparing_two_senders() -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from coverage_map.audit.table import NO_RSSI_CDBM
 from radio_sim.attacks.placement import NO_RADIO, Placement
-from radio_sim.attacks.sites import PATCHES
+from radio_sim.attacks.sites import PATCH_APART_M, PATCHES
 from radio_sim.draws import draw_u64, draws_u64, normals, uniforms
 from radio_sim.links import Radios, compute_links
 
@@ -65,19 +65,26 @@ def make_rows(witness: Ints, beaconer: Ints, sequence: Ints, level_dbm: Floats) 
 
 def compute_radio_loss(placement: Placement) -> Floats:
     """Path loss in dB between radios [m, m], antennas left out; inf where too far."""
-    count = len(placement.radio_patch)
+    height = np.resize(placement.sites.height_m, len(placement.radio_patch))
+    return compute_loss(
+        placement.radio_m, placement.radio_patch, height, placement.sites.seed
+    )
+
+
+def compute_loss(places_m: Floats, patches: Ints, height_m: Floats, seed: int) -> Floats:
+    """Path loss in dB between places [m, m] by the physics of their patches; inf where too far."""
+    count = len(patches)
     loss = np.full((count, count), np.inf)
-    height = np.resize(placement.sites.height_m, count)
     for number, patch in enumerate(PATCHES):
-        members = np.flatnonzero(placement.radio_patch == number)
+        members = np.flatnonzero(patches == number)
         nothing = np.zeros(len(members))
         radios = Radios(
-            *(placement.radio_m[members], height[members], nothing, nothing),
+            *(places_m[members], height_m[members], nothing, nothing),
             np.full(len(members), FREQUENCY_MHZ, np.int64),
         )
         links = compute_links(
             radios,
-            seed=draw_u64(placement.sites.seed, "patch", number),
+            seed=draw_u64(seed, "patch", number),
             environment=patch.environment,
             max_range_m=patch.reach_m,
             floor_dbm=-160.0,
@@ -85,6 +92,26 @@ def compute_radio_loss(placement: Placement) -> Floats:
         senders = np.repeat(np.arange(len(members)), np.diff(links.starts))
         loss[members[senders], members[links.neighbours]] = -links.rssi_dbm
     return loss
+
+
+def get_claimed_patch(placement: Placement) -> Ints:
+    """Between which others each key claims to stand."""
+    east = placement.claimed_m[:, 0] + PATCH_APART_M / 2
+    number = (east // PATCH_APART_M).astype(np.int64)
+    return np.asarray(np.clip(number, 0, len(PATCHES) - 1), np.int64)
+
+
+def compute_model_dbm(placement: Placement) -> Floats:
+    """What a perfect simulator of everybody's claims says, [beaconer, witness] at full power.
+
+    The same physics as the world's own, reciprocal and rough; what stands where it can't know, so
+    that its shadows are others.
+    """
+    seed = draw_u64(placement.sites.seed, "plot", "model")
+    patch = get_claimed_patch(placement)
+    loss = compute_loss(placement.claimed_m, patch, placement.claimed_height_m, seed)
+    eirp = placement.sites.eirp_dbm
+    return np.asarray(eirp[:, None] - loss + placement.claimed_gain_db[None, :], np.float64)
 
 
 def compute_key_loss(radio_loss_db: Floats, radio_of: Ints) -> Floats:
@@ -108,6 +135,7 @@ class Air:
         self._first = -1
         self._epoch = -1
         self.level_dbm = np.empty((0, 0))
+        self.model_dbm = compute_model_dbm(placement) if placement.attackers.any() else None
 
     def _tune(self, epoch: int) -> None:
         """Lay out the links of the phase that holds an epoch."""

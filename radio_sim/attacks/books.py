@@ -5,9 +5,7 @@ accomplices whose claims are true are hotspots like others; every beacon that on
 heard counts, delivered or not, mutual or not, trusted or not. Only the draw of witnesses stays: it
 is a sample, not a check. Trust is equal for all.
 
-`FindingsHeld`: the ledger's verdicts, but whoever the auditors accuse when a settlement comes has
-what it did since the last one struck out, as `process_forfeits` does for who was slashed. Lots that
-fell to accused witnesses stay lost.
+`Unaudited`: the ledger's verdicts, but no finding holds anybody's weight or pay back.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chain.records import RECEPTION_BYTES
-from chain.rules.bonds import process_forfeits
 from chain.rules.outcome import Effects
 from chain.rules.payments import Payment
 from chain.rules.rewards import process_counted, process_settlement
@@ -36,6 +33,7 @@ from radio_sim.attacks.town import FIRST_EPOCH, SETTLEMENT_EPOCHS, Town
 Flags = NDArray[np.bool_]
 
 LEFT_OUT = CODES["self"]
+HELD, COUNTED = (bytes([CODES[name]]) for name in ("held_witness", "counted"))
 
 
 class Books:
@@ -55,7 +53,6 @@ class Books:
             self.town.process_traffic(self.state)
         self.state.epoch = closing + 1
         if self.state.epoch % SETTLEMENT_EPOCHS == 0:
-            self.prepare()
             effects = Effects()
             process_settlement(self.state, effects)
             self.payments += list(effects.payments)
@@ -64,29 +61,17 @@ class Books:
         """What of an epoch is paid for."""
         raise NotImplementedError
 
-    def prepare(self) -> None:
-        """What comes before a settlement."""
 
-
-class FindingsHeld(Books):
-    """The ledger's verdicts, less what audits accuse; `found` by the epoch of the settlement."""
-
-    def __init__(self, town: Town) -> None:
-        super().__init__(town)
-        self.found: dict[int, Flags] = {}
+class Unaudited(Books):
+    """The ledger's verdicts without auditors: who is held counts like others."""
 
     def count(self, judgement: Judgement) -> None:
-        """As when an epoch closes."""
-        for link in get_mutual_links(judgement):
+        """As when an epoch closes; held witnesses were drawn beside those who took their places."""
+        codes = {w: bytearray(c).replace(HELD, COUNTED) for w, c in judgement.codes.items()}
+        free = replace(judgement, held=frozenset(), codes=codes)
+        for link in get_mutual_links(free):
             self.state.add("links", link, 1)
-        process_counted(self.state, judgement)
-
-    def prepare(self) -> None:
-        """Strike out."""
-        found = self.found.get(self.state.epoch)
-        if found is not None:
-            self.state.forfeits.update((int(i), self.state.epoch) for i in np.flatnonzero(found))
-        process_forfeits(self.state)
+        process_counted(self.state, free)
 
 
 class RulesOff(Books):
@@ -102,7 +87,7 @@ class RulesOff(Books):
         self._gone = placement.liars if placement.liars.any() else placement.attackers
 
     def count(self, judgement: Judgement) -> None:
-        """As it was heard."""
+        """As it was heard, by the lots of the ledger."""
         process_counted(self.state, self.get_open_judgement(judgement))
 
     def get_open_judgement(self, judgement: Judgement) -> Judgement:
@@ -115,7 +100,10 @@ class RulesOff(Books):
             int(index): OnTime(b"", b"", everybody[index], self.town.secret(int(index), epoch))
             for index in honest
         }
-        opened = replace(judgement, reports=reports, beaconers={}, codes={})
+        opened = replace(
+            judgement, reports=reports, beaconers={}, codes={},
+            blind=frozenset(), proven=frozenset(reports), held=frozenset(),
+        )
         for index, message in reports.items():
             if index in judgement.assertions:
                 assertion = judgement.assertions[index]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coverage_map.audit.calibrated import THRESHOLD
-from radio_sim.attacks.figures import compute_tpr_at
+from radio_sim.attacks.figures import compute_tpr_at, compute_wilson
 from radio_sim.attacks.measure import Measured, Size
 from radio_sim.attacks.outcome import Outcome, get_worst
 from radio_sim.attacks.report import make_roc_svg, make_sweep_svg
@@ -43,6 +43,7 @@ def make_document(
         document["sweep"] = {name: [o.to_json() for o in each] for name, each in swept.items()}
         return document, make_sweep_svg(swept)
     document["attacks"] = {m.outcome.name: get_entry(m, honest) for m in done}
+    document["opportunity"] = get_opportunity(outcomes)
     return document, make_roc_svg(honest, {m.outcome.name: m.liars for m in done})
 
 
@@ -56,9 +57,13 @@ def get_pooled(honest: Floats, pooled: Sequence[Floats]) -> dict[str, float]:
     """Honest networks taken together; nothing where none were asked for."""
     if not pooled:
         return {}
+    above = int(np.count_nonzero(honest > THRESHOLD))
+    low, high = compute_wilson(above, len(honest))
     return {
         "hotspots": len(honest),
-        "fpr": float(np.mean(honest > THRESHOLD)),
+        "fpr": above / len(honest),
+        "fpr_low": low,
+        "fpr_high": high,
         "score_at_fpr": float(np.quantile(honest, 1.0 - ASKED_FPR)),
         "highest": float(honest.max()),
     }
@@ -70,6 +75,13 @@ def get_entry(measured: Measured, honest: Floats) -> dict[str, Any]:
     if len(measured.liars) and len(honest):
         entry["tpr_at_fpr_0.001"] = compute_tpr_at(honest, measured.liars, ASKED_FPR)
     return entry
+
+
+def get_opportunity(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """How a witness's lots go with how fast it answers and computes; nothing if not measured."""
+    names = ("rho_latency", "rho_cpu", "witnesses")
+    raced = [o for o in outcomes if o.name == "answer-first" and "rho_cpu" in o.details]
+    return {name: outcome.details[name] for outcome in raced for name in names}
 
 
 def group(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from chain.rules.payments import Payment
+from chain.rules.payments import NOBODY, Payment
 from chain.rules.verdicts import REASONS
 from coverage_map.audit.scores import Scores
 from coverage_map.audit.table import Hearings
@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 # Kinds of pay that proof of coverage decides; relay pay follows payers' receipts.
-PROOF_KINDS = ("coverage", "bootstrap", "bounty", "witness")
+PROOF_KINDS = ("coverage", "bootstrap", "bounty", "witness", "release")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +46,16 @@ def compute_rate(found: Flags, among: Flags) -> float:
     return float(np.mean(found[among])) if among.any() else 0.0
 
 
+def compute_wilson(found: int, among: int, z: float = 1.96) -> tuple[float, float]:
+    """The interval of a share by Wilson's score, 95 % by default; (0, 1) of nobody."""
+    if among == 0:
+        return 0.0, 1.0
+    share, spread = found / among, z * z / among
+    middle = share + spread / 2.0
+    half = z * float(np.sqrt(share * (1.0 - share) / among + spread / (4.0 * among)))
+    return max(0.0, (middle - half) / (1.0 + spread)), min(1.0, (middle + half) / (1.0 + spread))
+
+
 def compute_epochs_to_detect(
     audits: Sequence[Audit], liars: Flags, unpaid: Flags
 ) -> int | None:
@@ -64,10 +74,11 @@ def compute_epochs_to_detect(
 
 
 def sum_pay_ucr(payments: Iterable[Payment], count: int) -> Ints:
-    """Proof-of-coverage pay per hotspot."""
+    """Proof-of-coverage pay that each hotspot's owner got; what is held isn't, unless released."""
     paid = np.zeros(count, np.int64)
     for payment in payments:
-        if payment.hotspot >= 0 and payment.kind in PROOF_KINDS:
+        got = payment.kind in PROOF_KINDS and payment.account != NOBODY
+        if payment.hotspot >= 0 and got:
             paid[payment.hotspot] += payment.amount_ucr
     return paid
 

@@ -19,10 +19,11 @@ from radio_sim.attacks.air import (
     SPREAD_DB,
     STEEPNESS_PER_DB,
     Rows,
+    get_claimed_patch,
     make_rows,
 )
 from radio_sim.attacks.placement import Placement, seed_of
-from radio_sim.attacks.sites import PATCH_APART_M, PATCHES
+from radio_sim.attacks.sites import PATCHES
 from radio_sim.draws import draw_u64, draws_u64, normals, uniforms
 
 Floats = NDArray[np.float64]
@@ -38,6 +39,7 @@ NEAREST_M = 30.0
 class Scene:
     """What the plot knows in one epoch. `level_dbm` [beaconer, witness]: public means.
 
+    `model_dbm` likewise, by a perfect simulator of what everybody claims.
     `rows`: everything received by anybody; only attackers' own rows are looked at. `steps_cdb`
     [n, beacons] of everybody; only attackers' own are looked at.
     """
@@ -45,6 +47,7 @@ class Scene:
     placement: Placement
     epoch: int
     level_dbm: Floats
+    model_dbm: Floats
     steps_cdb: Ints
     rows: Rows
 
@@ -103,7 +106,8 @@ def forge_rows(scene: Scene, witnesses: Ints, beacons: Beacons, model: Model) ->
     witness = np.repeat(there, len(beacons.beaconer))
     at = np.tile(np.arange(len(beacons.beaconer)), len(there))
     beaconer = beacons.beaconer[at]
-    near = claimed_patch(scene, witness) == claimed_patch(scene, beaconer)
+    patch = get_claimed_patch(scene.placement)
+    near = patch[witness] == patch[beaconer]
     kept = np.flatnonzero(near & (witness != beaconer))
     witness, at, beaconer = witness[kept], at[kept], beaconer[kept]
     names = (beaconer << 32 | beacons.sequence[at] << 24 | witness).astype(np.uint64)
@@ -116,13 +120,6 @@ def forge_rows(scene: Scene, witnesses: Ints, beacons: Beacons, model: Model) ->
     return make_rows(witness[lucky], beaconer[lucky], beacons.sequence[heard], level[lucky])
 
 
-def claimed_patch(scene: Scene, keys: Ints) -> Ints:
-    """Between which others a key claims to stand."""
-    east = scene.placement.claimed_m[keys, 0] + PATCH_APART_M / 2
-    number = (east // PATCH_APART_M).astype(np.int64)
-    return np.asarray(np.clip(number, 0, len(PATCHES) - 1), np.int64)
-
-
 def free_space(scene: Scene, beaconer: Ints, witness: Ints) -> Floats:
     """Friis, the simulator that everybody has; none beyond what others hear, lest it show."""
     apart = scene.apart_m(beaconer, witness)
@@ -132,16 +129,16 @@ def free_space(scene: Scene, beaconer: Ints, witness: Ints) -> Floats:
 
 
 def fitted(scene: Scene, beaconer: Ints, witness: Ints) -> Floats:
-    """The victims' own model: log-distance fitted to public reports, with shadowing like theirs.
+    """The victims' own model, with shadows like theirs, the same both ways: reciprocity holds."""
+    return np.asarray(scene.model_dbm[beaconer, witness], np.float64)
 
-    Shadowing is drawn per pair, the same both ways: reciprocity holds.
-    """
-    first, second = np.minimum(beaconer, witness), np.maximum(beaconer, witness)
-    names = (first << 32 | second).astype(np.uint64)
-    shadow = normals(draws_u64(seed_of(scene.placement, "shadows"), names))
-    at_100m, exponent, sigma = fit_public_law(scene)[claimed_patch(scene, witness)].T
+
+def expected(scene: Scene, beaconer: Ints, witness: Ints) -> Floats:
+    """The median by a law that is fitted to public reports: what looks natural."""
+    patch = get_claimed_patch(scene.placement)[witness]
+    at_100m, exponent = fit_public_law(scene)[patch].T
     reach = np.log10(scene.apart_m(beaconer, witness) / 100.0)
-    loss = at_100m + 10 * exponent * reach + sigma * shadow
+    loss = at_100m + 10 * exponent * reach
     return np.asarray(scene.loudest_dbm(beaconer, witness) - loss, np.float64)
 
 
@@ -153,29 +150,18 @@ def mirrored(scene: Scene, beaconer: Ints, witness: Ints) -> Floats:
 
 
 def fit_public_law(scene: Scene) -> Floats:
-    """Per patch: loss at 100 m, exponent and deviation, by least squares over honest links."""
-    key = id(scene.level_dbm)
-    if _LAWS.get("key") != key:
-        _LAWS.update(key=key, laws=_fit_laws(scene))
-    return np.asarray(_LAWS["laws"], np.float64)
-
-
-_LAWS: dict[str, object] = {}
-
-
-def _fit_laws(scene: Scene) -> Floats:
+    """Per patch: loss at 100 m and exponent, by least squares over what honest ones report."""
     honest = np.flatnonzero(~scene.placement.attackers)
     level = scene.level_dbm[np.ix_(honest, honest)]
     one, other = np.nonzero(level > DECODES_AT_DBM)
     beaconer, witness = honest[one], honest[other]
     loss = scene.loudest_dbm(beaconer, witness) - level[one, other]
     reach = np.log10(scene.apart_m(beaconer, witness) / 100.0)
-    laws = np.tile([85.0, 3.5, 8.0], (len(PATCHES), 1))
-    patch = claimed_patch(scene, witness)
+    laws = np.tile([85.0, 3.5], (len(PATCHES), 1))
+    patch = get_claimed_patch(scene.placement)[witness]
     for number in range(len(PATCHES)):
         here = patch == number
         if np.count_nonzero(here) >= 10:
             slope, start = np.polyfit(10.0 * reach[here], loss[here], 1)
-            rest = loss[here] - start - 10.0 * slope * reach[here]
-            laws[number] = start, slope, rest.std()
+            laws[number] = start, slope
     return laws

@@ -20,6 +20,7 @@ DRAWN = PRESETS["mainnet"].witnesses_drawn
 WITNESSES, CANDIDATES = 10_000, 20
 RACED_BEACONS = 60_000
 GROUND_KEYS, GROUND_MIXES, TRIED_MIXES = 2_000, 40, 400
+COSIGNERS = 7
 REVEALERS, HELD_EPOCHS, BEACONS_PER_EPOCH = 30, 12, 400
 
 
@@ -43,20 +44,25 @@ def draw_candidates(seed: int, beacon: int, count: int, witnesses: int) -> Ints:
 
 
 def race(seed: int) -> Outcome:
-    """Measure over 10,000 witnesses whether lots know how fast somebody answered."""
+    """Measure over 10,000 witnesses whether lots know how fast somebody answers or computes."""
     latency_ms = 5.0 + 900.0 * uniform_column(seed, "latency", WITNESSES) ** 3
+    speed = 0.05 + uniform_column(seed, "speed", WITNESSES)  # of a processor, 20 kinds apart
     won = np.zeros(WITNESSES)
     for beacon in range(RACED_BEACONS):
         candidates = draw_candidates(seed, beacon, CANDIDATES, WITNESSES)
         won[count_won(mix_of(seed, "race", beacon), beacon, candidates)] += 1
-    correlation = float(np.corrcoef(latency_ms, won)[0, 1])
     fast = latency_ms <= np.quantile(latency_ms, 0.1)
     share = float(won[fast].sum() / won.sum())
     return Outcome(
         *("answer-first", "chance", "a tenth of the witnesses answers before all others", 0.1),
         leaked_share=0.0,
         attacker_return=share / 0.1 - 1.0,
-        details={"correlation": correlation, "witnesses": WITNESSES, "drawn": int(won.sum())},
+        details={
+            "rho_latency": float(np.corrcoef(latency_ms, won)[0, 1]),
+            "rho_cpu": float(np.corrcoef(speed, won)[0, 1]),
+            "witnesses": WITNESSES,
+            "drawn": int(won.sum()),
+        },
     )
 
 
@@ -91,34 +97,51 @@ def grind(seed: int) -> Outcome:
 def revise(seed: int) -> Outcome:
     """Colluders who reveal last keep back the one secret whose absence wins them most lots.
 
-    Of the mix alone: where appointed cosigners add their outputs afterwards, nobody can foresee
-    what a choice brings, and there is no bias left to buy.
+    The return is what it brings where a majority of cosigners add their outputs afterwards, as a
+    network with cosigners does; `alone`, what the mix by itself would leave to choose.
     """
     gains = [compute_revision(seed, epoch) for epoch in range(HELD_EPOCHS)]
-    # One of the thirty keeps quiet: its own beacons and reports of that epoch are lost.
-    held = float(np.mean([kept_back for _, kept_back in gains]))
-    lots = float(np.mean([gain for gain, _ in gains]))
+    alone, drawn, held = (float(np.mean(column)) for column in zip(*gains, strict=True))
+    # Who keeps quiet loses its own beacons and reports of that epoch.
+    cost = held / REVEALERS
     return Outcome(
         *("last-revealer", "chance", "the last of 30 colluders choose which secret to keep", 0.1),
         leaked_share=0.0,
-        attacker_return=lots - held / REVEALERS,
-        details={"lots_gained": lots, "silent_epochs": held, "choices": REVEALERS + 1},
+        attacker_return=drawn - cost,
+        details={
+            "alone": alone - cost,
+            "lots_gained": drawn,
+            "silent_epochs": held,
+            "choices": REVEALERS + 1,
+            "cosigners": COSIGNERS,
+        },
     )
 
 
-def compute_revision(seed: int, epoch: int) -> tuple[float, int]:
-    """Gain in lots over an open hand, and whether a secret was kept back."""
+def compute_revision(seed: int, epoch: int) -> tuple[float, float, float]:
+    """Gain in lots over an open hand by the mix alone and with outputs; if a secret was kept."""
     before = mix_of(seed, "before", epoch)
     secrets = [mix_of(seed, f"secret {epoch}", number) for number in range(10 * REVEALERS)]
-    own = range(0, 10 * REVEALERS, 10)  # a tenth of the network
-    won = []
-    for kept in (None, *own):
+    mixes = []
+    for kept in (None, *range(0, 10 * REVEALERS, 10)):  # a tenth of the network
         shown = [secret for number, secret in enumerate(secrets) if number != kept]
-        won.append(count_own_lots(seed, draws.mix(before, epoch, shown)))
+        mixes.append(draws.mix(before, epoch, shown))
+    won = [count_own_lots(seed, mix) for mix in mixes]
     best = int(np.argmax(won))
     # Silence costs a thirtieth of what the plot earns: it must win more than that.
-    worth = won[best] * (1.0 - 1.0 / REVEALERS) > won[0]
-    return (won[best] / won[0] - 1.0 if worth else 0.0), int(worth and best > 0)
+    if won[best] * (1.0 - 1.0 / REVEALERS) <= won[0]:
+        best = 0
+    # The outputs are over the close of the mix: another mix is another input to each of them.
+    drawn = [
+        count_own_lots(seed, draws.lots(mix, (output_of(mix, n) for n in range(COSIGNERS))))
+        for mix in (mixes[best], mixes[0])
+    ]
+    return won[best] / won[0] - 1.0, drawn[0] / drawn[1] - 1.0, float(best > 0)
+
+
+def output_of(mix: bytes, cosigner: int) -> bytes:
+    """A cosigner's random output over what closed with a mix; bench.randomness proves real ones."""
+    return sha256(b"output %d of " % cosigner + mix).digest()
 
 
 def count_own_lots(seed: int, mix: bytes) -> int:

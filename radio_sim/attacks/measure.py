@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from chain.rules.verdicts import Judgement
 from coverage_map.audit.calibrated import THRESHOLD
 from coverage_map.audit.scores import compute_scores
-from coverage_map.audit.table import Hearings, join_hearings
-from radio_sim.attacks.books import FindingsHeld, RulesOff
+from coverage_map.audit.table import Hearings
+from radio_sim.attacks.auditors import Auditors
+from radio_sim.attacks.books import RulesOff, Unaudited
 from radio_sim.attacks.figures import (
     Audit,
     compute_epochs_to_detect,
     compute_rate,
     compute_share,
+    compute_wilson,
     count_verdicts,
-    make_audit,
     sum_pay_ucr,
 )
 from radio_sim.attacks.outcome import Outcome
@@ -61,43 +62,43 @@ class Measured:
     liars: Floats
 
 
-class Auditor:
-    """Audits a town whenever a settlement is about to come, and pays by what it found."""
+class Run:
+    """A town with its auditors and the books beside its ledger."""
 
     def __init__(self, town: Town) -> None:
-        self.town = town
-        self.by_settlement: dict[int, Audit] = {}
-        self.held, self.off = FindingsHeld(town), RulesOff(town)
+        self.town, self.auditors = town, Auditors(town)
+        self.auditors.join()
+        self.off, self.unaudited = RulesOff(town), Unaudited(town)
 
     def take(self, judgement: Judgement) -> None:
         """Keep both books."""
-        self.held.take(judgement)
         self.off.take(judgement)
+        self.unaudited.take(judgement)
 
-    def audit(self, epoch: int) -> None:
-        """Scores from everything judged before an epoch."""
-        hearings = join_hearings(self.town.hearings)
-        claims = get_claims(self.town.world, self.town.trust_ppm())
-        scores = compute_scores(hearings, claims)
-        audit = make_audit(epoch - FIRST_EPOCH, scores)
-        self.by_settlement[epoch], self.held.found[epoch] = audit, audit.found
-
-    def pay_by_rules(self) -> Ints:
+    def pay(self) -> Ints:
         """Proof-of-coverage pay per hotspot, as the ledger paid it."""
         return sum_pay_ucr(self.town.payments, self.town.count)
 
-    def pay_held(self) -> Ints:
-        """The same where settlements leave out who is accused."""
-        return sum_pay_ucr(self.held.payments, self.town.count)
+    def pay_unaudited(self) -> Ints:
+        """The same had there been no auditors."""
+        return sum_pay_ucr(self.unaudited.payments, self.town.count)
 
     def pay_without_rules(self) -> Ints:
         """The same with the rules off and without attackers."""
         return sum_pay_ucr(self.off.payments, self.town.count)
 
+    def escrow(self) -> Ints:
+        """What is held of each hotspot at the end, neither paid nor lost yet."""
+        held = np.zeros(self.town.count, np.int64)
+        for index, hold in self.town.state.holds.items():
+            held[index] = hold.pay_ucr
+        return held
+
     def compute_loss_by_kind(self) -> dict[str, float]:
         """What honest hotspots of each kind get less than without rules, or more (below 0)."""
         world = self.town.world
-        honest, kept, whole = ~world.placement.attackers, self.pay_held(), self.pay_without_rules()
+        honest, whole = ~world.placement.attackers, self.pay_without_rules()
+        kept = self.pay() + self.escrow()
         return {
             kind: 1.0 - compute_share(int(kept[of & honest].sum()), int(whole[of & honest].sum()))
             for kind, of in get_kinds(world.sites).items()
@@ -110,14 +111,21 @@ class Auditor:
         return plot * self.town.ledger.params.bond_ucr
 
     def find_unpaid(self) -> Flags:
-        """Whom the rules never paid anything, though it was there half of the time."""
-        there = self.town.world.sites.present.mean(axis=1) >= 0.5
-        return np.asarray((self.pay_by_rules() == 0) & there, np.bool_)
+        """Whom the rules never paid for a lie, though it was there half of the time.
+
+        Settlements that paid for epochs before it began to lie don't count.
+        """
+        world = self.town.world
+        since = FIRST_EPOCH + world.placement.lies_from + SETTLEMENT_EPOCHS
+        late = since if world.placement.lies_from else 0
+        lies = [each for each in self.unaudited.payments if each.epoch >= late]
+        there = world.sites.present.mean(axis=1) >= 0.5
+        return np.asarray((sum_pay_ucr(lies, self.town.count) == 0) & there, np.bool_)
 
     @property
     def audits(self) -> list[Audit]:
         """In order of time."""
-        return [self.by_settlement[epoch] for epoch in sorted(self.by_settlement)]
+        return self.auditors.audits
 
 
 def get_kind(strategy: Strategy) -> str:
@@ -133,69 +141,69 @@ def get_suspects(world: World) -> Flags:
     return placement.liars if placement.liars.any() else placement.attackers
 
 
-def run_town(strategy: Strategy, size: Size, tell: Tell) -> Auditor:
+def run_town(strategy: Strategy, size: Size, tell: Tell) -> Run:
     """A whole run through the ledger, audited before every settlement and at the end."""
     world = make_world(
         strategy, hotspots=size.hotspots, epochs=size.epochs, share=size.share, seed=size.seed
     )
     town = Town(world)
     town.join()
-    auditor = Auditor(town)
-    town.on_judgement = auditor.take
+    record = Run(town)
+    town.on_judgement = record.take
     for number in range(world.epochs):
         # A settlement falls on the tick that begins its epoch.
         epoch = FIRST_EPOCH + number
-        if epoch % SETTLEMENT_EPOCHS == 0 and town.hearings:
-            auditor.audit(epoch)
+        if epoch % SETTLEMENT_EPOCHS == 0:
+            record.auditors.look(epoch)
         town.run_epoch(number)
         tell(number + 1)
-    auditor.audit(FIRST_EPOCH + world.epochs)
+    record.auditors.look(FIRST_EPOCH + world.epochs)
     town.finish()
-    return auditor
+    return record
 
 
 def run_presence(strategy: Strategy, size: Size, tell: Tell = lambda _: None) -> Measured:
     """One attack that pretends to be somewhere, or nobody's; measured."""
-    auditor = run_town(strategy, size, tell)
-    placement = auditor.town.world.placement
-    plot, suspects = placement.attackers, get_suspects(auditor.town.world)
-    kept, pay = auditor.pay_held(), auditor.pay_by_rules()
-    whole = int(auditor.pay_without_rules()[~plot].sum())
+    record = run_town(strategy, size, tell)
+    placement = record.town.world.placement
+    plot, suspects = placement.attackers, get_suspects(record.town.world)
+    pay, alone, escrow = record.pay(), record.pay_unaudited(), record.escrow()
+    whole = int(record.pay_without_rules()[~plot].sum())
+    got = int((pay + escrow)[~plot].sum())
     return make_measured(
         strategy,
         size,
-        auditor,
-        leaked_share=compute_share(int(kept[suspects].sum()), int(kept.sum())),
-        leaked_share_rules=compute_share(int(pay[suspects].sum()), int(pay.sum())),
-        honest_loss=1.0 - compute_share(int(kept[~plot].sum()), whole),
-        attacker_return=compute_share(int(kept[plot].sum()), auditor.bonds_ucr()),
-        honest_loss_rules=1.0 - compute_share(int(pay[~plot].sum()), whole),
-        loss_by_kind=auditor.compute_loss_by_kind(),
+        record,
+        leaked_share=compute_share(int(pay[suspects].sum()), int(pay.sum())),
+        leaked_share_rules=compute_share(int(alone[suspects].sum()), int(alone.sum())),
+        honest_loss=1.0 - compute_share(got, whole),
+        attacker_return=compute_share(int(pay[plot].sum()), record.bonds_ucr()),
+        honest_loss_rules=1.0 - compute_share(int(alone[~plot].sum()), whole),
+        loss_by_kind=record.compute_loss_by_kind(),
     )
 
 
 def run_radio(strategy: Strategy, size: Size, tell: Tell = lambda _: None) -> Measured:
     """An attack from where the attackers really are, against the same hotspots being honest."""
-    auditor, twin = run_town(strategy, size, tell), run_town(TWIN, size, tell)
-    plot = auditor.town.world.placement.attackers
-    kept, pay = auditor.pay_held(), auditor.pay_by_rules()
-    fair = twin.pay_by_rules()
-    fair_share = compute_share(int(fair[plot].sum()), int(fair.sum()))
+    record, twin = run_town(strategy, size, tell), run_town(TWIN, size, tell)
+    plot = record.town.world.placement.attackers
+    pay, alone, fair = record.pay(), record.pay_unaudited(), twin.pay_unaudited()
     honest = int(fair[~plot].sum())
-    gained = int(kept[plot].sum()) - int(fair[plot].sum())
+    fair_share = compute_share(int(fair[plot].sum()), int(fair.sum()))
+    got = int((pay + record.escrow())[~plot].sum())
+
+    def compute_leak(paid: Ints) -> float:
+        return max(0.0, compute_share(int(paid[plot].sum()), int(paid.sum())) - fair_share)
+
     return make_measured(
         strategy,
         size,
-        auditor,
-        leaked_share=max(
-            0.0, compute_share(int(kept[plot].sum()), int(kept.sum())) - fair_share
-        ),
-        leaked_share_rules=max(
-            0.0, compute_share(int(pay[plot].sum()), int(pay.sum())) - fair_share
-        ),
-        honest_loss=1.0 - compute_share(int(kept[~plot].sum()), honest),
-        attacker_return=compute_share(gained, auditor.bonds_ucr()),
-        honest_loss_rules=1.0 - compute_share(int(pay[~plot].sum()), honest),
+        record,
+        leaked_share=compute_leak(pay),
+        leaked_share_rules=compute_leak(alone),
+        honest_loss=1.0 - compute_share(got, honest),
+        attacker_return=compute_share(int((pay - fair)[plot].sum()), record.bonds_ucr()),
+        honest_loss_rules=1.0 - compute_share(int(alone[~plot].sum()), honest),
     )
 
 
@@ -205,7 +213,7 @@ TWIN = Strategy("twin", "the plot does nothing", place_truly, report_truly, Fals
 def make_measured(
     strategy: Strategy,
     size: Size,
-    auditor: Auditor,
+    record: Run,
     *,
     leaked_share: float,
     leaked_share_rules: float,
@@ -215,17 +223,19 @@ def make_measured(
     loss_by_kind: dict[str, float] | None = None,
 ) -> Measured:
     """An outcome from its money, with who was found."""
-    town, placement = auditor.town, auditor.town.world.placement
-    plot, suspects, last = placement.attackers, get_suspects(town.world), auditor.audits[-1]
-    unpaid = auditor.find_unpaid()
+    town, placement = record.town, record.town.world.placement
+    plot, suspects, last = placement.attackers, get_suspects(town.world), record.audits[-1]
+    unpaid, confirmed = record.find_unpaid(), record.auditors.confirmed
+    found = last.found | unpaid | confirmed
+    wilson = compute_wilson(int((last.found | confirmed)[~plot].sum()), int((~plot).sum()))
     outcome = Outcome(
         strategy.name,
         get_kind(strategy),
         strategy.summary,
         size.share if plot.any() else 0.0,
-        tpr=compute_rate(last.found | unpaid, suspects) if plot.any() else None,
-        fpr=compute_rate(last.found | unpaid, ~plot),
-        epochs_to_detect=compute_epochs_to_detect(auditor.audits, suspects, unpaid),
+        tpr=compute_rate(found, suspects) if plot.any() else None,
+        fpr=compute_rate(last.found | confirmed, ~plot),
+        epochs_to_detect=compute_epochs_to_detect(record.audits, suspects, unpaid),
         leaked_share=leaked_share,
         leaked_share_rules=leaked_share_rules,
         honest_loss=honest_loss,
@@ -234,14 +244,18 @@ def make_measured(
         details={
             "honest_loss_rules": honest_loss_rules,
             "honest_loss_by_kind": loss_by_kind or {},
+            "fpr_interval": list(wilson),
             "accused": compute_rate(last.found, suspects),
+            "confirmed": compute_rate(confirmed, suspects),
+            "honest_confirmed": compute_rate(confirmed, ~plot),
             "never_paid": compute_rate(unpaid, suspects),
             "honest_never_paid": compute_rate(unpaid, ~plot),
+            "held_share": compute_share(int(record.escrow().sum()), int(record.pay().sum())),
             "receptions": sum(len(part) for part in town.hearings),
             "attackers": int(plot.sum()),
             "liars": int(placement.liars.sum()),
             "found_by_epoch": [
-                [audit.epochs, compute_rate(audit.found, suspects)] for audit in auditor.audits
+                [audit.epochs, compute_rate(audit.found, suspects)] for audit in record.audits
             ],
         },
     )
@@ -259,11 +273,17 @@ def run_open(strategy: Strategy, size: Size) -> tuple[World, Hearings, Floats, F
     hearings = run_hearings(world)
     trust = compute_open_trust_ppm(world, hearings)
     scores = compute_scores(hearings, get_claims(world, trust))
-    one, other = get_mutual_pairs(hearings, len(trust))
+    one, other = get_mutual_pairs(get_lying_time(world, hearings), len(trust))
     unpaid = np.ones(len(trust), np.bool_)
     unpaid[one[trust[other] > 0]] = unpaid[other[trust[one] > 0]] = False
     unpaid &= world.sites.present.mean(axis=1) >= 0.5
     return world, hearings, np.nan_to_num(scores.combined), unpaid
+
+
+def get_lying_time(world: World, hearings: Hearings) -> Hearings:
+    """The epochs in which the plot's claims are lies."""
+    first = int(np.searchsorted(hearings.epoch, world.placement.lies_from))
+    return hearings.take(slice(first, len(hearings)))
 
 
 def run_without_ledger(strategy: Strategy, size: Size) -> Measured:
@@ -278,7 +298,7 @@ def run_without_ledger(strategy: Strategy, size: Size) -> Measured:
         strategy.summary,
         size.share if plot.any() else 0.0,
         tpr=compute_rate(found, suspects) if plot.any() else None,
-        fpr=compute_rate(found, ~plot),
+        fpr=compute_rate(accused, ~plot),
         details={
             "accused": compute_rate(accused, suspects),
             "never_paid": compute_rate(unpaid, suspects),

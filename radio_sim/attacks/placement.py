@@ -43,6 +43,11 @@ class Placement:
     boost_db: Floats
     silent: Flags
 
+    @property
+    def lies_from(self) -> int:
+        """The epoch from which claims are lies: later than 0 for who is carried away."""
+        return self.radio_of[-1][0]
+
     def radios_at(self, epoch: int) -> Ints:
         """The radio of every key in an epoch."""
         return next(radios for first, radios in reversed(self.radio_of) if first <= epoch)

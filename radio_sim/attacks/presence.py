@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from radio_sim.attacks.air import Rows, join_rows
 from radio_sim.attacks.forging import (
     Scene,
+    expected,
     fitted,
     forge_rows,
     free_space,
@@ -63,10 +64,10 @@ def report_truly(_: Scene, rows: Rows) -> Rows:
 
 def report_plausibly(scene: Scene, rows: Rows) -> Rows:
     """Leave out what contradicts the claimed place most."""
-    expected = fitted(scene, rows.beaconer, rows.witness)
+    natural = expected(scene, rows.beaconer, rows.witness)
     real = scene.level_dbm[rows.beaconer, rows.witness]
     lying = scene.placement.liars[rows.witness]
-    return rows.take(~(lying & (np.abs(real - expected) > 2 * IMPLAUSIBLE_DB)))
+    return rows.take(~(lying & (np.abs(real - natural) > 2 * IMPLAUSIBLE_DB)))
 
 
 def report_ring(scene: Scene, rows: Rows) -> Rows:

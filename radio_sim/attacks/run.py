@@ -82,8 +82,8 @@ def hear_epoch(world: World, air: Air, epoch: int, steps_cdb: Ints) -> Rows:
     """What is reported of an epoch, sorted by witness and beacon."""
     rows = air.hear(epoch, steps_cdb)
     plot = world.placement.attackers
-    if plot.any():
-        scene = Scene(world.placement, epoch, air.level_dbm, steps_cdb, rows)
+    if air.model_dbm is not None:
+        scene = Scene(world.placement, epoch, air.level_dbm, air.model_dbm, steps_cdb, rows)
         own = plot[rows.witness]
         reported = world.strategy.report(scene, rows.take(own))
         rows = join_rows([rows.take(~own), reported])

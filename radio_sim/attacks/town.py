@@ -7,7 +7,7 @@ hotspots burn credits, so that cells have something to pay.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import pairwise
@@ -20,7 +20,7 @@ from chain import draws
 from chain.drawn import process_drawn_traffic
 from chain.ledger import Ledger, Sealed
 from chain.params import CREDIT_UCR, PRESETS
-from chain.records import Deposit, EpochMessage, Genesis, Registration
+from chain.records import Deposit, EpochMessage, Genesis, Record, Registration
 from chain.rules.outcome import Effects
 from chain.rules.payments import Payment
 from chain.rules.trust import compute_trust_ppm
@@ -38,6 +38,9 @@ START_MS = 1_000_000_000
 FIRST_EPOCH = 2  # registrations of epoch 0 bind then
 # A day is too long for 200 epochs; ten settlements show how trust and pay settle.
 SETTLEMENT_EPOCHS = 20
+# As many settlements as mainnet's three days and two weeks.
+HOLD_APPEAL_EPOCHS = PRESETS["mainnet"].hold_appeal_epochs * SETTLEMENT_EPOCHS // 144
+HOLD_EPOCHS_MAX = PRESETS["mainnet"].hold_epochs_max * SETTLEMENT_EPOCHS // 144
 # Of the bootstrap of 700,000 covered cells a hotspot's cell gets a share, and a settlement a part
 # of the day; clients burn two credits a day (chain/economics.py, "sparse").
 BOOTSTRAP_PER_HOTSPOT_UCR = 100_000 * CREDIT_UCR // 700_000 * SETTLEMENT_EPOCHS // 144
@@ -63,17 +66,19 @@ class Town:
 
     def __post_init__(self) -> None:
         self.count = len(self.world.sites)
-        self.seeds = [self._secret(b"hotspot", index) for index in range(self.count)]
-        self.owners = [self._secret(b"owner", index) for index in range(self.count)]
+        self.seeds = [self.secret_of(b"hotspot", index) for index in range(self.count)]
+        self.owners = [self.secret_of(b"owner", index) for index in range(self.count)]
         self.chains = [self._chain(index) for index in range(self.count)]
         trusted = tuple(self.signer.public(self.seeds[int(i)]) for i in get_seeds(self.world))
-        operator = self.signer.public(self._secret(b"operator", 0))
+        operator = self.signer.public(self.secret_of(b"operator", 0))
         genesis = Genesis("laboratory", "mainnet", START_MS, (operator,), 1, trusted)
         self.ledger = Ledger(self.signer.seal(genesis, b"", []), self.signer.verify, self._note)
         self.ledger.packs_rows = False
         self.ledger.state.params = replace(
             PRESETS["mainnet"],
             settlement_epochs=SETTLEMENT_EPOCHS,
+            hold_appeal_epochs=HOLD_APPEAL_EPOCHS,
+            hold_epochs_max=HOLD_EPOCHS_MAX,
             bootstrap_ucr=BOOTSTRAP_PER_HOTSPOT_UCR * self.count,
         )
         self.air = Air(self.world.placement, BEACONS)
@@ -85,13 +90,14 @@ class Town:
         """The ledger's state."""
         return self.ledger.state
 
-    def _secret(self, kind: bytes, index: int) -> bytes:
+    def secret_of(self, kind: bytes, index: int) -> bytes:
+        """The key of somebody of a kind."""
         name = b"%s %d %d" % (kind, self.world.sites.seed, index)
         return sha256(name).digest()
 
     def _chain(self, index: int) -> list[bytes]:
         """Secrets from the anchor x_(FIRST_EPOCH - 1) on."""
-        links = [self._secret(b"chain", index)]
+        links = [self.secret_of(b"chain", index)]
         for _ in range(self.world.epochs + 4):
             links.append(draws.chain_link(links[-1]))
         return links[::-1]
@@ -112,19 +118,21 @@ class Town:
 
     def join(self) -> None:
         """Credits and registrations for everybody, in epoch 0; RuntimeError if one is refused."""
-        records: list[tuple[Deposit | Registration, list[bytes]]] = []
-        operator = self._secret(b"operator", 0)
+        records: list[tuple[Record, list[bytes]]] = []
+        operator = self.secret_of(b"operator", 0)
         for index in range(self.count):
             owner = self.signer.public(self.owners[index])
             deposit = Deposit(owner, 2 * self.ledger.params.bond_ucr, b"first %d" % index, (0,))
             records.append((deposit, [operator]))
             registration = self.make_registration(index)
             records.append((registration, [self.seeds[index], self.owners[index]]))
-        wires = [
-            self.signer.seal(record, self.ledger.network_id, seeds).wire
-            for record, seeds in records
-        ]
-        refused = [r for r in self.ledger.submit(wires, START_MS) if not r.accepted]
+        self.submit(records, START_MS)
+
+    def submit(self, records: Sequence[tuple[Record, list[bytes]]], now_ms: int) -> None:
+        """Records with who signs them; RuntimeError if one is refused."""
+        network_id = self.ledger.network_id
+        wires = [self.signer.seal(record, network_id, seeds).wire for record, seeds in records]
+        refused = [r for r in self.ledger.submit(wires, now_ms) if not r.accepted] if wires else []
         if refused:
             raise RuntimeError(f"the laboratory's own record was refused: {refused[0].detail}")
 

@@ -14,14 +14,17 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
-from scipy.special import ndtr
 
-from coverage_map.audit.network import NEAREST_M, OFFSET_SIGMA_DB, Floats, Ints, Network
+from coverage_map.audit.law import OFFSET_SIGMA_DB, compute_hearing, get_reach
+from coverage_map.audit.network import Floats, Ints, Network
 from coverage_map.audit.outcome import Outcome, make_outcome
 
 DAMPING = 0.85
 ROUNDS = 40
 LEAST_MEMBERS = 2
+LIKELY = 0.5
+# The narrowest of all cuts through an honest town lacks up to a quarter of the links by being that.
+HONEST_SHARE = 0.6
 # Silence has common reasons, a hill or a wall around all of a cluster: a third of the evidence.
 COMMON_CAUSE = 1.0 / 3.0
 
@@ -37,6 +40,7 @@ def compute_clusters(network: Network) -> Outcome:
     label = find_clusters(graph, walk(graph, degree, seeds), degree)
     conductance = compute_conductance(graph, degree, label)
     expected, observed = compute_crossings(network, label)
+    expected = HONEST_SHARE * expected
     with np.errstate(divide="ignore", invalid="ignore"):
         fewer = expected - observed + observed * np.log(np.maximum(observed, 1e-9) / expected)
     # The crossings that a cluster lacks accuse all its members, the network's main part nobody.
@@ -114,16 +118,19 @@ def compute_crossings(network: Network, label: Ints) -> tuple[Floats, Floats]:
     one, other = label[pairs.first], label[pairs.second]
     crosses = one != other
     crosses &= np.where(one > 0, network.anchor[pairs.second], network.anchor[pairs.first])
-    at_100m, exponent, sigma = network.law_columns(pairs.kind)
-    reach = np.log10(np.maximum(pairs.distance_m, NEAREST_M) / 100.0)
-    median = at_100m + 10.0 * exponent * reach + _outside_offset(network, label)
-    chance = ndtr((pairs.most_db - median) / np.hypot(sigma, OFFSET_SIGMA_DB))
+    columns = network.law_columns(pairs.kind)
+    columns[:, [2, 5]] = np.hypot(columns[:, [2, 5]], OFFSET_SIGMA_DB)
+    chance = compute_hearing(
+        columns, get_reach(pairs.distance_m), _outside_offset(network, label), pairs.most_db
+    )
+    crosses &= chance > LIKELY  # far pairs are many, and the law is least sure about them
     parts = int(label.max(initial=0)) + 1
     expected, observed = np.zeros(parts), np.zeros(parts)
-    for end in (one, other):
+    # What a cluster says that it hears is its own say: the outsider must report it.
+    for end, told in ((one, pairs.first_told), (other, pairs.second_told)):
         used = crosses & (end > 0)
         expected += np.bincount(end[used], chance[used], parts)
-        observed += np.bincount(end[used], pairs.heard[used], parts)
+        observed += np.bincount(end[used], told[used], parts)
     return expected, observed
 
 

@@ -20,13 +20,14 @@ Ints = NDArray[np.int64]
 COUNT, MEASURED, REFERENCE, FULL, FULL_FULL = range(5)
 STEP_STEP, STEP_RSSI, RSSI_RSSI, FREEDOM, EPOCHS = range(5, 10)  # within epochs, centred
 EPOCH, NOW, NOW_STEP, NOW_RSSI, NOW_STEPS, NOW_CROSS, NOW_SQUARES = range(10, 17)  # of this epoch
-WEAKEST, LEVEL = 17, 18  # least raw RSSI; slowly following mean of full
-COLUMNS = 19
+WEAKEST, LEVEL, LAST = 17, 18, 19  # least raw RSSI; slowly following mean of full; last deviation
+COLUMNS = 20
 PAIR_COLUMNS = 4  # of a pair of witnesses: count, squares of one, of the other, products
 
 LEVEL_SHARE = 1.0 / 16.0  # of a new packet in the level: follows what changes over hours
 LEAST_RECEIVERS = 4
 LEVEL_FROM = 4.0  # packets before a deviation means anything
+JUMP_DB = 7.0  # twice in a row: somebody carried an antenna, and the level is another one now
 
 
 @compiled
@@ -80,6 +81,9 @@ def add_packet(sums: Floats, raw_db: float, step_db: float) -> float:
     deviation = raw_db + step_db - sums[LEVEL]
     known = sums[MEASURED] >= LEVEL_FROM
     share = LEVEL_SHARE if known else 1.0 / (sums[MEASURED] + 1.0)
+    if known and abs(deviation) > JUMP_DB and deviation * sums[LAST] > JUMP_DB * JUMP_DB:
+        known, share = False, 0.5
+    sums[LAST] = deviation
     sums[LEVEL] += share * deviation
     sums[MEASURED] += 1.0
     return deviation if known else math.nan

@@ -24,10 +24,13 @@ Flags = NDArray[np.bool_]
 # `same_owner`: who owns both ends can report what he likes.
 PHYSICAL = (
     *("counted", "not_mutual", "untrusted_witness", "not_drawn", "power_blind"),
-    *("rssi_too_high", "rssi_too_low", "too_far", "too_close"),
+    *("rssi_too_high", "rssi_too_low", "too_far", "too_close", "held_witness"),
 )
 BLOCK_ROWS = 1_000_000
 ROW_COLUMNS = ("epoch", "witness", "beaconer", "step_cdb", "rssi_cdbm")  # as add_rows takes them
+# Who moves away tells the truth for a while: links are also kept by windows of so many epochs. A
+# rest shorter than half of one belongs to the window before it.
+WINDOW_EPOCHS = 40
 # Of the beacons every fourth is searched for copies: a pair of witnesses has thousands in common.
 PAIR_EVERY = 4
 
@@ -71,13 +74,31 @@ class WitnessPairs:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """Part of an audit: epochs [start, stop) from its first, and columns in the order of its links.
+
+    `full_db`: mean within the window of RSSI with the power step taken out, NaN where none was.
+    """
+
+    start: int
+    stop: int
+    count: Ints
+    measured: Ints
+    full_db: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """All that the tests look at. `active` [hotspots, epochs]: reported or was heard."""
+    """All that the tests look at. `active` [hotspots, epochs]: reported or was heard.
+
+    `windows`: the links again, by parts of the time; none for an audit of one window's length.
+    """
 
     links: Links
     pairs: WitnessPairs
     active: Flags
     first_epoch: int
+    windows: tuple[Window, ...] = ()
 
 
 class _Table:
@@ -114,12 +135,32 @@ class Accumulator:
         self._physical = np.array([reason in PHYSICAL for reason in REASONS])
         self._active = np.zeros((len(claims), 0), np.bool_)
         self._first_epoch: int | None = None
+        self._closed: list[tuple[int, Floats]] = []  # windows' ends, and all links' sums by then
 
     def add(self, hearings: Hearings) -> None:
         """Add a block; InvalidInputError if it names a hotspot that claims nothing."""
         check_indexes(hearings, self._claims)
         for block in hearings.blocks(BLOCK_ROWS):
-            self._add_block(block)
+            if self._first_epoch is None:
+                self._first_epoch = int(block.epoch[0])
+            # Compared as wide integers: epochs ascend within a block.
+            window = (block.epoch.astype(np.int64) - self._first_epoch) // WINDOW_EPOCHS
+            for number in range(int(window[0]), int(window[-1]) + 1):
+                self._close_windows(number)
+                low, high = np.searchsorted(window, [number, number + 1])
+                if high > low:
+                    self._add_block(block.take(slice(int(low), int(high))))
+
+    def _close_windows(self, number: int) -> None:
+        """Note what the links' sums were when the windows before the number-th ended."""
+        while len(self._closed) < number:
+            end = (len(self._closed) + 1) * WINDOW_EPOCHS
+            self._closed.append((end, self._get_sums()))
+
+    def _get_sums(self) -> Floats:
+        from coverage_map.audit.link_kernels import COUNT, FULL, MEASURED
+
+        return self._links.sums[: self._links.used, [COUNT, MEASURED, FULL]]
 
     def _add_block(self, block: Hearings) -> None:
         from coverage_map.audit.link_kernels import add_rows
@@ -141,9 +182,7 @@ class Accumulator:
         self._add_pairs(block, deviations)
 
     def _note_active(self, block: Hearings) -> None:
-        if self._first_epoch is None:
-            self._first_epoch = int(block.epoch[0])
-        at = block.epoch.astype(np.int64) - self._first_epoch
+        at = block.epoch.astype(np.int64) - (self._first_epoch or 0)
         if (missing := int(at.max()) + 1 - self._active.shape[1]) > 0:
             added = np.zeros((len(self._claims), max(missing, self._active.shape[1])), np.bool_)
             self._active = np.concatenate([self._active, added], axis=1)
@@ -179,9 +218,36 @@ class Accumulator:
         return Evidence(
             _get_links(self._links),
             _get_pairs(self._pairs),
-            self._active[:, :epochs],
+            self._get_active(epochs),
             self._first_epoch or 0,
+            self._get_windows(epochs),
         )
+
+    def _get_active(self, epochs: int) -> Flags:
+        """Who was there since its claim has bound: silence before it is nobody's lie."""
+        bound = self._claims.first_epoch.astype(np.int64) - (self._first_epoch or 0)
+        return np.asarray(self._active[:, :epochs] & (np.arange(epochs) >= bound[:, None]))
+
+    def _get_windows(self, epochs: int) -> tuple[Window, ...]:
+        """What was added to the links' sums from each window's start to its end."""
+        from coverage_map.audit.link_kernels import REFERENCE
+
+        closed = [(end, sums) for end, sums in self._closed if epochs - end >= WINDOW_EPOCHS // 2]
+        if not closed:
+            return ()
+        order = np.argsort(self._links.keys[: self._links.used], kind="stable")
+        reference = self._links.sums[order, REFERENCE]
+        before, start, windows = np.zeros((len(order), 3)), 0, []
+        for end, sums in (*closed, (epochs, self._get_sums())):
+            total = np.zeros((len(order), 3))
+            total[: len(sums)] = sums
+            count, measured, full = (total - before)[order].T
+            with np.errstate(divide="ignore", invalid="ignore"):
+                mean = np.where(measured > 0, full / measured, np.nan) + reference
+            ints = count.astype(np.int64), measured.astype(np.int64)
+            windows.append(Window(start, end, *ints, mean))
+            before, start = total, end
+        return tuple(windows)
 
 
 def compute_evidence(

@@ -1,148 +1,128 @@
 """Where a hotspot stands: the place that explains best who hears it how well, against its claim.
 
-Two questions to the same numbers. `location`: is there a place that explains the losses to anchors,
-and the silence of others, much better than any point of the claimed cell? `opportunity`: standing
-where it says, would so few anchors hear it? The site's own offset (height, walls, a poor antenna)
-is free in both, so that a hotspot in a cellar isn't a liar; much better than typical no site is.
-Anchors that stand together see one shadow and share one vote.
+Three questions to the same numbers. `location`: is there a place that explains what anchors heard
+of it, and their silence, much better than any point of the claimed cell? `opportunity`: standing
+where it says, would so few anchors hear it? `misfit`: does no place at all explain them, since most
+of those around hear nothing and some all the more? The site's own offset (height, walls, a poor
+antenna) is free in all, so that a hotspot in a cellar isn't a liar; much better than typical no
+site is. Anchors that stand together see one shadow and share one vote.
 
-Needs: four anchors that hear or are heard, not on one line, for the location; expected hearers for
-the opportunity. Abstains otherwise. Doesn't catch: who stands nearby, within what shadowing blurs.
+Each is asked of the whole time and of its windows, and the worst answer counts, less what choosing
+among so many costs: who is carried away can't hide behind the time when its claim was true.
+
+Needs: two anchors that hear it for the location; expected hearers for the others. Abstains
+otherwise. Doesn't catch: who stands nearby, within what shadowing blurs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 
-from coverage_map.audit.network import NEIGHBOURS, Floats, Ints, Network
+from coverage_map.audit.network import Floats, Network
 from coverage_map.audit.outcome import Outcome, make_outcome
+from coverage_map.audit.surroundings import LOSS, Surroundings, X, Y
 
-LEAST_HEARD = 4
-LEAST_WIDTH = 0.1  # of a neighbourhood against its length: thinner is a line, and has two sides
-DECORRELATION_M = 30.0  # of shadowing at one end, between 38.901's 13 (UMi) and 50 m (UMa)
+LEAST_HEARD = 2
 EXPECTED_LEAST = 2.0
-MOST_NEAR = 2 * NEIGHBOURS
+LEAST_VOTES = 3.0
+# What each part's nats count in the sum: half of a deviation's square isn't quite a likelihood.
+PARTS = {"location": 1.0, "opportunity": 1.0, "misfit": 0.5}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Surroundings:
-    """Anchors around every hotspot: `near[starts[i]:starts[i+1]]`, as place_kernels wants them."""
+def compute_places(network: Network, told: list[Surroundings]) -> dict[str, Outcome]:
+    """`location`, `opportunity`, `misfit`, each the worst of all windows, and their sum, `place`.
 
-    starts: Ints
-    near: Floats
-    mean_offset_db: Floats
-    spread_m: Floats
-    heard: Ints
-    is_plane: NDArray[np.bool_]
+    Statistics: how far the best place is outside the claimed cell in m; anchors that hear it over
+    those expected to; deviations from the usual likelihood.
+    """
+    found = [_judge(network, around) for around in told]
+    parts = {name: get_worst([each[name] for each in found]) for name in found[0]}
+    return {**parts, "place": add_parts([parts[name] for name in PARTS])}
 
 
-def find_surroundings(network: Network) -> Surroundings:
-    """Who among the anchors could tell where each hotspot is."""
-    own, other, rows = _get_directed(network)
-    pairs, offset = network.pairs, network.offset_db
-    near = np.column_stack(
-        [
-            network.positions_m[other],
-            pairs.loss_db[rows] - offset[other],
-            pairs.most_db[rows] - offset[other],
-            np.ones(len(own)),
-        ]
+def add_parts(parts: list[Outcome]) -> Outcome:
+    """Evidence against the claimed place of all kinds together; statistic: its nats.
+
+    Among the honest the three are as good as independent.
+    """
+    nats = np.array([part.nats for part in parts])
+    silent = np.isnan(nats).all(axis=0)
+    shares = np.array(list(PARTS.values()))
+    total = shares @ np.maximum(np.nan_to_num(nats), 0.0)
+    total = np.where(silent, np.nan, total)
+    return make_outcome(total, total, np.max([part.samples for part in parts], axis=0))
+
+
+def _judge(network: Network, around: Surroundings) -> dict[str, Outcome]:
+    location, misfit = compute_location(network, around)
+    return {
+        "location": location,
+        "opportunity": compute_opportunity(network, around),
+        "misfit": misfit,
+    }
+
+
+def get_worst(outcomes: list[Outcome]) -> Outcome:
+    """Per hotspot the outcome with most nats, less the logarithm of how many there were."""
+    nats = np.array([outcome.nats for outcome in outcomes])
+    asked = np.count_nonzero(~np.isnan(nats), axis=0)
+    worst = np.argmax(np.where(np.isnan(nats), -np.inf, nats), axis=0)
+    at = np.arange(nats.shape[1])
+    statistic, samples, other = (
+        np.array([getattr(outcome, name) for outcome in outcomes])[worst, at]
+        for name in ("statistic", "samples", "other")
     )
-    starts = np.searchsorted(own, np.arange(len(network) + 1))
-    near[:, 4] = _vote_weights(starts, near)
-    known = ~np.isnan(near[:, 2])
-    heard = np.bincount(own[known], minlength=len(network))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.bincount(own, offset[other], len(network)) / np.diff(starts)
-        squares = np.bincount(own[known], pairs.distance_m[rows[known]], len(network)) / heard
-    return Surroundings(
-        starts,
-        near,
-        np.nan_to_num(mean),
-        np.nan_to_num(squares, nan=100.0),
-        heard,
-        _are_plane(starts, near),
+    return make_outcome(
+        statistic, nats[worst, at] - np.log(np.maximum(asked, 1)), samples, other
     )
 
 
-def _get_directed(network: Network) -> tuple[Ints, Ints, Ints]:
-    """(hotspot, anchor, row of the pair), at most MOST_NEAR nearest each, heard ones first."""
-    pairs = network.pairs
-    rows = np.arange(len(pairs.first))
-    own = np.concatenate([pairs.first, pairs.second])
-    other = np.concatenate([pairs.second, pairs.first])
-    rows = np.concatenate([rows, rows])
-    told = pairs.heard == ~np.isnan(pairs.loss_db)  # a link without RSSI says neither
-    keep = network.anchor[other] & told[rows]
-    own, other, rows = own[keep], other[keep], rows[keep]
-    order = np.lexsort((other, pairs.distance_m[rows], ~pairs.heard[rows], own))
-    own, other, rows = own[order], other[order], rows[order]
-    rank = np.arange(len(own)) - np.searchsorted(own, own)
-    keep = rank < MOST_NEAR
-    return own[keep], other[keep], rows[keep]
-
-
-def _vote_weights(starts: Ints, near: Floats) -> Floats:
-    """One over the sum of shadowing correlations with the other anchors of a neighbourhood."""
-    weights = np.ones(len(near))
-    for i in range(len(starts) - 1):
-        part = near[starts[i] : starts[i + 1]]
-        apart = np.hypot(
-            part[:, 0][:, None] - part[:, 0], part[:, 1][:, None] - part[:, 1]
-        )
-        weights[starts[i] : starts[i + 1]] = 1.0 / np.exp(-apart / DECORRELATION_M).sum(axis=1)
-    return weights
-
-
-def _are_plane(starts: Ints, near: Floats) -> NDArray[np.bool_]:
-    """Whether the anchors that heard a hotspot span a plane, not a line."""
-    plane = np.zeros(len(starts) - 1, np.bool_)
-    for i in range(len(plane)):
-        part = near[starts[i] : starts[i + 1]]
-        part = part[~np.isnan(part[:, 2])]
-        if len(part) >= LEAST_HEARD:
-            width = np.linalg.svd(part[:, :2] - part[:, :2].mean(axis=0), compute_uv=False)
-            plane[i] = width[1] > LEAST_WIDTH * width[0]
-    return plane
-
-
-def compute_location(network: Network, around: Surroundings) -> Outcome:
-    """Evidence for another place; statistic: how far it is outside the claimed cell, in m."""
+def compute_location(network: Network, around: Surroundings) -> tuple[Outcome, Outcome]:
+    """Evidence for another place, and for none, in one window."""
     from coverage_map.audit.place_kernels import search_all
 
-    out = np.zeros((len(network), 4))
+    out = np.zeros((len(network), 6))
     search_all(
-        *(around.starts, around.near, _law_of(network), around.mean_offset_db),
-        *(network.positions_m, network.blur_m, around.spread_m, out),
+        *(around.starts, around.near, network.law_columns(network.kind), around.mean_offset_db),
+        *(network.positions_m, network.blur_m, _spreads_m(network, around)),
+        *(around.asked, out),
     )
     away = np.hypot(*(out[:, 1:3] - network.positions_m).T)
     outside = np.maximum(0.0, away - network.blur_m)
-    known = around.is_plane
-    nats = np.where(known, out[:, 0], np.nan)
-    return make_outcome(np.where(known, outside, np.nan), nats, around.heard)
+    heard = around.heard
+    known = (heard >= LEAST_HEARD) & around.asked
+    location = make_outcome(
+        np.where(known, outside, np.nan), np.where(known, out[:, 0], np.nan), heard
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        score = out[:, 3] / np.sqrt(out[:, 4])
+        score = np.where((out[:, 5] >= LEAST_VOTES) & around.asked, score, np.nan)
+    nats = 0.5 * np.sign(score) * score**2
+    return location, make_outcome(score, nats, np.diff(around.starts))
+
+
+def _spreads_m(network: Network, around: Surroundings) -> Floats:
+    """Mean distance of those who hear a hotspot: the first step of a search for its place."""
+    known = ~np.isnan(around.near[:, LOSS])
+    own, near = around.own[known], around.near[known]
+    apart = np.hypot(*(near[:, [X, Y]] - network.positions_m[own]).T)
+    heard = np.bincount(own, minlength=len(network))
+    total = np.bincount(own, apart, len(network))
+    return np.where(heard > 0, total / np.maximum(heard, 1), 100.0)
 
 
 def compute_opportunity(network: Network, around: Surroundings) -> Outcome:
-    """Evidence that too few anchors hear it; statistic: heard over expected."""
+    """Evidence that too few anchors hear it, in one window."""
     from coverage_map.audit.place_kernels import silence_all
 
     out = np.zeros((len(network), 3))
     silence_all(
-        *(around.starts, around.near, _law_of(network), around.mean_offset_db),
-        *(network.positions_m, out),
+        *(around.starts, around.near, network.law_columns(network.kind), around.mean_offset_db),
+        *(network.positions_m, around.asked, out),
     )
     expected = out[:, 2]
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(expected >= EXPECTED_LEAST, out[:, 1] / expected, np.nan)
-    active = network.evidence.active.any(axis=1)
-    ratio = np.where(active, ratio, np.nan)
+    active = network.evidence.active[:, around.start : around.stop].any(axis=1)
+    ratio = np.where(active & around.asked, ratio, np.nan)
     return make_outcome(ratio, out[:, 0], np.diff(around.starts))
-
-
-def _law_of(network: Network) -> Floats:
-    """Per hotspot: dB at 100 m, dB per decade, sigma."""
-    at_100m, exponent, sigma = network.law_columns(network.kind)
-    return np.column_stack([at_100m, 10.0 * exponent, sigma])

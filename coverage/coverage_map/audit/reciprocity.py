@@ -17,10 +17,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 
 from coverage_map.audit.network import LEAST_MEASURED, Floats, Ints, Network
 from coverage_map.audit.outcome import Outcome, gauss_nats, make_outcome
 from coverage_map.audit.slope import grouped_median
+from coverage_map.audit.surroundings import EAR, HEARD, WEIGHT, Surroundings
 
 DEVICE_VAR_DB2 = 1.0  # what drivers' scales and roundings leave of a mean
 FLOOR_VAR_DB2 = 9.0  # near the floor only lucky packets arrive, and not equally lucky both ways
@@ -30,6 +32,13 @@ LINK_NATS = 5.0  # most that one link says: a liar's neighbour must not look lik
 OFFSET_SIGMA_DB = 4.0  # of EIRP and receiver together, honest
 BOOST_DB = 12.0
 ROUNDS = 30
+# By how much less may a radio send than it claims: a broken antenna port costs 20 dB, and is rare.
+WEAKER_DB = np.arange(-12.0, 31.0)
+WEAKER_SCALE_DB, WEAKER_POWER = 4.0, 1.5
+# Near the floor a link is seen by its lucky packets: it is heard back for sure only well above it.
+EDGE_AT_DB, EDGE_DB = 4.0, 2.5
+STRONG_DB = 12.0
+LEAST_STRONG = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +118,47 @@ def compute_reciprocity(network: Network) -> Outcome:
     with np.errstate(divide="ignore", invalid="ignore"):
         rms = np.where(samples >= 3, np.sqrt(squares / samples), np.nan)
     return make_outcome(rms, np.where(samples >= 3, total, np.nan), samples)
+
+
+def compute_one_way(network: Network, around: Surroundings) -> Outcome:
+    """Evidence that those whom it claims to hear don't hear it; statistic: the share that does.
+
+    A path loses the same both ways: whom it hears 20 dB above the floor hears it. How much weaker
+    than claimed it sends is free, and unlikely; who isn't heard at all may have a broken radio.
+    """
+    links, count = network.evidence.links, len(network)
+    known = np.flatnonzero((links.measured >= LEAST_MEASURED) & network.anchor[links.beaconer])
+    keys = links.witness[known] * count + links.beaconer[known]  # who says it hears whom
+    order = np.argsort(keys)
+    asked = around.own * count + around.anchor
+    at = np.minimum(np.searchsorted(keys[order], asked), max(0, len(keys) - 1))
+    if not len(keys):
+        return make_outcome(np.full(count, np.nan), np.full(count, np.nan), np.zeros(count))
+    says = (keys[order][at] == asked) & (around.near[:, WEIGHT] > 0)
+    own, near = around.own[says], around.near[says]
+    heard = near[:, HEARD] > 0
+    margin = _get_back_db(network, known[order[at[says]]], own, around.anchor[says])
+    chance = near[:, [EAR]] * expit((margin[:, None] - EDGE_AT_DB - WEAKER_DB) / EDGE_DB)
+    told = np.log(np.where(heard[:, None], chance, 1.0 - chance))
+    sums = np.column_stack([np.bincount(own, column, count) for column in told.T])
+    total = sums - WEAKER_POWER * np.log1p((WEAKER_DB / WEAKER_SCALE_DB) ** 2)
+    strong = margin > STRONG_DB
+    samples = np.bincount(own[strong], minlength=count)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.bincount(own[strong], heard[strong], count) / samples
+    n, back = np.bincount(own, minlength=count), np.bincount(own, heard, count)
+    # An invented list: whether somebody on it hears back has nothing to do with how strong it is.
+    rate = (back + 0.5) / (n + 1.0)
+    invented = back * np.log(rate) + (n - back) * np.log(1.0 - rate)
+    silent = (samples < LEAST_STRONG) | (back == 0)
+    return make_outcome(np.where(silent, np.nan, share), invented - total.max(axis=1), samples)
+
+
+def _get_back_db(network: Network, links: Ints, own: Ints, anchor: Ints) -> Floats:
+    """How far above the floor an anchor should hear whoever hears it over these links."""
+    gain, eirp = 0.01 * network.claims.gain_cdb, 0.01 * network.claims.eirp_cdbm
+    level = eirp[own] + gain[anchor] - network.loss_db[links]
+    return np.asarray(level - network.floor_dbm, np.float64)
 
 
 def compute_power(network: Network) -> Outcome:

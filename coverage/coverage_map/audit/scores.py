@@ -27,10 +27,11 @@ from coverage_map.audit.copying import compute_copying
 from coverage_map.audit.links import Evidence, compute_evidence
 from coverage_map.audit.network import Network, build_network
 from coverage_map.audit.outcome import Outcome
-from coverage_map.audit.place import compute_location, compute_opportunity, find_surroundings
-from coverage_map.audit.reciprocity import compute_power, compute_reciprocity
+from coverage_map.audit.place import compute_places
+from coverage_map.audit.reciprocity import compute_one_way, compute_power, compute_reciprocity
 from coverage_map.audit.slope import compute_sent_slope, compute_slope
 from coverage_map.audit.spectrum import compute_spectrum
+from coverage_map.audit.surroundings import find_surroundings
 from coverage_map.audit.table import Claims, Hearings
 from coverage_map.audit.trust import with_trust
 
@@ -39,10 +40,11 @@ Floats = NDArray[np.float64]
 # Tests by what they look at: packets, two directions, geometry, likeness of two keys.
 VOICES: tuple[tuple[str, ...], ...] = (
     ("slope", "spectrum"),
-    ("reciprocity", "power", "sent_slope"),
-    ("location", "opportunity", "clusters"),
+    ("reciprocity", "one_way", "power", "sent_slope"),
+    ("place", "clusters"),
     ("colocation", "copying"),
 )
+PARTS = ("location", "opportunity", "misfit")  # they speak through `place`, which adds them
 TESTS = tuple(TAILS)
 HEARD_FROM = math.log(20.0)  # surprise that a voice must exceed to be added
 MOST_SURPRISE = 40.0
@@ -80,7 +82,10 @@ class Scores:
     def loudest(self, hotspot: int) -> str:
         """The test that surprises most; empty if all abstain."""
         row = self.surprise[hotspot]
-        return "" if np.isnan(row).all() else TESTS[int(np.nanargmax(row))]
+        if np.isnan(row).all():
+            return ""
+        test = TESTS[int(np.nanargmax(row))]
+        return "place" if test in PARTS else test
 
 
 def compute_scores(
@@ -124,14 +129,14 @@ def score_evidence(
 
 def judge(network: Network, threshold: float) -> Scores:
     """All tests over one network, and their sum."""
-    around = find_surroundings(network)
+    told = find_surroundings(network)
     outcomes = {
         "slope": compute_slope(network),
         "sent_slope": compute_sent_slope(network),
         "reciprocity": compute_reciprocity(network),
         "power": compute_power(network),
-        "location": compute_location(network, around),
-        "opportunity": compute_opportunity(network, around),
+        "one_way": compute_one_way(network, told[0]),
+        **compute_places(network, told),
         "colocation": compute_colocation(network),
         "copying": compute_copying(network),
         "spectrum": compute_spectrum(network),

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from coverage_map.audit.network import NEAREST_M, Floats, Network
+from coverage_map.audit.law import NEAREST_M
+from coverage_map.audit.network import Floats, Network
 from coverage_map.audit.outcome import Outcome, gauss_nats, make_outcome
 
 LEAST_LINKS = 6

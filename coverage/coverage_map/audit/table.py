@@ -50,8 +50,11 @@ class Hearings:
     def blocks(self, rows: int) -> Iterator[Self]:
         """The same rows in pieces of at most so many; views, nothing is copied."""
         for start in range(0, len(self), rows):
-            part = slice(start, start + rows)
-            yield type(self)(*(getattr(self, f.name)[part] for f in fields(self)))
+            yield self.take(slice(start, start + rows))
+
+    def take(self, part: slice) -> Self:
+        """Some of the rows, as views."""
+        return type(self)(*(getattr(self, f.name)[part] for f in fields(self)))
 
 
 HEARING_TYPES: dict[str, Any] = {

@@ -16,10 +16,16 @@ SAYS = {
     "reciprocity": "its {samples} links measured both ways disagree by {value:.1f} dB"
     " (honest radios: about 1 dB)",
     "power": "it is heard {value:+.1f} dB stronger than it hears, for what it claims",
+    "one_way": "of {samples} neighbours that it claims to hear well, a share of {value:.2f} hears"
+    " it",
     "location": "the place that explains best how {samples} neighbours hear it lies {value:.0f} m"
     " outside the claimed cell",
     "opportunity": "it is heard by {value:.2f} times as many neighbours as its claimed place"
     " promises",
+    "misfit": "who hears it and who doesn't fits no place in its cell: {value:.1f} deviations from"
+    " the usual, {samples} neighbours asked",
+    "place": "what {samples} neighbours heard of it, or didn't, speaks against its claimed place"
+    " with {value:.1f} nats in all",
     "colocation": "next to hotspot {other} it sounds like the same radio: {samples} common"
     " witnesses, differences of {value:.1f} dB",
     "copying": "its packets go up and down with those of hotspot {other}: correlation {value:.2f}"
@@ -34,8 +40,11 @@ NEEDS = {
     "sent_slope": "a radio that sets its power, and three neighbours who hear it well",
     "reciprocity": "three links with RSSI both ways",
     "power": "three links with RSSI both ways",
-    "location": "four trusted neighbours that don't stand on one line",
+    "one_way": "three trusted neighbours that it hears well, and one that hears it",
+    "location": "two trusted neighbours that hear it with RSSI",
     "opportunity": "trusted neighbours in reach",
+    "misfit": "trusted neighbours in reach",
+    "place": "trusted neighbours in reach",
     "colocation": "four witnesses in common with somebody",
     "copying": "40 packets in common with another witness",
     "spectrum": "six neighbours with RSSI",
