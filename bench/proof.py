@@ -31,6 +31,7 @@ from nacl.bindings import crypto_sign_open
 from bench.ledger_town import Clock
 from chain import draws, ecvrf, keys, wire
 from chain.geo import distance_m
+from chain.io_collector import spare_state
 from chain.io_terminal import Progress, print_json
 from chain.ledger import Ledger
 from chain.records import Deposit, EpochMessage, Genesis, Reception, Record, Refusal, Registration
@@ -40,7 +41,6 @@ from chain.rules.pairs import PairCache
 from chain.rules.verdicts import (
     PLAUSIBLE,
     get_judgement,
-    get_mutual_links,
     get_reason_counts,
 )
 
@@ -197,7 +197,8 @@ def measure_verdicts(street: Street, pairs: PairCache, clock: Clock) -> Counter[
         judgement = get_judgement(state, state.epoch - 1, pairs)
         steps = get_steps(judgement)
         steps.process_signals(judgement)
-        get_mutual_links(judgement)
+        steps.process_hearing(state, judgement)
+        steps.get_mutual_links(judgement)
         steps.process_links(judgement, frozenset(range(street.count)))
         return get_reason_counts(judgement)
 
@@ -205,6 +206,7 @@ def measure_verdicts(street: Street, pairs: PairCache, clock: Clock) -> Counter[
 def measure(hotspots: int, epochs: int, note: Any) -> dict[str, Any]:
     """Epochs of reports through the ledger and through PyNaCl alone, in turns."""
     street, pairs = Street(hotspots, epochs + 3), PairCache()
+    spare_state()  # as `wavecomb chain run` does
     ledger, close, raw, verdicts = Clock(), Clock(), Clock(), Clock()
     size = reports = judged = 0
     counts: Counter[str] = Counter()

@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha256
+from struct import Struct
 
 from chain.params import Params
+
+_THREE = Struct(">III")
 
 ANSWER_BYTES = 16
 TAG_BYTES = 4
 POWER_STEPS_DB = (0, 3, 6, 9)
+POWER_STEPS_CDB = (0, 300, 600, 900)
+_NUMBERS = tuple(n.to_bytes(4, "big") for n in range(256))  # of beacons, as hashes take them
 
 
 def u32(number: int) -> bytes:
@@ -53,7 +58,8 @@ def tag_of(answer_bytes: bytes) -> bytes:
 
 def commit(hotspot: int, epoch: int, secret: bytes, report: bytes) -> bytes:
     """Binds a hotspot to its report of `epoch` before that epoch's secrets are out."""
-    return digest("commit", u32(hotspot), u32(epoch), secret, report)
+    head = b"wavecomb:commit:v1\n" + hotspot.to_bytes(4, "big") + epoch.to_bytes(4, "big")
+    return sha256(head + secret + report).digest()
 
 
 def mapper_commit(key: bytes, epoch: int, salt: bytes, cell: int, report: bytes) -> bytes:
@@ -114,13 +120,14 @@ def power_step_db(secret: bytes, mix_of_epoch: bytes, sequence: int) -> int:
 def all_tags(secret: bytes, epoch: int, count: int) -> tuple[bytes, ...]:
     """`tag_of(answer(...))` of the first `count` beacons of an epoch, with what they share once."""
     prefix = _tag_line("answer") + secret + u32(epoch)
-    return tuple([sha256(prefix + u32(n)).digest()[:TAG_BYTES] for n in range(count)])
+    return tuple([sha256(prefix + n).digest()[:TAG_BYTES] for n in _NUMBERS[:count]])
 
 
-def all_power_steps_db(secret: bytes, mix_of_epoch: bytes, count: int) -> list[int]:
-    """`power_step_db` of the first `count` beacons of an epoch, with what they share once."""
+def all_power_steps_cdb(secret: bytes, mix_of_epoch: bytes, count: int) -> tuple[int, ...]:
+    """`power_step_db`, in centi-dB, of the first `count` beacons, with what they share once."""
     prefix = _tag_line("slot") + secret + mix_of_epoch
-    return [POWER_STEPS_DB[sha256(prefix + u32(n)).digest()[8] & 3] for n in range(count)]
+    steps = POWER_STEPS_CDB
+    return tuple([steps[sha256(prefix + n).digest()[8] & 3] for n in _NUMBERS[:count]])
 
 
 def open_point(mix_after: bytes, claim: int, number: int) -> int:
@@ -130,7 +137,7 @@ def open_point(mix_after: bytes, claim: int, number: int) -> int:
 
 def draw_prefix(mix_after: bytes, beaconer: int, epoch: int, sequence: int) -> bytes:
     """What all lots of one beacon have in common; see `draw`."""
-    return b"wavecomb:draw:v1\n" + mix_after + u32(beaconer) + u32(epoch) + u32(sequence)
+    return b"wavecomb:draw:v1\n" + mix_after + _THREE.pack(beaconer, epoch, sequence)
 
 
 def draw(mix_after: bytes, beaconer: int, epoch: int, sequence: int, witness: int) -> bytes:

@@ -6,6 +6,9 @@ Anything else is None: `chain.wire.decode` then reads it item by item and says w
 
 from __future__ import annotations
 
+from functools import lru_cache
+from struct import Struct
+
 from chain.records import MAX_WIRE_BYTES, RECEPTION_BYTES, EpochMessage
 
 HEAD = b"\x84\x04\x01"  # an array of four: type 4, version 1
@@ -82,6 +85,10 @@ def _read_body(body: bytes) -> EpochMessage | None:
 
 def is_sorted(report: bytes) -> bool:
     """Whether the receptions of a report are in ascending order."""
-    step = RECEPTION_BYTES
-    entries = [report[at : at + step] for at in range(0, len(report), step)]
-    return entries == sorted(entries)
+    entries = _get_layout(len(report) // RECEPTION_BYTES).unpack(report)
+    return list(entries) == sorted(entries)
+
+
+@lru_cache(maxsize=256)
+def _get_layout(count: int) -> Struct:
+    return Struct(f"{RECEPTION_BYTES}s" * count)

@@ -16,6 +16,7 @@ from chain.admission import Role
 from chain.checkpoint import Trust, origin_of
 from chain.errors import EXIT_OK, UserError
 from chain.io_cli_common import add, add_archive, add_dir, parse_hex, show
+from chain.io_collector import spare_state
 from chain.io_cometbft import add_run_options, check_threads
 from chain.io_cosign import Cosigner
 from chain.io_export import export
@@ -330,6 +331,7 @@ async def _serve(
     options: argparse.Namespace, cosigners: list[Cosigner], published: Published | None
 ) -> int:
     durable = DurableLedger.open(options.dir)
+    spare_state()
     port = 8700 if options.port is None and options.unix is None else options.port
     engine = Sequencer(durable, threads=options.threads)
     app = build(

@@ -45,6 +45,7 @@ from chain.abci.home import (
 from chain.abci.validators import Powers
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_abci import AbciServer, DurableBooks
+from chain.io_collector import spare_state
 from chain.io_consensus import ConsensusEngine, NodeRpc
 from chain.io_cosign import Cosigner
 from chain.io_guard import Limits
@@ -280,6 +281,7 @@ class Node:
         self.home = Home(options.dir)
         create_ledger(self.home)
         self.durable = DurableLedger.open(options.dir)
+        spare_state()
         self.books = DurableBooks(self.durable, self.home.genesis_record())
         self.pool = VerifyPool(options.threads)
         self.durable.set_verify(self.pool.verify)

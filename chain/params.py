@@ -61,8 +61,8 @@ class Params:
     slope_floor_cdbm: int = -7_500
     # Both ends must have heard each other within so many epochs. A driver that drops four frames
     # of five hears one of four beacons in 59 % of all epochs; over a link that loses half of the
-    # rest in 34 %. Twelve epochs in a row without one: 0.0023 %, and 0.7 %.
-    mutual_epochs: int = 12
+    # rest in 34 %. Ten epochs in a row without one: 0.013 %, and 1.5 %. (More take another row.)
+    mutual_epochs: int = 10
     # Where a hotspot moves to another cell, the trust of the place before stays there.
     moves_reset: bool = True
     # Res-10 neighbours stand 130 m apart; nearer than 50 m two keys are one site.

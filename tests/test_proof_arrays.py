@@ -16,7 +16,7 @@ from chain.rules import verdict_arrays
 from chain.rules.blocks import process_mix
 from chain.rules.judging import ARRAYS, PLAIN, Steps, get_steps
 from chain.rules.pairs import PairCache
-from chain.rules.verdicts import Judgement, get_judgement
+from chain.rules.verdicts import Judgement, get_judgement, get_mutual_links
 from chain.state import State
 
 np = pytest.importorskip("numpy")
@@ -59,6 +59,8 @@ def judge(state: State, steps: Steps, trusted: frozenset[int]) -> tuple[Judgemen
     after = deepcopy(state)
     judgement = get_judgement(after, 5, PairCache())
     steps.process_signals(judgement)
+    steps.process_hearing(after, judgement)
+    assert steps.get_mutual_links(judgement) == get_mutual_links(judgement)
     steps.process_links(judgement, trusted)
     steps.process_counted(after, judgement)
     steps.process_slopes(after, judgement)
@@ -84,7 +86,8 @@ def test_both_ways_judge_alike(
     arrays, after_arrays = judge(state, ARRAYS, trusted)
     assert arrays.codes == plain.codes
     assert arrays.plausible == plain.plausible
-    for name in ("quality", "measured", "hotspots"):
+    assert arrays.recent == plain.recent
+    for name in ("quality", "measured", "hotspots", "hearing"):
         assert getattr(after_arrays, name) == getattr(after_plain, name)
         assert after_arrays.touched.get(name) == after_plain.touched.get(name)
 
@@ -117,5 +120,5 @@ def test_all_beacons_at_once_are_each(secret: bytes, mix: bytes) -> None:
     """Tags and steps by a shared prefix are those of the formulas."""
     tags = tuple(draws.tag_of(draws.answer(secret, 9, n)) for n in range(6))
     assert draws.all_tags(secret, 9, 6) == tags
-    steps = [draws.power_step_db(secret, mix, n) for n in range(6)]
-    assert draws.all_power_steps_db(secret, mix, 6) == steps
+    steps = tuple(100 * draws.power_step_db(secret, mix, n) for n in range(6))
+    assert draws.all_power_steps_cdb(secret, mix, 6) == steps

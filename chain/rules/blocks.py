@@ -80,7 +80,6 @@ from chain.rules.trust import get_trusted
 from chain.rules.validators import process_validator_fault
 from chain.rules.verdicts import (
     get_judgement,
-    get_mutual_links,
     get_reason_counts,
 )
 from chain.state import State, get_genesis_state
@@ -319,8 +318,8 @@ def process_judgement(state: State, epoch: int, effects: Effects, pairs: PairCac
         return
     steps = get_steps(judgement)
     steps.process_signals(judgement)
-    process_hearing(state, judgement)
-    state.add_all("links", ((link, 1) for link in get_mutual_links(judgement)))
+    steps.process_hearing(state, judgement)
+    state.add_all("links", ((link, 1) for link in steps.get_mutual_links(judgement)))
     steps.process_links(judgement, get_trusted(state))
     process_mapper_inbox(state, judgement, effects)
     steps.process_counted(state, judgement)

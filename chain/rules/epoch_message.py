@@ -6,7 +6,7 @@ from chain.draws import chain_link
 from chain.records import RECEPTION_BYTES, EpochMessage, Refusal, Signed
 from chain.rules.bonds import get_end_refusal
 from chain.rules.late import is_taken, process_seen
-from chain.rules.outcome import LATE, Accepted, Effects, LateReport, Verdict, Verify
+from chain.rules.outcome import ACCEPTED, LATE, Accepted, Effects, LateReport, Verdict, Verify
 from chain.state import Chain, Hotspot, OnTime, State
 
 
@@ -33,7 +33,7 @@ def process_epoch_message(
         signed.record_id, message.commit, message.report, message.reveal
     )
     state.touch("inbox", hotspot.index)
-    return Accepted()
+    return ACCEPTED
 
 
 def get_message_refusal(
@@ -49,7 +49,9 @@ def get_message_refusal(
         )
     if len(message.report) > params.max_receptions * RECEPTION_BYTES:
         return Refusal("over_cap", f"report: at most {params.max_receptions} receptions; drop some")
-    if refusal := get_end_refusal(state, hotspot.index, message.epoch):
+    if hotspot.index in state.ended and (
+        refusal := get_end_refusal(state, hotspot.index, message.epoch)
+    ):
         return refusal
     if hotspot.assertion_at(message.epoch) is None:
         binds = hotspot.assertions[0].bind_epoch

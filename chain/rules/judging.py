@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from chain.rules.mutual import process_hearing
+from chain.rules.mutual_arrays import process_hearing_by_arrays
 from chain.rules.rewards import process_counted
 from chain.rules.slopes import process_slopes
 from chain.rules.verdict_arrays import (
     fits_arrays,
+    get_mutual_links_by_arrays,
     process_counted_by_arrays,
     process_links_by_arrays,
     process_signals_by_arrays,
     process_slopes_by_arrays,
 )
-from chain.rules.verdicts import Judgement, process_links, process_signals
+from chain.rules.verdicts import Judgement, get_mutual_links, process_links, process_signals
 from chain.state import State
 
 
@@ -23,15 +26,20 @@ class Steps:
     """One way to judge; the others give the same."""
 
     process_signals: Callable[[Judgement], None]
+    process_hearing: Callable[[State, Judgement], None]
+    get_mutual_links: Callable[[Judgement], list[tuple[int, int]]]
     process_links: Callable[[Judgement, frozenset[int]], None]
     process_counted: Callable[[State, Judgement], None]
     process_slopes: Callable[[State, Judgement], None]
 
 
-PLAIN = Steps(process_signals, process_links, process_counted, process_slopes)
+PLAIN = Steps(
+    *(process_signals, process_hearing, get_mutual_links),
+    *(process_links, process_counted, process_slopes),
+)
 ARRAYS = Steps(
-    *(process_signals_by_arrays, process_links_by_arrays),
-    *(process_counted_by_arrays, process_slopes_by_arrays),
+    *(process_signals_by_arrays, process_hearing_by_arrays, get_mutual_links_by_arrays),
+    *(process_links_by_arrays, process_counted_by_arrays, process_slopes_by_arrays),
 )
 
 

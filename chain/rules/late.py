@@ -28,6 +28,13 @@ def is_taken(hotspot: Hotspot, epoch: int, kept: int) -> bool:
     return get_gap(hotspot, epoch) is None
 
 
+def is_whole(hotspot: Hotspot, kept: int) -> bool:
+    """Whether nothing that was missed leaves the bits of `seen` with the next epoch."""
+    if hotspot.last_epoch - kept < hotspot.assertions[0].bind_epoch:
+        return hotspot.last_epoch >= 0
+    return bool(hotspot.seen >> kept & 1)
+
+
 def get_leaving(hotspot: Hotspot, newest: int, kept: int) -> list[Run]:
     """Runs of missed epochs that leave the bits of `seen` once it has a newer message."""
     last, first_bound = hotspot.last_epoch, hotspot.assertions[0].bind_epoch
@@ -56,6 +63,9 @@ def compute_gaps(runs: list[Run], oldest: int) -> tuple[Run, ...]:
 
 def process_seen(hotspot: Hotspot, epoch: int, kept: int, map_kept: int) -> None:
     """Note a message for an epoch: `kept` epochs by a bit each, `map_kept` by their gaps."""
+    if not hotspot.gaps and epoch == hotspot.last_epoch + 1 and is_whole(hotspot, kept):
+        hotspot.see(epoch, kept)
+        return
     if gap := get_gap(hotspot, epoch):
         runs = [(epoch + 1, run[1]) if run == gap else run for run in hotspot.gaps]
         hotspot.gaps = compute_gaps(runs, 0)

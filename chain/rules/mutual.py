@@ -6,9 +6,10 @@ Nobody gains by it: every reception still needs its own tag, strength and distan
 a beaconer is paid only for epochs in which it was heard, and what either end heard before it
 asserted what it asserts now doesn't count. Trust still grows by epochs in which both heard.
 
-A row of the table `hearing` belongs to the lower index of both ends and holds per link the higher
-one, as a varint less the one before it, and a byte: the upper half is when the lower heard the
-higher, the lower half when the higher heard the lower, each as epoch mod 15 + 1, or 0.
+A row of the table `hearing` belongs to the lower index of both ends and holds two things per link,
+ascending by the higher index: a byte, 11 a + b, where a is when the lower heard the higher, b when
+the higher heard the lower, each as epoch mod 10 + 1, or 0; and the higher index less the one before
+it (the first less the lower), as a varint. chain/rules/mutual_arrays.py does it for large epochs.
 """
 
 from __future__ import annotations
@@ -19,38 +20,42 @@ from chain.packed import varint
 from chain.rules.verdicts import Judgement
 from chain.state import State
 
+# When the lower of both ends heard the higher, and the other way round; 0 for not lately.
+Stamps = tuple[int, int]
 # Bits of a pair in an epoch: who of both heard the other.
 LOWER, HIGHER = 1, 2
-CYCLE = 15  # more than any `mutual_epochs`, so that a stamp means one epoch
+CYCLE = 10  # no less than any `mutual_epochs`, so that a stamp means one epoch
+STAMPS = CYCLE + 1
 
 
 def get_stamp(epoch: int) -> int:
-    """An epoch in half a byte."""
+    """An epoch as one of ten numbers."""
     return epoch % CYCLE + 1
 
 
-def pack_row(stamps: Mapping[int, int]) -> bytes:
-    """The bytes of a row, from a byte per higher index."""
-    parts, before = bytearray(), 0
+def pack_row(low: int, stamps: Mapping[int, Stamps]) -> bytes:
+    """The bytes of a row, from the stamps of each higher index."""
+    parts, before = bytearray(), low
     for high in sorted(stamps):
         gap, before = high - before, high
+        lower, higher = stamps[high]
+        parts.append(lower * STAMPS + higher)
         parts += varint(gap)
-        parts.append(stamps[high])
     return bytes(parts)
 
 
-def unpack_row(row: bytes) -> dict[int, int]:
-    """A byte per higher index; IndexError for bytes that are no row."""
-    stamps: dict[int, int] = {}
-    at = high = 0
+def unpack_row(low: int, row: bytes) -> dict[int, Stamps]:
+    """The stamps of each higher index; IndexError for bytes that are no row."""
+    stamps: dict[int, Stamps] = {}
+    at, high = 0, low
     while at < len(row):
-        shift = 0
+        both, at, shift = row[at], at + 1, 0
         while (byte := row[at]) >= 0x80:
             high += (byte & 0x7F) << shift
             shift, at = shift + 7, at + 1
         high += byte << shift
-        stamps[high] = row[at + 1]
-        at += 2
+        stamps[high] = (both // STAMPS, both % STAMPS)
+        at += 1
     return stamps
 
 
@@ -75,12 +80,12 @@ def process_hearing(state: State, judgement: Judgement) -> None:
     stale = get_stamp(epoch - span)
     for low in sorted(state.hearing.keys() | marks.keys()):
         before = state.hearing.get(low, b"")
-        stamps = unpack_row(before)
+        stamps = unpack_row(low, before)
         found = marks.get(low, {})
         for high, bits in found.items():
             if bits != LOWER | HIGHER and high in stamps:
                 process_one_way(judgement, low, high, bits, stamps[high])
-        kept = pack_row(compute_stamps(stamps, found, get_stamp(epoch), stale))
+        kept = pack_row(low, compute_stamps(stamps, found, get_stamp(epoch), stale))
         if kept:
             state.hearing[low] = kept
         else:
@@ -89,9 +94,9 @@ def process_hearing(state: State, judgement: Judgement) -> None:
             state.touch("hearing", low)
 
 
-def process_one_way(judgement: Judgement, low: int, high: int, bits: int, stamps: int) -> None:
+def process_one_way(judgement: Judgement, low: int, high: int, bits: int, stamps: Stamps) -> None:
     """Of a pair that heard one way, note that the other way was heard lately, if it was."""
-    stamp = stamps & 0xF if bits == LOWER else stamps >> 4
+    stamp = stamps[1] if bits == LOWER else stamps[0]
     age = (judgement.epoch + 1 - stamp) % CYCLE
     if not stamp or not 0 < age < judgement.params.mutual_epochs:
         return
@@ -101,18 +106,14 @@ def process_one_way(judgement: Judgement, low: int, high: int, bits: int, stamps
 
 
 def compute_stamps(
-    stamps: Mapping[int, int], found: Mapping[int, int], fresh: int, stale: int
-) -> dict[int, int]:
-    """The stamps of a row after an epoch: those of it set, those that are too old left out."""
-    after = dict(stamps)
-    for high, bits in found.items():
-        kept = after.get(high, 0)
-        if bits & LOWER:
-            kept = kept & 0x0F | fresh << 4
-        if bits & HIGHER:
-            kept = kept & 0xF0 | fresh
-        after[high] = kept
-    for high, byte in after.items():
-        lower = byte & 0xF0 if byte >> 4 != stale else 0
-        after[high] = lower | (byte & 0x0F if byte & 0x0F != stale else 0)
-    return {high: byte for high, byte in after.items() if byte}
+    stamps: Mapping[int, Stamps], found: Mapping[int, int], fresh: int, stale: int
+) -> dict[int, Stamps]:
+    """The stamps of a row after an epoch: what is too old left out, what was heard set."""
+    after = {}
+    for high in stamps.keys() | found.keys():
+        lower, higher = (0 if stamp == stale else stamp for stamp in stamps.get(high, (0, 0)))
+        bits = found.get(high, 0)
+        both = (fresh if bits & LOWER else lower, fresh if bits & HIGHER else higher)
+        if both != (0, 0):
+            after[high] = both
+    return after

@@ -23,6 +23,7 @@ class Accepted:
     detail: str = ""
 
 
+ACCEPTED = Accepted()  # of what changes the state and needs no word about it
 Verdict = Accepted | Refusal
 ALREADY = "already"
 LATE = "late"

@@ -53,6 +53,7 @@ class PairCache:
 
     def __init__(self) -> None:
         self._pairs: dict[tuple[int, int], Pair] = {}
+        self.runs: object = None  # bounds that chain/rules/verdict_arrays.py keeps
 
     def known(self, witness: int, beaconer: int) -> Pair | None:
         """A pair by the serials of both assertions, if it was computed before."""

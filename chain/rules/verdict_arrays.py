@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from hashlib import sha256
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from chain.draws import draw_prefix, u32
 from chain.optional import get_numpy
+from chain.params import Params
 from chain.records import RECEPTION_BYTES
 from chain.rules.burns import get_reward_cell
 from chain.rules.quality import (
@@ -73,6 +74,7 @@ class Columns:
         change[1:] = (self.report[1:] != self.report[:-1]) | (self.heard[1:] != self.heard[:-1])
         self.starts = np.flatnonzero(change)
         self.run_of = np.cumsum(change) - 1
+        self.runs = self.witness[self.starts] << 32 | self.heard[self.starts]
         self.count = 1 + max([0, *judgement.reports, *judgement.assertions, *judgement.beaconers])
         self.known = np.where(self.heard < self.count, self.heard, self.count)
         self._fill()
@@ -81,8 +83,12 @@ class Columns:
         """What each hotspot asserted and sent; a last row for those that nobody knows."""
         np, judgement, beacons = self.np, self.judgement, self.judgement.beacons
         self.frequencies = np.full(self.count + 1, -1, np.int64)
-        for index, assertion in judgement.assertions.items():
-            self.frequencies[index] = assertion.registration.frequency_mhz
+        self.bind_epochs = np.full(self.count + 1, -1, np.int64)
+        known = judgement.assertions
+        if known:
+            asserted = np.fromiter(known, np.int64, len(known))
+            found = [(a.registration.frequency_mhz, a.bind_epoch) for a in known.values()]
+            self.frequencies[asserted], self.bind_epochs[asserted] = np.array(found, np.int64).T
         self.tags = np.full((self.count + 1, beacons), -1, np.int64)  # no tag is negative
         self.steps = np.zeros((self.count + 1, beacons), np.int64)
         self.weights = np.zeros(self.count + 1, np.int64)
@@ -138,9 +144,25 @@ def process_signals_by_arrays(judgement: Judgement) -> None:
         else:
             passes[number] = False
             process_report(judgement, witness)
-    run = columns.starts[np.array(passes, bool)[columns.report[columns.starts]]]
-    pairs = zip(columns.witness[run].tolist(), columns.heard[run].tolist(), strict=True)
-    judgement.plausible.update(pairs)
+    kept = np.array(passes, bool)[columns.report[columns.starts]]
+    judgement.plausible.add_keys(columns.runs[kept])
+
+
+def get_mutual_links_by_arrays(judgement: Judgement) -> list[tuple[int, int]]:
+    """`get_mutual_links`, all pairs at once."""
+    np = get_columns(judgement).np
+    pairs = judgement.plausible.get_keys(np)
+    low, high = pairs >> 32, pairs & 0xFFFF_FFFF
+    both = (low < high) & is_among(np, high << 32 | low, pairs)
+    return list(zip(low[both].tolist(), high[both].tolist(), strict=True))
+
+
+def is_among(np: Any, values: Any, ascending: Any) -> Any:
+    """Which of some numbers are among others, that ascend."""
+    if not len(ascending):
+        return np.zeros(len(values), bool)
+    at = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
+    return ascending[at] == values
 
 
 def find_fine(columns: Columns) -> Any:
@@ -166,20 +188,48 @@ def find_fine(columns: Columns) -> Any:
 
 def get_run_bounds(columns: Columns) -> tuple[Any, Any]:
     """Least and most full-power strength of every run; nothing lies between those of bad pairs."""
-    np = columns.np
-    found = np.fromiter(
-        chain.from_iterable(iter_run_bounds(columns)), np.int64, 2 * len(columns.starts)
-    ).reshape(-1, 2)
-    return found[:, 0], found[:, 1]
+    np, pairs = columns.np, columns.judgement.pairs
+    bound = columns.bind_epochs
+    now = np.stack(
+        (columns.runs, bound[columns.witness[columns.starts]], bound[columns.known[columns.starts]])
+    )
+    params, table = columns.judgement.params, pairs.runs
+    if not isinstance(table, RunBounds) or table.params is not params:
+        table = RunBounds(params, now[:, :0], now[:2, :0])
+    found = np.zeros((2, len(columns.runs)), np.int64)
+    is_old = np.zeros(len(columns.runs), bool)
+    if table.ends.shape[1]:
+        at = np.searchsorted(table.ends[0], columns.runs)
+        at = np.minimum(at, table.ends.shape[1] - 1)
+        is_old = (table.ends[:, at] == now).all(axis=0)
+        found = table.bounds[:, at]
+    fresh = np.flatnonzero(~is_old)
+    found[:, fresh] = np.fromiter(
+        chain.from_iterable(iter_run_bounds(columns, fresh)), np.int64, 2 * len(fresh)
+    ).reshape(-1, 2).T
+    pairs.runs = RunBounds(params, now, found)
+    return found[0], found[1]
 
 
-def iter_run_bounds(columns: Columns) -> Iterator[tuple[int, int]]:
-    """The bounds of one run after another."""
+class RunBounds(NamedTuple):
+    """Of runs, ascending: their ends with the epochs from which these bind, and their bounds.
+
+    Kept from one epoch to the next, since nearly all links stay what they are.
+    """
+
+    params: Params
+    ends: Any
+    bounds: Any
+
+
+def iter_run_bounds(columns: Columns, runs: Any) -> Iterator[tuple[int, int]]:
+    """The bounds of some runs, one after another."""
     judgement = columns.judgement
     assertions, pairs, params = judgement.assertions, judgement.pairs, judgement.params
     serials = {index: assertion.serial for index, assertion in assertions.items()}
     nearest_m, farthest_m = params.min_distance_m, params.max_distance_m
-    ends = (columns.witness[columns.starts].tolist(), columns.heard[columns.starts].tolist())
+    starts = columns.starts[runs]
+    ends = (columns.witness[starts].tolist(), columns.heard[starts].tolist())
     for witness, heard in zip(*ends, strict=True):
         if witness not in serials or heard not in serials or witness == heard:
             yield 1, 0
@@ -199,9 +249,9 @@ def process_links_by_arrays(judgement: Judgement, trusted: frozenset[int]) -> No
     np, codes = columns.np, columns.codes()
     run = columns.starts
     witness, heard = columns.witness[run], columns.heard[run]
-    either = chain(judgement.plausible, judgement.recent)
-    plausible = np.array([a << 32 | b for a, b in either], np.int64)
-    mutual = np.isin(heard << 32 | witness, plausible)
+    mutual = np.zeros(len(run), bool)
+    for pairs in (judgement.plausible, judgement.recent):
+        mutual |= is_among(np, heard << 32 | witness, pairs.get_keys(np))
     link = np.where(columns.mark(judgement.held)[witness], HELD, COUNTED).astype(np.uint8)
     link[columns.mark(judgement.blind)[witness]] = CODES["power_blind"]
     link[~columns.mark(trusted)[witness]] = CODES["untrusted_witness"]
@@ -222,27 +272,31 @@ def find_undrawn(columns: Columns, codes: Any) -> list[int]:
     first = np.flatnonzero(np.concatenate(([True], beacons[1:] != beacons[:-1])))
     sizes = np.diff(np.concatenate((first, [len(rows)])))
     packed = {witness: u32(witness) for witness in judgement.reports}
+    names = [packed[witness] for witness in columns.witness[rows].tolist()]
+    counts = (codes[rows] == COUNTED).tolist() if judgement.held else [True] * len(names)
+    places = rows.tolist()
+    heads = zip(first[sizes > limit].tolist(), sizes[sizes > limit].tolist(), strict=True)
     undrawn: list[int] = []
-    for begin, size in zip(first[sizes > limit], sizes[sizes > limit], strict=True):
-        group = rows[begin : begin + size]
+    for begin, size in heads:
         beacon = int(beacons[begin])
         prefix = draw_prefix(judgement.mix_after, beacon >> 8, judgement.epoch, beacon & 0xFF)
-        lots = [
-            (sha256(prefix + packed[witness]).digest(), row)
-            for witness, row in zip(columns.witness[group].tolist(), group.tolist(), strict=True)
-        ]
-        undrawn += find_beyond([row for _, row in sorted(lots)], codes, limit)
+        lots = [sha256(prefix + name).digest() for name in names[begin : begin + size]]
+        order = sorted(range(size), key=lots.__getitem__)
+        beyond = find_beyond([counts[begin + at] for at in order], limit)
+        undrawn += [places[begin + at] for at in order[beyond:]]
     return undrawn
 
 
-def find_beyond(rows: list[int], codes: Any, limit: int) -> list[int]:
-    """Candidates of a beacon, by lot, after so many that count; who is held takes no place."""
+def find_beyond(counts: list[bool], limit: int) -> int:
+    """Of a beacon's candidates by lot, how many are drawn: who is held takes nobody's place."""
+    if all(counts[:limit]):
+        return limit
     drawn = 0
-    for at, row in enumerate(rows):
+    for at, counted in enumerate(counts):
         if drawn == limit:
-            return rows[at:]
-        drawn += int(codes[row] == COUNTED)
-    return []
+            return at
+        drawn += counted
+    return len(counts)
 
 
 def process_counted_by_arrays(state: State, judgement: Judgement) -> None:

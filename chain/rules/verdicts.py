@@ -24,10 +24,11 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
-from chain.draws import all_power_steps_db, all_tags, chain_link, commit, draw_prefix, u32
+from chain.draws import all_power_steps_cdb, all_tags, chain_link, commit, draw_prefix, u32
 from chain.geo import cell_resolution
 from chain.params import Params
 from chain.records import RECEPTION_BYTES, Reception, Registration
+from chain.rules.heard import Pairs
 from chain.rules.hearing import get_hearing
 from chain.rules.pairs import Pair, PairCache
 from chain.state import Assertion, OnTime, State
@@ -274,8 +275,8 @@ class Judgement:
     held: frozenset[int] = frozenset()
     trusted: frozenset[int] = frozenset()
     other_tags: dict[int, frozenset[bytes]] = field(default_factory=dict)
-    plausible: set[tuple[int, int]] = field(default_factory=set)
-    recent: set[tuple[int, int]] = field(default_factory=set)
+    plausible: Pairs = field(default_factory=Pairs)
+    recent: Pairs = field(default_factory=Pairs)
     codes: dict[int, bytearray] = field(default_factory=dict)
     columns: object = None  # of chain/rules/verdict_arrays.py, while it is being judged
 
@@ -333,18 +334,13 @@ def get_reports(state: State, epoch: int) -> tuple[dict[int, OnTime], dict[int, 
 
 def compute_beaconer(judgement: Judgement, assertion: Assertion, message: OnTime) -> Beaconer:
     """What a hotspot's beacons carried, from the secret it revealed."""
-    secret, count = message.reveal, judgement.beacons
+    secret, count, registration = message.reveal, judgement.beacons, assertion.registration
     steps_cdb = (0,) * count
-    if assertion.registration.flags & CAN_SET_POWER:
-        steps = all_power_steps_db(secret, judgement.mix, count)
-        steps_cdb = tuple([100 * step for step in steps])
-    return Beaconer(
-        assertion,
-        secret,
-        all_tags(secret, judgement.epoch, count),
-        steps_cdb,
-        get_weight(assertion.registration, is_blind=assertion.index in judgement.blind),
-    )
+    if registration.flags & CAN_SET_POWER:
+        steps_cdb = all_power_steps_cdb(secret, judgement.mix, count)
+    weight = get_weight(registration, is_blind=assertion.index in judgement.blind)
+    tags = all_tags(secret, judgement.epoch, count)
+    return Beaconer(assertion, secret, tags, steps_cdb, weight)
 
 
 def get_other_tags(judgement: Judgement, heard: int) -> frozenset[bytes]:
@@ -452,7 +448,7 @@ def process_report(judgement: Judgement, witness: int) -> None:
 
 def get_mutual_links(judgement: Judgement) -> list[tuple[int, int]]:
     """Pairs, lower index first, that plausibly heard each other."""
-    plausible = judgement.plausible
+    plausible = judgement.plausible.get_all()
     return sorted((a, b) for a, b in plausible if a < b and (b, a) in plausible)
 
 
