@@ -33,11 +33,38 @@ Z_10_TO_90 = 2.5631031310892007  # width of 10 % to 90 % in standard deviations
 CHANGE_DB = 0.25
 
 
+Inputs = tuple[Site, tuple[tuple[int, int], ...]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """The network as it was when learning began, and each hotspot's inputs and offset then."""
+
+    sites: dict[int, Site]
+    links: list[Link]
+    medians_dbm: Floats
+    inputs: dict[int, Inputs]
+    offsets_db: dict[int, float]
+    resolution: int
+
+    def make(self) -> dict[int, Footprint]:
+        """Fit the one model and draw every hotspot's footprint; nothing for too few links."""
+        learned = learn(self.sites, self.links, self.medians_dbm)
+        if learned is None:
+            return {}
+        return {
+            index: learned_footprint(
+                learned, self.sites[index], self.offsets_db[index], self.resolution
+            )
+            for index in sorted(self.inputs)
+        }
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     """What a footprint was computed from, and the result."""
 
-    inputs: tuple[Site, tuple[tuple[int, int], ...]]
+    inputs: Inputs
     fit: Fit
     footprint: Footprint
     learned: bool = False
@@ -70,17 +97,29 @@ class Estimator:
 
     def learn(self, sites: Mapping[int, Site], table: LinkTable) -> bool:
         """Fit the model of all hotspots and redraw every footprint; False for too few links."""
+        lesson = self.plan_learning(sites, table)
+        made = lesson.make()
+        self.adopt(lesson, made)
+        return bool(made)
+
+    def plan_learning(self, sites: Mapping[int, Site], table: LinkTable) -> Lesson:
+        """What `learn` needs, copied: `make` may run in a thread while all this goes on."""
         links, medians = _usable(sites, table)
-        learned = learn(sites, links, medians)
-        if learned is None:
-            return False
         self._refit(sites, links, medians)
-        for index, known in self._known.items():
-            made = learned_footprint(
-                learned, sites[index], known.fit.offset_db, self.base_resolution
-            )
-            self._known[index] = replace(known, footprint=made, learned=True)
-        return True
+        inputs = {index: known.inputs for index, known in self._known.items()}
+        offsets = {index: known.fit.offset_db for index, known in self._known.items()}
+        ends = [Link(x.beaconer, x.witness, x.cell, x.row) for x in links]
+        return Lesson(dict(sites), ends, medians, inputs, offsets, self.base_resolution)
+
+    def adopt(self, lesson: Lesson, made: Mapping[int, Footprint]) -> int:
+        """Draw footprints as learned, of hotspots that are still as they were; how many."""
+        taken = 0
+        for index, drawn in made.items():
+            known = self._known.get(index)
+            if known is not None and known.inputs == lesson.inputs[index]:
+                self._known[index] = replace(known, footprint=drawn, learned=True)
+                taken += 1
+        return taken
 
     def offset_db(self, hotspot: int) -> float:
         """The learned offset of a hotspot against the physics."""

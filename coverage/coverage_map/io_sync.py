@@ -18,6 +18,7 @@ from chain.wire import decode
 from coverage_map import feed_state
 from coverage_map.estimator import Estimator
 from coverage_map.feed import Entry, Feed, News
+from coverage_map.io_learning import Learning
 from coverage_map.io_ledger import PAGE, LedgerDown, LedgerSource
 from coverage_map.io_store import Store
 from coverage_map.observations import Standing
@@ -55,6 +56,7 @@ class Sync:
         self.ledger = LedgerState()
         self.feed: Feed | None = None
         self.estimator = Estimator()
+        self.learning = Learning(self.estimator)
         self.snapshot: Snapshot | None = None
         self._publish: Publish = _tell_nobody
         self._epoch = -1
@@ -92,6 +94,8 @@ class Sync:
             except (KeyError, TypeError, ValueError) as error:
                 self._set_state("unreachable", f"the ledger's answer can't be read: {error!r}")
                 pause = RETRY_S
+            if self.feed is not None:
+                self._dirty |= self.learning.step(self.feed.sites, self.feed.links)
             await self._build_if_due()
             await asyncio.sleep(pause)
 
