@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Protocol
 
 from chain.errors import EXIT_FAILED, UserError
-from hotspot.frame import OUI
+from hotspot.carriers.bpf import FRAME_MAX_BYTES, carrier_filter
 from hotspot.io_system import device_frames
 
 BATCH_FRAMES = 256  # then the caller's loop gets to look at its deadlines
 RECEIVE_BUFFER_BYTES = 8 << 20
-FRAME_MAX_BYTES = 4096
 
 ARPHRD_RADIOTAP = 803
 _ETH_P_ALL = 0x0003
@@ -36,12 +35,6 @@ _SOL_PACKET, _PACKET_STATISTICS, _PACKET_IGNORE_OUTGOING = 263, 6, 23
 _PACKET_OUTGOING = 4
 # What a device that vanishes or is switched off makes of a call; it may come back.
 _AWAY = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO, errno.ENOBUFS, errno.EAGAIN)
-
-# Classic BPF: code, jump if true, jump if false, operand.
-_Instruction = tuple[int, int, int, int]
-_LOAD_BYTE, _LOAD_BYTE_X, _LOAD_HALF_X = 0x30, 0x50, 0x48
-_SHIFT_LEFT, _OR_X, _A_TO_X, _EQUAL, _RETURN = 0x64, 0x4C, 0x07, 0x15, 0x06
-_STORE, _LOAD_SCRATCH = 0x02, 0x60
 
 
 class Radio(Protocol):
@@ -81,34 +74,6 @@ def open_radio(kind: str, interface: str) -> Radio:
     raise UserError("radio.kind", f"{kind!r} is unknown", "use monitor or replay")
 
 
-def beacon_filter(oui: bytes = OUI) -> bytes:
-    """Return the BPF program that passes vendor action frames of this OUI, behind radiotap."""
-    checks: list[_Instruction] = [
-        (_LOAD_BYTE_X, 0, 0, 0),
-        (_EQUAL, 0, 7, 0xD0),
-        (_LOAD_HALF_X, 0, 0, 24),
-        (_EQUAL, 0, 5, 0x0409),
-        (_LOAD_HALF_X, 0, 0, 26),
-        (_EQUAL, 0, 3, int.from_bytes(oui[:2], "big")),
-        (_LOAD_BYTE_X, 0, 0, 28),
-        (_EQUAL, 0, 1, oui[2]),
-        (_RETURN, 0, 0, FRAME_MAX_BYTES),
-        (_RETURN, 0, 0, 0),
-    ]
-    # X = length of the radiotap header, a little-endian u16 at offset 2.
-    start: list[_Instruction] = [
-        (_LOAD_BYTE, 0, 0, 2),
-        (_STORE, 0, 0, 0),
-        (_LOAD_BYTE, 0, 0, 3),
-        (_SHIFT_LEFT, 0, 0, 8),
-        (_A_TO_X, 0, 0, 0),
-        (_LOAD_SCRATCH, 0, 0, 0),
-        (_OR_X, 0, 0, 0),
-        (_A_TO_X, 0, 0, 0),
-    ]
-    return b"".join(struct.pack("HBBI", *instruction) for instruction in start + checks)
-
-
 def attach_filter(listener: socket.socket, program: bytes) -> None:
     """Give the kernel a BPF program for this socket; it copies the program during the call."""
     code = array("B", program)
@@ -145,7 +110,7 @@ class MonitorRadio:
 
     def _prepare(self) -> None:
         self._socket.setblocking(False)
-        attach_filter(self._socket, beacon_filter())
+        attach_filter(self._socket, carrier_filter())
         for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF):
             with contextlib.suppress(PermissionError):
                 self._socket.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER_BYTES)

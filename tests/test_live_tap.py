@@ -22,7 +22,7 @@ from radio_sim import io_tap
 BEACON = pack_beacon(Beacon(bytes(32), 1, 2, bytes(16), 0x891F1D48177FFFF, 2437, 1, 3))
 FRAME = build_frame(BEACON, b"\x02\x11\x22\x33\x44\x55", 1)
 RX_HEADER = bytes.fromhex("00000f002a00000000008509a000c5")  # 2437 MHz, -59 dBm
-FOREIGN = RX_HEADER + b"\x80" + FRAME[13:]
+FOREIGN = RX_HEADER + b"\x80" + FRAME[13:-147] + bytes(147)  # somebody's beacon: no element of ours
 
 needs_root = pytest.mark.skipif(
     not io_tap.can_make_radios(),
