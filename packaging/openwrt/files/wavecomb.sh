@@ -1,0 +1,2 @@
+#!/bin/sh
+PYTHONPATH=/usr/lib/wavecomb exec python3 -P -m wavecomb "$@"
