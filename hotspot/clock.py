@@ -11,6 +11,7 @@ with the boot clock's time, and files it once the wall clock is known (`Backlog`
     they agree                                            believed
     they are epochs behind, since the clock was set       not believed: a ledger that stands still
                                                           didn't set it
+    it was set since an earlier run of the same boot      not believed until anybody agrees
     nobody says anything, earlier than what we saw before not believed
     nobody says anything, booted less than 5 minutes ago  wait for the time service
     nobody says anything, and it has had its time         believed
@@ -41,21 +42,38 @@ class Moment(NamedTuple):
 class Timekeeper:
     """Judges the wall clock by the kernel, the ledger, the neighbours and our own past."""
 
-    def __init__(self, moment: Moment, *, epoch_ms: int, start_ms: int, seen_ms: int = 0) -> None:
-        """`start_ms` is the network's; `seen_ms` the last believed time of an earlier run."""
+    def __init__(
+        self,
+        moment: Moment,
+        *,
+        epoch_ms: int,
+        start_ms: int,
+        seen_ms: int = 0,
+        seen_offset_ns: int | None = None,
+    ) -> None:
+        """`start_ms` is the network's; `seen_ms` the last believed time of an earlier run.
+
+        `seen_offset_ns`: wall clock less boot clock then, if that was in this boot of the machine.
+        """
         self._moment = moment
         self._seen_ns = seen_ms * 1_000_000
         self._epoch_ns = epoch_ms * 1_000_000
         self._start_ns = start_ms * 1_000_000
         self._ledger: tuple[int, int] | None = None  # epoch, when we were told (boot clock)
         self._neighbours: dict[int, tuple[int, int]] = {}  # index > the same
-        self._was_set = False
+        self._set_by_ns = 0 if seen_offset_ns is None else self.offset_ns - seen_offset_ns
+        self._was_set = self._must_agree = abs(self._set_by_ns) >= JUMP_NS
         self._believed_ns: int | None = None  # boot clock at the last judgement without a doubt
 
     @property
     def moment(self) -> Moment:
         """The last look."""
         return self._moment
+
+    @property
+    def offset_ns(self) -> int:
+        """Wall clock less boot clock: changes only when somebody sets the clock."""
+        return self._moment.wall_ns - self._moment.boot_ns
 
     def observe(self, moment: Moment) -> int:
         """Take a look at the clocks; return by how many ns the wall clock was set since, or 0."""
@@ -92,15 +110,18 @@ class Timekeeper:
         if late_s := self._seconds_before(self._start_ns):
             return f"the clock is {late_s} s before the network's start"
         if self._moment.is_synchronised:
+            self._must_agree = False
             return ""
         leads = [self._lead(told) for told in (self._ledger, self._majority()) if told]
         if any(lead > 1 for lead in leads):
             return f"others are {max(leads)} epochs ahead of this clock"
         if any(lead >= -1 for lead in leads):
-            self._was_set = False
+            self._was_set = self._must_agree = False
             return ""
         if leads and self._was_set:
             return f"the clock was set, and is {-max(leads)} epochs ahead of others since"
+        if self._must_agree:
+            return f"the clock was set by {self._set_by_ns / 1e9:.0f} s while nobody looked"
         if late_s := self._seconds_before(self._seen_ns):
             return f"the clock is {late_s} s behind what it showed before the restart"
         if self._moment.boot_ns < SETTLE_NS:

@@ -29,6 +29,9 @@ MINUTE = 60 * SECOND
 # Named within five minutes, with one left for whoever looks at the status.
 SILENCE_NS = 4 * MINUTE
 UNANSWERED_MAX = 3
+# A beacon without an echo is sent again after this, then after four times as long: a channel may
+# be busy for seconds. After a pause of `SILENCE_NS` one is sent again to see that it still works.
+PROBE_NS = 2 * SECOND
 JUMP_SHOWN_NS = 10 * MINUTE
 LADDER_AGAIN_NS = 60 * MINUTE
 
@@ -109,8 +112,10 @@ class Health:
         self._steps: dict[Fault, int] = {}
         self._repairs: list[Repair] = []
         self._device_frames: int | None = None
+        self._echoes_counted = 0
         self._received_ns = now_ns
         self._unanswered = 0
+        self._sent_ns: int | None = None  # when a beacon was last tried
         self._failed = 0
         self._has_received = False
         self._has_sent = False
@@ -129,15 +134,21 @@ class Health:
         self._has_received = True
         self._clear(Fault.RX_DEAD)
 
-    def note_device(self, frames: int, now_ns: int) -> None:
-        """The device's own count of frames, ours or not; a change is a sign of life."""
-        if self._device_frames is not None and frames != self._device_frames:
-            self.note_received(now_ns)
-        self._device_frames = frames
+    def note_device(self, frames: int, now_ns: int, echoes: int = 0) -> None:
+        """The device's own count of frames, and how many echoes we had: others are a sign of life.
+
+        Some devices count their echoes among the frames they received.
+        """
+        if self._device_frames is not None:
+            more = frames - self._device_frames
+            if more < 0 or more > echoes - self._echoes_counted:
+                self.note_received(now_ns)
+        self._device_frames, self._echoes_counted = frames, echoes
 
     def note_sent(self, now_ns: int) -> None:
         """A beacon was handed to the device, which took it."""
         self._failed = 0
+        self._sent_ns = now_ns
         self._unanswered += 1
         if self.echoes and self._unanswered >= UNANSWERED_MAX:
             detail = f"{self._unanswered} beacons were sent and none came back as an echo"
@@ -148,6 +159,7 @@ class Health:
     def note_send_failed(self, now_ns: int) -> None:
         """The device refused a beacon."""
         self._failed += 1
+        self._sent_ns = now_ns
         if self._failed >= UNANSWERED_MAX:
             self._raise(Fault.TX_DEAD, f"the device refused {self._failed} beacons", now_ns)
 
@@ -200,6 +212,18 @@ class Health:
         """Hand over the repairs that became due since the last call, each once."""
         repairs, self._repairs = list(dict.fromkeys(self._repairs)), []
         return repairs
+
+    def is_probe_due(self, now_ns: int) -> bool:
+        """Whether the last beacon should be sent once more, to learn if it still gets out.
+
+        Only where the driver gives echoes. Whoever heard it before takes it for a repetition.
+        """
+        if not self.echoes or self._sent_ns is None:
+            return False
+        wait_ns = SILENCE_NS
+        if 0 < self._unanswered < UNANSWERED_MAX:
+            wait_ns = PROBE_NS * 4 ** (self._unanswered - 1)
+        return now_ns - self._sent_ns >= wait_ns
 
     # --- views --------------------------------------------------------------------------------
 

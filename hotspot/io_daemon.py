@@ -28,7 +28,7 @@ from hotspot.io_machine import Machine
 from hotspot.io_membership import Membership, Owned
 from hotspot.io_network import learn_network
 from hotspot.io_page import Page
-from hotspot.io_queue import DURABLE, DurableQueue
+from hotspot.io_queue import DURABLE
 from hotspot.io_radio import Radio
 from hotspot.io_system import Supervisor
 from hotspot.io_uplink import (
@@ -51,6 +51,7 @@ STATUS_NS = 5 * SECOND
 LONGEST_WAIT_NS = SECOND // 2
 HEARD_NS = 3_600 * 1_000_000_000  # a neighbour that was heard in the last hour can hear us too
 STORE_AGAIN_NS = 5 * SECOND
+SEEN_NS = 60 * SECOND
 # After a look at the radio it is left alone for this long, and what came meanwhile is read at once:
 # a wake costs as much as a beacon's signature. A busy radio isn't left alone, and nothing is due
 # before all that was heard has been read.
@@ -81,7 +82,8 @@ class Daemon:
         self._seed = load_or_create_seed(base / spot.key_file)
         owner_seed = load_or_create_seed(base / spot.owner_key_file)
         health.enter(State.BOOT, "opening the queue and asking the ledger", self._boot_ns())
-        self._queue = DurableQueue(base / spot.queue, spot.queue_limit_mib << 20)
+        path, limit_bytes = base / spot.queue, spot.queue_limit_mib << 20
+        self._queue = self._machine.open_queue(path, limit_bytes)
         client = self._machine.connect(self._config.ledger.url)
         self._network = learn_network(client, self._queue)
         health.enter(State.RADIO, "opening the radio", self._boot_ns())
@@ -105,6 +107,9 @@ class Daemon:
         self._relays = False
         self._unstored: list[tuple[bytes, int, Sequence[Action]]] = []
         self._store_ns = 0
+        self._last_sent: SendFrame | None = None
+        self._disk: dict[str, str] = {}  # what can't be written, and why
+        self._seen_ns = -SEEN_NS  # when the time was kept last
         self._rest_ns: int | None = None  # the radio is left alone until then
         self._hook: int | None = None
         self._moment_epoch = -1
@@ -120,12 +125,18 @@ class Daemon:
         self._enter_network()
 
     def _make_clock(self) -> Timekeeper:
-        return Timekeeper(
+        seen = json.loads(self._queue.note("clock") or b'[0, "", 0]')
+        self._seen: list[object] = seen
+        clock = Timekeeper(
             self._machine.look_at_clocks(self._machine.is_synchronised()),
             epoch_ms=self._network.params.epoch_ms,
             start_ms=self._network.start_ms,
-            seen_ms=int(self._queue.note("seen_ms") or b"0"),
+            seen_ms=seen[0],
+            seen_offset_ns=seen[2] if seen[1] and seen[1] == self._boot_id else None,
         )
+        if self._network.epoch is not None:
+            clock.note_ledger(self._network.epoch)
+        return clock
 
     def _make_node(self) -> HotspotNode:
         kept = self._queue.note("chain")
@@ -187,17 +198,23 @@ class Daemon:
         """What every pass of the loop does: the time first, then what is due."""
         before = self._clock.moment
         jump_ns = self._clock.observe(self._machine.look_at_clocks(before.is_synchronised))
-        if jump_ns:
+        if jump_ns:  # setting the clock ends its synchronisation: ask before it is believed
+            self._look_at_clocks()
             self._health.note_jump(jump_ns, self._boot_ns())
             self._log("warning", f"CLOCK_JUMP: the clock was set by {jump_ns / 1e9:.1f} s")
+        self._end_rest()
         if not self._clock.doubt():
             if self._backlog and self._member.registration is not None:
                 self._file_backlog()
             if jump_ns:
                 self._node.handle_jump(self._wall_ns())
-            self._end_rest()
             self._node.handle_deadline(self._wall_ns())
+            if self._last_sent is not None and self._health.is_probe_due(self._boot_ns()):
+                self._send(self._last_sent)
         self._carry_out(self._node.take_actions())
+
+    def _look_at_clocks(self) -> None:
+        self._clock.observe(self._machine.look_at_clocks(self._machine.is_synchronised()))
 
     def _wait_s(self) -> float:
         wait_ns = LONGEST_WAIT_NS
@@ -231,12 +248,12 @@ class Daemon:
     def _take_frames(self, frames: Sequence[bytes]) -> None:
         now_ns, at_ns = self._wall_ns(), self._boot_ns()
         self._last_frame_ns = at_ns
-        self._health.note_received(at_ns)
         counts = self._node.counts
         unknown, echoes = counts["unknown_key"], counts["echo"]
         if self._clock.doubt():
             for frame in frames:
                 self._keep_for_later(frame, at_ns)
+            self._health.note_received(at_ns)
             self._member.hear_strangers(frames, now_ns, any_epoch=True)
             return
         for frame in frames:
@@ -245,8 +262,11 @@ class Daemon:
                 self._readings.note(*heard, at_ns)
         if counts["unknown_key"] != unknown:
             self._member.hear_strangers(frames, now_ns)
-        if counts["echo"] != echoes:
+        echoes = counts["echo"] - echoes
+        if echoes:
             self._note_echo(at_ns)
+        if echoes < len(frames):  # what comes back of ours says nothing of what others send
+            self._health.note_received(at_ns)
 
     def _keep_for_later(self, frame: bytes, at_ns: int) -> None:
         self._backlog.keep(frame, at_ns)
@@ -299,7 +319,7 @@ class Daemon:
         try:
             self._queue.settle(event.results)
         except UserError as error:  # they will be sent once more after a restart: harmless
-            self._health.note_disk(error.problem, self._boot_ns())
+            self._note_disk("queue", error.problem)
         for result in event.results:
             if self._member.settle(result):
                 self._again = self._waker.stopping = True
@@ -333,7 +353,10 @@ class Daemon:
         try:
             self._queue.set_note(name, value)
         except UserError as error:
-            self._health.note_disk(error.problem, self._boot_ns())
+            self._note_disk("queue", error.problem)
+        else:
+            if not self._unstored:
+                self._note_disk("queue", None)
 
     # --- actions ------------------------------------------------------------------------------
 
@@ -356,13 +379,14 @@ class Daemon:
             stored = self._queue.store(self._unstored)
         except UserError as error:
             self._store_ns = self._boot_ns() + STORE_AGAIN_NS
-            self._health.note_disk(error.problem, self._boot_ns())
+            self._note_disk("queue", error.problem)
             return
         self._unstored = []
-        self._health.note_disk(None, self._boot_ns())
+        self._note_disk("queue", None)
         self._uplink.submit(record.wire for record in stored)
 
     def _send(self, action: SendFrame) -> None:
+        self._last_sent = action
         failed = self._radio.counts["send_failed"]
         if self._has_radio:
             self._radio.send(action.frame, action.power_step_db)
@@ -375,10 +399,11 @@ class Daemon:
 
     def _look_after(self) -> None:
         """Every five seconds: clocks, device, faults, repairs, status."""
-        self._clock.observe(self._machine.look_at_clocks(self._machine.is_synchronised()))
+        self._look_at_clocks()
         now_ns = self._boot_ns()
         if self._has_radio:
-            self._health.note_device(self._radio.device_frames(), now_ns)
+            echoes = self._node.counts["echo"]
+            self._health.note_device(self._radio.device_frames(), now_ns, echoes)
         self._health.handle_time(now_ns)
         self._member.ask()
         self._enter_network()
@@ -414,16 +439,20 @@ class Daemon:
             self._health.enter(State.BEACON, f"beacons in epoch {epoch}", now_ns)
 
     def _note_moment(self) -> None:
-        """Once per epoch: which boot this is and what both clocks said, beside what was heard."""
+        """Once a minute the time, which tries the disk too; per epoch which boot of what clocks."""
+        if self._boot_ns() - self._seen_ns >= SEEN_NS:
+            self._seen_ns = self._boot_ns()
+            if not self._clock.doubt():
+                wall_ms = self._clock.moment.wall_ns // 1_000_000
+                self._seen = [wall_ms, self._boot_id, self._clock.offset_ns]
+            self._note("clock", json.dumps(self._seen).encode())
         if self._node.epoch == self._moment_epoch or self._clock.doubt():
             return
-        self._moment_epoch = self._node.epoch
-        moment = self._clock.moment
         try:
-            self._queue.note_moment(self._node.epoch, self._boot_id, moment)
-            self._queue.set_note("seen_ms", str(moment.wall_ns // 1_000_000).encode())
+            self._queue.note_moment(self._node.epoch, self._boot_id, self._clock.moment)
+            self._moment_epoch = self._node.epoch
         except UserError as error:
-            self._health.note_disk(error.problem, self._boot_ns())
+            self._note_disk("queue", error.problem)
 
     def _repair(self, repair: Repair) -> None:
         self._log("warning", f"repair: {repair}")
@@ -501,12 +530,19 @@ class Daemon:
     def _write_status(self) -> None:
         try:
             write_json(self._status_path, self._status())
-            if not self._unstored:
-                self._health.note_disk(None, self._boot_ns())
+            self._note_disk("status", None)
         except OSError as error:
-            self._health.note_disk(f"{self._status_path}: {error.strerror}", self._boot_ns())
+            self._note_disk("status", f"{self._status_path}: {error.strerror}")
         except UserError as error:
-            self._health.note_disk(error.problem, self._boot_ns())
+            self._note_disk("queue", error.problem)
+
+    def _note_disk(self, place: str, problem: str | None) -> None:
+        """The queue or the status file could be written, or not; either is a fault until it can."""
+        if problem is None:
+            self._disk.pop(place, None)
+        else:
+            self._disk[place] = problem
+        self._health.note_disk(next(iter(self._disk.values()), None), self._boot_ns())
 
     def _tell_failure(self, error: UserError) -> None:
         """Leave word in the status file of how far the start came, where one can be written."""

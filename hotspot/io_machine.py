@@ -10,11 +10,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from chain.io_client import LedgerClient
 from hotspot.carriers.io_open import open_carrier
 from hotspot.clock import Moment
 from hotspot.config import HotspotConfig
+from hotspot.io_queue import DurableQueue
 from hotspot.io_radio import Radio
 from hotspot.io_system import boot_id, boot_ns, hook_result, is_synchronised, start_hook
 from hotspot.io_uplink import Uplink
@@ -47,6 +49,10 @@ class Machine:
     def open_radio(self, config: HotspotConfig) -> Radio:
         """The radio that the settings name. Raises UserError with the remedy."""
         return open_carrier(config)
+
+    def open_queue(self, path: Path, limit_bytes: int) -> DurableQueue:
+        """What must not be lost. Raises UserError with the remedy."""
+        return DurableQueue(path, limit_bytes)
 
     def connect(self, url: str) -> LedgerClient:
         """A ledger, for what must be known before the start."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ class Network:
     network_id: bytes
     start_ms: int
     preset: str
+    epoch: int | None = None  # the ledger's, where it answered
 
     @property
     def params(self) -> Params:
@@ -29,11 +31,10 @@ def learn_network(client: LedgerClient, queue: DurableQueue) -> Network:
     """The network's genesis: from the ledger, or as last seen when the ledger is away."""
     try:
         head = client.head()
-        network = Network(head.network_id, head.start_ms, head.preset)
-        queue.set_note(
-            "network",
-            json.dumps([network.network_id.hex(), network.start_ms, network.preset]).encode(),
-        )
+        network = Network(head.network_id, head.start_ms, head.preset, head.epoch)
+        told = json.dumps([network.network_id.hex(), network.start_ms, network.preset]).encode()
+        with contextlib.suppress(UserError):  # a full disk is told of later, and is no end
+            queue.set_note("network", told)
         return network
     except OSError as error:
         kept = queue.note("network")
