@@ -57,6 +57,7 @@ EXAMPLES = """
   wavecomb hotspot metrics --config ~/hotspot/hotspot.toml
   wavecomb hotspot bundle --config ~/hotspot/hotspot.toml --out helper.tar.gz
   wavecomb hotspot service systemd --user wavecomb
+  wavecomb hotspot survey --interface wlan0
   wavecomb hotspot update check --root /var/lib/wavecomb/app --from https://releases.example/hotspot
   wavecomb hotspot update apply --from /mnt/usb/release --restart 'systemctl restart wavecomb'
   wavecomb hotspot update rollback --root /var/lib/wavecomb/app
@@ -320,6 +321,13 @@ def update(options: argparse.Namespace) -> int:
     return carry_out(options)
 
 
+def survey(options: argparse.Namespace) -> int:
+    """Show how busy the channels are, and who is connected."""
+    from hotspot.io_survey import survey as carry_out
+
+    return carry_out(options)
+
+
 def owner_verb(options: argparse.Namespace) -> int:
     """A verb of `hotspot/io_owner.py`: each takes options, settings and their folder."""
     from hotspot import io_owner
@@ -357,6 +365,10 @@ def _parser() -> Parser:
     _add_listen(add_command(verbs, "listen", "print beacons heard on a monitor-mode interface"))
     _add_owner(verbs)
     _add_settings(verbs)
+    sub = add_command(verbs, "survey", "show how busy channels are, who is connected, what power")
+    sub.add_argument("--interface", default="wlan0", help="a wireless one (default: %(default)s)")
+    sub.add_argument("--json", action="store_true", help="print one line of JSON")
+    sub.set_defaults(function=survey)
     _add_update(add_command(verbs, "update", "install releases that go back if they fail"))
     return parser
 

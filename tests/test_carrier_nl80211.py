@@ -25,6 +25,7 @@ from pyroute2.netlink.nl80211 import nl80211cmd
 
 from chain.errors import UserError
 from chain.records import Refusal
+from hotspot import io_survey
 from hotspot.carriers import netlink, nl80211
 from hotspot.carriers.io_netd_radio import NetdPower, NetdRadio, has_netd, mac_address
 from hotspot.carriers.io_nl80211 import Nl80211Radio, Wireless
@@ -252,6 +253,7 @@ class FakeKernel:
         self.joined: list[int] = []
         self.registered: list[bytes] = []
         self.refuse: dict[int, int] = {}
+        self.dumps: dict[int, bytes] = {}
         self.doors: list[FakeDoor] = []
 
     def open(self, timeout_s: float | None) -> FakeDoor:
@@ -276,6 +278,8 @@ class FakeKernel:
             )
             groups = netlink.pack_attribute(1, group)
             return [generic_payload(1, [(1, struct.pack("=H", FAMILY)), (7, groups)])]
+        if asked.command in self.dumps:
+            return [self.dumps[asked.command]]
         if asked.command == nl80211.CMD_GET_INTERFACE:
             rows_out = [(3, netlink.u32(IFINDEX)), (1, netlink.u32(0)), (6, MAC), (4, b"wlan0\0")]
             return [generic_payload(nl80211.CMD_NEW_INTERFACE, rows_out)]
@@ -468,3 +472,39 @@ def test_power_is_lowered_for_the_frame_and_given_back() -> None:
     radio.close()
     assert kernel.powers == [1200, 900, 1800, 1500]
     assert inner.counts["power_step_failed"] == 1
+
+
+# --- what the driver counts -----------------------------------------------------------------------
+
+
+def test_the_survey_shows_shares_and_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = FakeKernel()
+    survey = b"".join(
+        netlink.pack_attribute(*row)
+        for row in (
+            (1, netlink.u32(2437)),
+            (2, b"\xa1"),
+            (3, b""),
+            (4, (10_000).to_bytes(8, "little")),
+            (5, (2_520).to_bytes(8, "little")),
+        )
+    )
+    station = netlink.pack_attribute(7, b"\xc3") + netlink.pack_attribute(11, netlink.u32(4))
+    kernel.dumps = {
+        nl80211.CMD_GET_SURVEY: generic_payload(51, [(nl80211.ATTR_SURVEY_INFO, survey)]),
+        nl80211.CMD_GET_STATION: generic_payload(
+            19, [(nl80211.ATTR_MAC, MAC), (nl80211.ATTR_STA_INFO, station)]
+        ),
+    }
+    monkeypatch.setattr(
+        io_survey, "Wireless", lambda name: Wireless(name, kernel.open, lambda _: IFINDEX)
+    )
+    said = io_survey.look("wlan0")
+    assert said["channels"][0]["busy_percent"] == 25.2
+    assert said["channels"][0]["noise_dbm"] == -95
+    assert (said["stations"][0]["mac"], said["stations"][0]["signal_dbm"]) == (MAC.hex(":"), -61)
+    assert "channel    2437 MHz" in "\n".join(io_survey.lines_of(said))
+    kernel.refuse[nl80211.CMD_GET_SURVEY] = errno.EOPNOTSUPP
+    with pytest.raises(UserError, match="not every driver"):
+        io_survey.look("wlan0")
+    assert all(door.fd < 0 for door in kernel.doors)
