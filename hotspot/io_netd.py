@@ -316,6 +316,8 @@ class Daemon:
                 return {**self.netd.status(time.monotonic_ns()), "last": self._last}
             case "devices":
                 return self._kernel.devices()
+            case "demand":
+                return self._kernel.demand()
             case "links":
                 rows: dict[str, Any] = dict(self._kernel.counters(place.mesh))
                 for device in self._have.shaping if self._have else ():
@@ -433,6 +435,7 @@ def describe(state: KernelState) -> dict[str, Any]:
         "shaping": {device: asdict(shaping) for device, shaping in state.shaping.items()},
         "marking": state.marking.digest if isinstance(state.marking, Marking) else state.marking,
         "access": list(state.access),
+        "demand": list(state.demand),
     }
 
 

@@ -148,6 +148,10 @@ class Kernel:
         """What people's devices sent and got, by MAC address."""
         return self._nft.read_devices()
 
+    def demand(self) -> dict[str, int]:
+        """Bytes that entered the mesh here since counting began, by destination address."""
+        return self._nft.read_demand()
+
     def prepare(self, mesh: Iterable[str], seed: int) -> list[str]:
         """Set what forwarding needs; return what could not be set, for people.
 
@@ -178,6 +182,7 @@ class Kernel:
             shaping=dict(self._read_shaping(names)),
             marking=self._nft.marking(),
             access=access if access and self._nft.counted_devices() else (),
+            demand=self._nft.counted_demand(),
         )
 
     def _read_addresses(self) -> Iterable[str]:
@@ -306,6 +311,12 @@ class Kernel:
 
     def _drop_access(self, _: tuple[str, ...]) -> None:
         self._nft.drop_devices()
+
+    def _put_demand(self, mesh: tuple[str, ...]) -> None:
+        self._nft.put_demand(mesh)
+
+    def _drop_demand(self, _: tuple[str, ...]) -> None:
+        self._nft.drop_demand()
 
     # --- classes ----------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ once: packets see the old rules or the new ones, never a mixture.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import socket
 import struct
@@ -25,15 +26,18 @@ from pyroute2.netlink.nfnetlink.nftsocket import (
 
 from hotspot.netd_nft import (
     COUNT_RULES,
+    DEMAND_TABLE,
     DEVICE_LIFE_MS,
     DEVICES_MAX,
     DEVICES_TABLE,
     DOWN_SET,
     TABLE,
+    TARGETS_SET,
     UP_SET,
     Rule,
     chains_of,
     count_rule,
+    demand_chains,
 )
 from routing.kernel.state import Marking
 
@@ -47,14 +51,16 @@ _REQUEST, _ACK, _DUMP, _CREATE, _APPEND = 1, 4, 0x300, 0x400, 0x800
 _FAMILY = {4: 2, 6: 10, "netdev": 5}
 _ANSWER_BYTES = 1 << 20
 _ETHERNET_BYTES = 14
-_ETHER_ADDRESS = 9  # nft's number for the type, shown by `nft list`
-_SET_TIMEOUT, _SET_EVAL = 0x10, 0x20
+# nft's numbers for types, shown by `nft list`.
+_IPV4_ADDRESS, _IPV6_ADDRESS, _ETHER_ADDRESS = 7, 8, 9
+_KEY_BYTES = {4: 4, 6: 16, "netdev": 6}
 # Hook, chain type, priority: -150 is the place of "mangle" in the kernel's order of hooks.
 _BASE_CHAINS = {
     "prerouting": (0, "filter", -150),
     "output": (3, "filter", -150),
     "postrouting": (4, "filter", -150),
 }
+_DEMAND_CHAINS = {"prerouting": (0, "filter", -140), "output": (3, "filter", -140)}
 _DEVICE_HOOKS = {"in": 0, "out": 1}  # NF_NETDEV_INGRESS, NF_NETDEV_EGRESS
 
 Attributes = Sequence[tuple[str, Any]]
@@ -121,7 +127,7 @@ class Nftables:
         batch = Batch()
         batch.replace_table("netdev", DEVICES_TABLE, digest)
         for name in (UP_SET, DOWN_SET):
-            batch.counting_set(DEVICES_TABLE, name)
+            batch.counting_set(DEVICES_TABLE, name, "netdev", _ETHER_ADDRESS, 6)
         for way, set_name, offset in COUNT_RULES:
             for number, device in enumerate(devices):
                 chain = f"{way}-{number}"
@@ -141,7 +147,8 @@ class Nftables:
         for way in (UP_SET, DOWN_SET):
             # On its way out a packet has its Ethernet header already, on its way in no more.
             header = _ETHERNET_BYTES if way == DOWN_SET else 0
-            for mac, (counted, packets) in self._elements(way).items():
+            for key, (counted, packets) in self._elements(DEVICES_TABLE, way, "netdev").items():
+                mac = key.hex(":")
                 octets = counted - header * packets
                 row = result.setdefault(
                     mac, {"up_bytes": 0, "up_packets": 0, "down_bytes": 0, "down_packets": 0}
@@ -149,17 +156,48 @@ class Nftables:
                 row[f"{way}_bytes"], row[f"{way}_packets"] = octets, packets
         return result
 
-    def _elements(self, set_name: str) -> dict[str, tuple[int, int]]:
-        attrs = [
-            ("NFTA_SET_ELEM_LIST_TABLE", DEVICES_TABLE),
-            ("NFTA_SET_ELEM_LIST_SET", set_name),
-        ]
+    def _elements(
+        self, table: str, set_name: str, family: int | str
+    ) -> dict[bytes, tuple[int, int]]:
+        attrs = [("NFTA_SET_ELEM_LIST_TABLE", table), ("NFTA_SET_ELEM_LIST_SET", set_name)]
         result = {}
-        for message in self._dump(nft_set_elem_list_msg, _GET_ELEMENTS, "netdev", attrs):
+        for message in self._dump(nft_set_elem_list_msg, _GET_ELEMENTS, family, attrs):
             for element in message.get_attr("NFTA_SET_ELEM_LIST_ELEMENTS") or ():
                 key = element.get_attr("NFTA_SET_ELEM_KEY").get_attr("NFTA_DATA_VALUE")
-                counter = _counter(element)
-                result[":".join(f"{byte:02x}" for byte in bytes(key)[:6])] = counter
+                result[bytes(key)[: _KEY_BYTES[family]]] = _counter(element)
+        return result
+
+    # --- demand -----------------------------------------------------------------------------------
+
+    def counted_demand(self) -> tuple[str, ...]:
+        """Devices of the mesh for which demand is counted, none where it isn't."""
+        said = dict(self._tables(6)).get(DEMAND_TABLE, "")
+        return tuple(said.split(",")) if said else ()
+
+    def put_demand(self, mesh: Sequence[str]) -> None:
+        """Count what doesn't come from these devices, by destination."""
+        batch = Batch()
+        for family, kind, size in ((4, _IPV4_ADDRESS, 4), (6, _IPV6_ADDRESS, 16)):
+            batch.replace_table(family, DEMAND_TABLE, ",".join(mesh))
+            batch.counting_set(DEMAND_TABLE, TARGETS_SET, family, kind, size)
+            for name, rules in demand_chains(mesh, family).items():
+                batch.chain(family, DEMAND_TABLE, name, _DEMAND_CHAINS[name])
+                for rule in rules:
+                    batch.rule(family, DEMAND_TABLE, name, rule)
+        self.commit(batch)
+
+    def drop_demand(self) -> None:
+        """Stop counting, and forget."""
+        for family in (4, 6):
+            self.drop_table(family, DEMAND_TABLE)
+
+    def read_demand(self) -> dict[str, int]:
+        """Bytes that entered the mesh here, by destination address."""
+        result = {}
+        if self.counted_demand():
+            for family in (4, 6):
+                for key, (octets, _) in self._elements(DEMAND_TABLE, TARGETS_SET, family).items():
+                    result[str(ipaddress.ip_address(key))] = octets
         return result
 
     # --- transport --------------------------------------------------------------------------------
@@ -341,16 +379,18 @@ class Batch:
         ]
         self.messages.append((nft_rule_msg, _NEW_RULE, family, attrs))
 
-    def counting_set(self, table: str, name: str) -> None:
-        """Add a set of MAC addresses with counters that packets fill."""
+    def counting_set(
+        self, table: str, name: str, family: int | str, kind: int, key_bytes: int
+    ) -> None:
+        """Add a set of addresses with counters that packets fill."""
         attrs: Mapping[str, Any] = {
             "NFTA_SET_TABLE": table,
             "NFTA_SET_NAME": name,
             "NFTA_SET_FLAGS": {"NFT_SET_TIMEOUT", "NFT_SET_EVAL"},
-            "NFTA_SET_KEY_TYPE": _ETHER_ADDRESS,
-            "NFTA_SET_KEY_LEN": 6,
-            "NFTA_SET_ID": 1 if name == UP_SET else 2,
+            "NFTA_SET_KEY_TYPE": kind,
+            "NFTA_SET_KEY_LEN": key_bytes,
+            "NFTA_SET_ID": len(self.messages),
             "NFTA_SET_TIMEOUT": DEVICE_LIFE_MS,
             "NFTA_SET_DESC": {"attrs": [("NFTA_SET_DESC_SIZE", DEVICES_MAX)]},
         }
-        self.messages.append((nft_set_msg, _NEW_SET, "netdev", list(attrs.items())))
+        self.messages.append((nft_set_msg, _NEW_SET, family, list(attrs.items())))

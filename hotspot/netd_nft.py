@@ -37,8 +37,8 @@ from routing.kernel.state import (
 Expression = tuple[str, dict[str, Any]]
 Rule = list[Expression]
 
-TABLE, DEVICES_TABLE = "wavecomb", "wavecomb-devices"
-UP_SET, DOWN_SET = "up", "down"
+TABLE, DEVICES_TABLE, DEMAND_TABLE = "wavecomb", "wavecomb-devices", "wavecomb-demand"
+UP_SET, DOWN_SET, TARGETS_SET = "up", "down", "targets"
 DEVICES_MAX = 4096
 DEVICE_LIFE_MS = 24 * 3_600_000
 HTB_MAJOR = 0x5743
@@ -304,17 +304,33 @@ def _classify(devices: Iterable[str]) -> list[Rule]:
 
 def count_rule(set_name: str, offset: int) -> Rule:
     """Count the packet for the MAC address at this offset of the Ethernet header."""
+    # Groups are nobody's device: the lowest bit of an address's first byte.
+    alone = [payload_load("LL", offset, 1), bitwise(b"\x01", b"\0"), compare(b"\0")]
+    return [*alone, payload_load("LL", offset, 6), _counted_in(set_name)]
+
+
+def _counted_in(set_name: str) -> Expression:
     counter = {"attrs": [("NFTA_EXPR_NAME", "counter"), ("NFTA_EXPR_DATA", {"attrs": []})]}
-    dynamic = {
+    return "dynset", {
         "NFTA_DYNSET_SET_NAME": set_name,
         "NFTA_DYNSET_OP": DYNSET_UPDATE,
         "NFTA_DYNSET_SREG_KEY": REGISTER,
         "NFTA_DYNSET_TIMEOUT": DEVICE_LIFE_MS,
         "NFTA_DYNSET_EXPR": counter,
     }
-    # Groups are nobody's device: the lowest bit of an address's first byte.
-    alone = [payload_load("LL", offset, 1), bitwise(b"\x01", b"\0"), compare(b"\0")]
-    return [*alone, payload_load("LL", offset, 6), ("dynset", dynamic)]
+
+
+# Where the destination stands in an IP header, and how long it is.
+_DESTINATION = {4: (16, 4), 6: (24, 16)}
+
+
+def demand_chains(mesh: Sequence[str], family: int) -> dict[str, list[Rule]]:
+    """Count what enters the mesh here by destination: the demand that plans are made for."""
+    offset, size = _DESTINATION[family]
+    # A packet that came with segments is unwrapped by then, but still by its mesh device.
+    passing = [[*is_device("IIFNAME", device), verdict(RETURN)] for device in mesh]
+    count = [payload_load("NETWORK", offset, size), _counted_in(TARGETS_SET)]
+    return {"prerouting": [*passing, count], "output": [count]}
 
 
 COUNT_RULES: Sequence[tuple[str, str, int]] = (("in", UP_SET, 6), ("out", DOWN_SET, 0))

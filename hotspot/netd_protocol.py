@@ -24,7 +24,7 @@ from routing.kernel.nodeplan import NodePlan, check_device, parse_node_plan
 
 MESSAGE_MAX = 4 << 20
 LENGTH = struct.Struct(">I")
-READABLE = ("status", "devices", "links", "kernel", "stations", "survey")  # device: the last two
+READABLE = ("status", "devices", "demand", "links", "kernel", "stations", "survey")
 POWER_MAX_CDBM = 3_600  # EIRP limits are below it anywhere that people may transmit
 FREQUENCY_MHZ = range(2_400, 7_200)
 FRAME_MAX_BYTES = 512

@@ -1,4 +1,4 @@
-"""A relay dies without a word, in real namespaces: the pair is restored, and kept after its return."""
+"""A relay dies without a word, in real namespaces: its pair is restored without a base protocol."""
 
 from __future__ import annotations
 

@@ -155,7 +155,9 @@ def test_a_colour_that_can_not_go_on_to_some_target_is_not_live() -> None:
 
 def test_without_a_plan_only_devices_of_people_are_counted() -> None:
     view = view_of(0, DIAMOND)
-    assert desired_state(None, view, Place(("mesh1",), ("ap0",))) == KernelState(access=("ap0",))
+    assert desired_state(None, view, Place(("mesh1",), ("ap0",))) == KernelState(
+        access=("ap0",), demand=("mesh1",)
+    )
 
 
 def test_fewest_hops_need_only_what_is_alive() -> None:

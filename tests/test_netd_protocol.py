@@ -125,7 +125,7 @@ def test_a_plan_is_in_force_until_its_lease_is_over() -> None:
     netd.tick(PLAN.lease_ms * MS)
     assert netd.plan is None
     assert netd.changes > before
-    assert netd.wanted(nobody) == KernelState(access=("ap0",))
+    assert netd.wanted(nobody) == KernelState(access=("ap0",), demand=("mesh0",))
 
 
 def test_the_same_plan_renews_the_lease_and_changes_nothing() -> None:

@@ -8,9 +8,10 @@ Everything below follows from its arguments alone, so a lost neighbour, a new pl
 and a restart are one thing: compute anew, compare, change the difference.
 
 A path is used while both ends of each of its links vouch for it; else the others share its weight.
-Where no path is left, the fewest hops that are alive are taken, and where there are none, nothing: then the packet finds the
-main table, which is the base mesh protocol's. A colour whose next hops to some target are all dead
-is not live here any more: its packets lose their colour and go on by the main table to their end.
+Where no path is left, the fewest hops that are alive are taken, and where there are none, nothing:
+then the packet finds the main table, which is the base mesh protocol's. A colour whose next hops to
+some target are all dead is not live here any more: its packets lose their colour and go on by the
+main table to their end.
 """
 
 from __future__ import annotations
@@ -77,9 +78,9 @@ class Place:
 
 
 def desired_state(plan: NodePlan | None, view: View, place: Place) -> KernelState:
-    """Return what our part of the kernel should be; without a plan only devices are counted."""
+    """Return what our part of the kernel should be; without a plan there is only counting."""
     if plan is None:
-        return KernelState(access=place.access)
+        return KernelState(access=place.access, demand=place.mesh)
     colours = live_colours(plan, view)
     routes = adjacent_routes(plan, view)
     if plan.mode == SEGMENTS:
@@ -103,6 +104,7 @@ def desired_state(plan: NodePlan | None, view: View, place: Place) -> KernelStat
             mtu=_entry_mtu(plan, view),
         ),
         access=place.access,
+        demand=place.mesh,
     )
 
 

@@ -129,6 +129,7 @@ class KernelState:
     shaping: Mapping[str, Shaping] = field(default_factory=dict)
     marking: Marking | str | None = None
     access: tuple[str, ...] = ()
+    demand: tuple[str, ...] = ()  # devices of the mesh: what comes from elsewhere is counted
 
 
 def routes_by_key(routes: list[Route]) -> dict[Key, Route]:
@@ -170,6 +171,8 @@ def _puts(have: KernelState, want: KernelState) -> list[Operation]:
     ]
     if want.access and want.access != have.access:
         found.append(Operation("put", want.access, "access"))
+    if want.demand and want.demand != have.demand:
+        found.append(Operation("put", want.demand, "demand"))
     if isinstance(want.marking, Marking) and _digest(have.marking) != want.marking.digest:
         found.append(Operation("put", want.marking, "marking"))
     return found
@@ -182,6 +185,8 @@ def _drops(have: KernelState, want: KernelState) -> list[Operation]:
         found.append(Operation("drop", None, "marking"))
     if have.access and not want.access:
         found.append(Operation("drop", have.access, "access"))
+    if have.demand and not want.demand:
+        found.append(Operation("drop", have.demand, "demand"))
     gone = sorted(have.shaping.keys() - want.shaping.keys())
     found += [Operation("drop", device, "shaping") for device in gone]
     found += [Operation("drop", rule, "rule") for rule in sorted(have.rules - want.rules)]
