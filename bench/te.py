@@ -6,7 +6,8 @@ until 2004-03-10) and the rest is the test. One pass gives all rows: `mlu_ratio_
 the guard used; `rows` has what each expert's plan would have had then: `shortest_path`, `no_model`
 (convex cost on the last matrix), `scenarios` (persistence, no model either), `model`.
 `poisoned_mean` is the worst of five poisons over the last `--poison-steps` steps, beside no_model's
-on the same steps.
+on the same steps. `meshes`, `times` and `own` are shares of the optimum on measured meshes,
+processor time of a step, and delays of a hotspot's own flows in the replay (docs/routing.md).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from bench.te_meshes import measure_meshes, measure_times
+from bench.te_own import measure_own
 from chain.errors import UserError
 from chain.io_terminal import Progress, print_json
 from routing.guard import NO_MODEL
@@ -35,6 +37,7 @@ from routing.plan.scenarios import DemandForecast
 
 _TRAIN = 5 / 7
 _WARM_UP = 24
+PARTS = ("abilene", "geant", "meshes", "times", "own")
 _KNOWN = {
     "abilene": ("abilene_5min_4032tm_mbps.npz", "abilene_topology_caps_ospf.txt"),
     "geant": ("geant_15min_324tm_sndlib.npz", "geant.xml"),
@@ -188,7 +191,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--poison-steps", type=int, default=144, metavar="N", help="length of each poisoned run"
     )
-    parser.add_argument("--only", choices=("abilene", "geant", "meshes", "times"), help="one part")
+    parser.add_argument("--only", choices=PARTS, help="one part")
     parser.add_argument("--json", action="store_true", help="no progress, only the last line")
     return parser
 
@@ -209,6 +212,8 @@ def run_all(options: argparse.Namespace) -> dict[str, Any]:
         result["meshes"] = measure_meshes(options.traces / "mesh", options.json)
     if options.only in (None, "times"):
         result["times"] = measure_times(options.traces / "mesh")
+    if options.only in (None, "own"):
+        result["own"] = measure_own()
     return result
 
 

@@ -19,7 +19,7 @@ from routing.plan.planner import Planner, PlannerParams
 GRAPHML = "netcommons_ffgraz107_ffwien30_ninux1_graphml.tar.xz"
 _GATEWAY_EVERY = 20
 _STEPS = 3
-_BLOCK_NODES = 100
+_BLOCK_NODES = 60
 
 
 def all_meshes(folder: Path) -> list[Mesh]:

@@ -168,6 +168,12 @@ def test_a_forecast_moves_traffic_before_the_load_comes_once_it_has_proved_itsel
     assert dict(planner.plan(told(40)).splits[0, 3])[0, 2, 3] > 900
 
 
+def test_links_that_are_none_are_left_out():
+    odd = {**DIAMOND, (1, 1): 5_000, (3, 0): 0}
+    plan = OwnPlanner(WIRED).plan(view(45_000, rates=odd))
+    assert set(dict(plan.splits[0, 3])) <= {(0, 1, 3), (0, 2, 3)}
+
+
 def test_without_links_or_targets_there_is_nothing_to_plan():
     assert OwnPlanner().plan(view(1_000, rates={})) is NOTHING_TO_PLAN
     assert OwnPlanner().plan(MeshView(0, DIAMOND, DIAMOND, {(0, 9): 5}, {})) is NOTHING_TO_PLAN

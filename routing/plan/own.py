@@ -51,7 +51,7 @@ class OwnPlanParams:
     scenarios: int = 8
     ahead_ms: int = 10_000
     wired: bool = False
-    program: ProgramParams = field(default_factory=lambda: ProgramParams(CHURN, time_limit_s=0.25))
+    program: ProgramParams = field(default_factory=lambda: ProgramParams(CHURN, time_limit_s=0.15))
     guard: PlanGuardParams = field(default_factory=PlanGuardParams)
 
 
@@ -72,7 +72,9 @@ class _Frame:
     """One view as arrays: hotspots numbered from 0, pairs that can be reached, their resources."""
 
     def __init__(self, view: MeshView, is_wired: bool) -> None:
-        links = sorted(link for link, rate in view.rates_kbps.items() if rate > 0)
+        # Gossip is others' word: a link to oneself is none.
+        rates_of = view.rates_kbps.items()
+        links = sorted(link for link, rate in rates_of if rate > 0 and link[0] != link[1])
         self.names = sorted({node for link in links for node in link})
         self.number = {name: index for index, name in enumerate(self.names)}
         self.links = links
