@@ -1,5 +1,6 @@
 """Routing in a gateway: telemetry joined, kept over restarts, bounded; models and plans wired."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from routing.io_service import MAX_LINKS, RoutingService, RoutingSettings
 from routing.io_telemetry import read_telemetry
 from routing.recorder import OwnLinks, Recorder
 from routing.telemetry import FIELDS
-from routing.telemetry_history import LongHistory
+from routing.telemetry_history import LongHistory, Row
 from routing.types import FlowClass, LinkSample, ProviderState
 
 MINUTE = 60_000
@@ -196,10 +197,55 @@ def test_a_far_model_that_is_none_is_named(models):
 
 
 def test_missing_libraries_are_said_and_cost_only_plans(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "highspy", None)
+    monkeypatch.setitem(sys.modules, "highspy", None)
     said = []
     service = RoutingService(RoutingSettings(planner=True), tmp_path, said.append)
     assert "highspy is not installed" in said[0]
     fed(service, 1)
     assert service.status(MINUTE)["plan"] == {"problem": "no planner"}
     assert replace(service.router.path(1, 2, FlowClass.AI, MINUTE), cost_us=0).hops == (1, 2)
+
+
+# Insights of a running gateway.
+
+
+def remembered(service, hours=30):
+    """Fill a service's memory with a quiet chain 1 - 2 - 3."""
+    order = {name: at for at, name in enumerate(FIELDS)}
+    for minute in range(60 * hours):
+        for link in ((1, 2), (2, 1), (2, 3), (3, 2)):
+            numbers = [0] * len(FIELDS)
+            for name, value in (("rate_kbps", 20_000), ("load_kbps", 500), ("rtt_us", 3_000)):
+                numbers[order[name]] = value
+            service.long.restore(Row(MINUTE * minute, link, tuple(numbers)))
+
+
+def test_a_gateway_tells_insights_and_looks_anew_every_ten_minutes(tmp_path):
+    service = RoutingService(RoutingSettings(), tmp_path)
+    remembered(service)
+    now_ms = 30 * 60 * MINUTE
+    slow = [sample(a, b, now_ms) for a, b in ((1, 2), (2, 3), (3, 9), (9, 3))]
+    service.router.observe([replace(one, queue_bytes=200_000) for one in slow], now_ms)
+    find = service.insights(1, now_ms, [provider(9)])
+    (row,) = find()
+    assert (row["kind"], row["hotspot"]) == ("far-provider", 1)
+    assert row["numbers"]["hops"] == 3.0
+    assert service.insights(1, now_ms + MINUTE)() == [row]
+    assert service.insights(1, now_ms + 10 * MINUTE)() == []
+
+
+def test_a_thread_looks_at_a_copy(tmp_path):
+    service = RoutingService(RoutingSettings(), tmp_path)
+    remembered(service, hours=26)
+    find = service.insights(1, 26 * 60 * MINUTE)
+    remembered(service, hours=30)
+    assert find() == []
+
+
+def test_an_empty_memory_and_missing_libraries_give_none(tmp_path, monkeypatch):
+    said = []
+    service = RoutingService(RoutingSettings(), tmp_path, said.append)
+    assert service.insights(1, 0)() == []
+    monkeypatch.setitem(sys.modules, "routing.insights.grid", None)
+    assert service.insights(1, 10 * MINUTE)() == []
+    assert "no insights" in said[0]
