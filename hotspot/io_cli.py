@@ -411,6 +411,7 @@ def _add_settings(verbs: Any) -> None:
     sub = add_command(verbs, "service", "print a systemd unit, or an OpenWrt init script")
     sub.add_argument("system", choices=("systemd", "openwrt"), help="which of the two")
     sub.add_argument("--command", metavar="PATH", help="the program (default: where it is)")
+    sub.add_argument("--start", metavar="PATH", help="systemd: instead, what update adopt made")
     sub.add_argument("--folder", metavar="PATH", help="folder of settings, keys and queue")
     sub.add_argument("--user", default="wavecomb", help="who runs it (default: %(default)s)")
     sub.add_argument("--json", action="store_true", help="print one line of JSON")

@@ -305,7 +305,8 @@ def service(options: argparse.Namespace) -> int:
     """Print a systemd unit, or procd's script for OpenWrt."""
     program = options.command or shutil.which("wavecomb") or "/usr/bin/wavecomb"
     if options.system == "systemd":
-        text = systemd_unit(program, options.folder or LINUX_FOLDER, options.user)
+        folder = options.folder or LINUX_FOLDER
+        text = systemd_unit(program, folder, options.user, options.start or "")
     else:
         text = procd_script(program, options.folder or OPENWRT_FOLDER)
     print_json({"text": text}) if options.json else print(text, end="")

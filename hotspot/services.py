@@ -23,7 +23,7 @@ StartLimitIntervalSec=0
 [Service]
 Type=notify
 NotifyAccess=main
-ExecStart={command} hotspot run --config {folder}/hotspot.toml
+ExecStart={start}
 WorkingDirectory={folder}
 Restart=always
 RestartSec=5
@@ -95,12 +95,15 @@ start_service() {{
 OPENWRT_FOLDER, LINUX_FOLDER = "/etc/wavecomb", "/var/lib/wavecomb"
 
 
-def systemd_unit(command: str, folder: str = LINUX_FOLDER, user: str = "wavecomb") -> str:
-    """The unit for a program at an absolute path."""
-    _check(command, folder)
+def systemd_unit(
+    command: str, folder: str = LINUX_FOLDER, user: str = "wavecomb", start: str = ""
+) -> str:
+    """The unit for a program at an absolute path, or for what `update adopt` made to start it."""
+    _check(start or command, folder)
     at_home = any(path.startswith(("/home/", "/root/")) for path in (command, folder))
     home = "read-only" if at_home else "yes"
-    return UNIT.format(command=command, folder=folder, user=user, home=home)
+    start = start or f"{command} hotspot run --config {folder}/hotspot.toml"
+    return UNIT.format(start=start, folder=folder, user=user, home=home)
 
 
 def procd_script(command: str, folder: str = OPENWRT_FOLDER) -> str:

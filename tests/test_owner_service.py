@@ -50,6 +50,14 @@ def test_the_unit_grants_one_capability_and_leaves_homes_alone() -> None:
     assert "ProtectHome=read-only" in systemd_unit("/home/ann/.local/bin/wavecomb")
 
 
+def test_releases_are_started_by_what_adopted_them() -> None:
+    start = "/var/lib/wavecomb/app/start"
+    unit = systemd_unit("/usr/bin/wavecomb", start=start)
+    assert f"ExecStart={start}\n" in unit
+    with pytest.raises(UserError, match="absolute path"):
+        systemd_unit("/usr/bin/wavecomb", start="app/start")
+
+
 def test_paths_that_would_mean_something_else_are_refused() -> None:
     for path in ("wavecomb", "/opt/my programs/w", "/opt/%h/w", "/opt/$(id)"):
         with pytest.raises(UserError, match="absolute path"):
