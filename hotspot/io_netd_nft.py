@@ -64,6 +64,7 @@ _DEMAND_CHAINS = {"prerouting": (0, "filter", -140), "output": (3, "filter", -14
 _DEVICE_HOOKS = {"in": 0, "out": 1}  # NF_NETDEV_INGRESS, NF_NETDEV_EGRESS
 
 Attributes = Sequence[tuple[str, Any]]
+Message = tuple[type[Any], int, int | str, Attributes]
 
 
 class Nftables:
@@ -287,6 +288,23 @@ def _encode(
     return bytes(message.data)
 
 
+# From one version of the rules to the next nearly all messages are the same, and encoding one takes
+# pyroute2 half a millisecond.
+_encoded: dict[str, bytes] = {}
+_ENCODED_MAX = 4096
+
+
+def _numbered(message: Message, flags: int, number: int) -> bytes:
+    name = repr((message, flags))
+    data = _encoded.get(name)
+    if data is None:
+        data = _encode(*message, flags, 0)
+        if len(_encoded) >= _ENCODED_MAX:
+            _encoded.clear()
+        _encoded[name] = data
+    return data[:8] + struct.pack("=I", number) + data[12:]
+
+
 def _fence(kind: int, sequence: int) -> bytes:
     message = nfgen_msg()
     message["res_id"] = 10
@@ -313,14 +331,14 @@ class Batch:
     """Messages of one transaction."""
 
     def __init__(self) -> None:
-        self.messages: list[tuple[type[Any], int, int | str, Attributes]] = []
+        self.messages: list[Message] = []
 
     def encode(self, first: int) -> bytes:
         """The bytes, begin and end included, numbered from `first` on."""
         flags = _REQUEST | _ACK | _CREATE | _APPEND
         parts = [_fence(_BEGIN, first)]
-        for number, (kind, command, family, attrs) in enumerate(self.messages, first + 1):
-            parts.append(_encode(kind, command, family, attrs, flags, number))
+        for number, message in enumerate(self.messages, first + 1):
+            parts.append(_numbered(message, flags, number))
         return b"".join([*parts, _fence(_END, first + len(self.messages) + 1)])
 
     def replace_table(self, family: int | str, name: str, comment: str) -> None:
