@@ -96,9 +96,9 @@ def help_of(*words: str) -> str:
     return said.getvalue() if code == 0 else ""
 
 
-def verbs_of(command: str) -> list[str]:
+def verbs_of(*words: str) -> list[str]:
     """Sub-commands of a command, from its help."""
-    return re.findall(r"^    (\w[\w-]*)(?= |$)", help_of(command), re.MULTILINE)
+    return re.findall(r"^    (\w[\w-]*)(?= |$)", help_of(*words), re.MULTILINE)
 
 
 def check_wavecomb(words: list[str]) -> None:
@@ -108,10 +108,12 @@ def check_wavecomb(words: list[str]) -> None:
     command = words[0]
     assert command in wavecomb.COMMANDS, f"wavecomb {command}: no such command"
     place = [command]
-    verbs = verbs_of(command)
-    if verbs and len(words) > 1 and not words[1].startswith("-") and words[1] != "COMMAND":
-        assert words[1] in verbs, f"wavecomb {command} {words[1]}: no such sub-command"
-        place.append(words[1])
+    for word in words[1:]:
+        verbs = verbs_of(*place)
+        if not verbs or word.startswith("-") or word.isupper():
+            break
+        assert word in verbs, f"wavecomb {' '.join(place)} {word}: no such sub-command"
+        place.append(word)
     known = set(re.findall(r"--?[a-z][a-z-]*", help_of(*place)))
     for word in words:
         if re.match(r"--?[a-z]", word):
