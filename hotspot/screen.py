@@ -59,6 +59,33 @@ WHY = {
     "unheard": "nobody reported it",
     "unrevealed": "its secret didn't come in time",
 }
+# What the ledger made of what we reported of neighbours; in full: `wavecomb chain explain`.
+REPORTED = {
+    "counted": "counted",
+    "late": "came too late: for the map only",
+    "no_commit": "the epoch's message never came",
+    "commit_mismatch": "isn't what was committed to",
+    "unknown_beaconer": "of somebody who isn't registered",
+    "self": "of ourselves",
+    "no_reveal": "the neighbour's secret didn't come",
+    "too_close": "too close: two hotspots on one site",
+    "too_far": "farther than any coverage",
+    "same_owner": "of the same owner",
+    "foreign_region": "of another region",
+    "held_witness": "held back until doubts are settled",
+    "malformed": "a field holds what no hotspot writes",
+    "replayed": "a repetition of another beacon",
+    "wrong_tag": "not what the neighbour sent",
+    "wrong_frequency": "on another channel than registered",
+    "duplicate": "said twice",
+    "rssi_too_high": "too loud for the distance",
+    "rssi_too_low": "too faint for the distance",
+    "not_mutual": "the neighbour doesn't hear us",
+    "power_blind": "doesn't follow the neighbour's power",
+    "untrusted_witness": "trust hasn't reached us yet",
+    "untrusted_beaconer": "trust hasn't reached the neighbour yet",
+    "not_drawn": "not drawn by lot this time",
+}
 CREDIT_UCR = 1_000_000
 WEAKEST_DBM, STRONGEST_DBM = -95, -35
 
@@ -160,7 +187,8 @@ def _earnings(status: Status) -> str:
     ]
     beacons = why.get("as_beaconer", {}).get("beacons", {})
     rows += [(f"newest beacons: {WHY.get(k, k)}", str(n)) for k, n in beacons.items()]
-    rows += [(f"our reports: {k}", str(n)) for k, n in why.get("as_witness", {}).items()]
+    reports = why.get("as_witness", {})
+    rows += [(f"our reports: {REPORTED.get(k, k)}", str(n)) for k, n in reports.items()]
     rows += [_payment_row(payment) for payment in why.get("payments", [])[:5]]
     return f"<h2>Earnings, and why</h2>{_table(rows)}{_told(ledger['age_s'])}"
 

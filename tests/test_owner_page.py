@@ -15,10 +15,11 @@ import pytest
 from doors_helpers import wait_for
 from owner_helpers import Running, running_hotspot
 
+from chain.rules.verdicts import REASONS
 from hotspot.io_page import CONNECTIONS_MAX, REQUEST_MAX_BYTES, Page, answer, is_local_name
 from hotspot.io_wake import Loop
 from hotspot.readings import KEPT, NEIGHBOURS_MAX, Readings
-from hotspot.screen import age_text, main_html, metrics_text, page_html, terminal_lines
+from hotspot.screen import REPORTED, age_text, main_html, metrics_text, page_html, terminal_lines
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SECOND = 1_000_000_000
@@ -55,6 +56,11 @@ def ask(text: str) -> tuple[int, str]:
     reply = answer(text.encode(), sample_status).decode()
     head, body = reply.split("\r\n\r\n", 1)
     return int(head.split()[1]), body
+
+
+def test_every_verdict_on_a_report_has_words_for_people() -> None:
+    assert set(REPORTED) == set(REASONS)
+    assert all("_" not in words for words in REPORTED.values())
 
 
 def test_the_screen_names_fault_remedy_age_and_reason_of_pay() -> None:
