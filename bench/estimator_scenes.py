@@ -42,12 +42,19 @@ class Scene:
     shadow_m: float
     sensitivity_dbm: float
     grid_m: float = 15.0
+    kept: float = 1.0  # share of the readings, drawn: a sparse drive test
 
 
 SCENES = {
     "town": Scene(11, 1_200.0, 868e6, 6, 12.0, 25.0, 120.0, 0.7, 4, 4.0, 40.0, -135.0),
     "suburb": Scene(12, 1_000.0, 3.55e9, 8, 9.0, 40.0, 150.0, 0.5, 2, 4.0, 30.0, -135.0),
     "hills": Scene(13, 4_000.0, 868e6, 4, 15.0, 160.0, 500.0, 0.1, 2, 4.0, 80.0, -138.0, 40.0),
+    # Tall blocks on both sides of every street, many hotspots low between them.
+    "canyon": Scene(14, 700.0, 2.437e9, 10, 6.0, 5.0, 110.0, 0.95, 9, 4.0, 25.0, -130.0),
+    # Few readings: what a first evening's drive brings.
+    "sparse": Scene(15, 1_000.0, 868e6, 8, 9.0, 40.0, 150.0, 0.5, 2, 4.0, 30.0, -135.0, kept=0.06),
+    # Flat and empty: next to nothing to learn beyond the law, where a model can only do harm.
+    "plain": Scene(16, 2_000.0, 868e6, 3, 20.0, 1.0, 400.0, 0.0, 1, 2.0, 60.0, -138.0, 40.0, 0.3),
 }
 
 
@@ -71,6 +78,7 @@ def make_scene(name: str) -> Links:
         tx = np.broadcast_to((east, north), receivers.shape)
         parts.append(np.column_stack((tx, receivers, rssi))[heard])
     rows = np.concatenate(parts)
+    rows = rows[draws.random(len(rows)) < scene.kept]
     return make_links(rows[:, :2], rows[:, 2:4], scene.frequency_hz, rows[:, 4])
 
 

@@ -30,7 +30,7 @@ TREE_ROWS = 10_000
 SHARES = np.linspace(0.0, 0.8, 17)
 LAW_SHARES = np.linspace(0.0, 1.0, 21)
 SCORES_KEPT = 4_000  # or as many as the fit had
-GROUPS_MIN = 8  # trees can't tell fewer places apart: they'd only carry one over to the other
+GROUPS_MIN = 8  # fewer places can't weigh trees or laws: one would be carried over to the other
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,21 +91,21 @@ def fit_model(
     field = fit_field(links, groups, scales)
     used, blocks = field.links, field.groups
     error, share, trees = field.left_out_error_db, 0.0, None
-    if with_trees and len(np.unique(blocks)) >= GROUPS_MIN:
+    law, law_share = None, 0.0
+    if len(np.unique(blocks)) >= GROUPS_MIN:
         rows, row_groups, _ = thinned(links, groups, TREE_ROWS)
-        other = used.rssi_dbm - left_out_dbm(rows, row_groups, used, blocks)
-        share = best_share(error, other)
-        error = (1.0 - share) * error + share * other
-        trees = train(rows) if share else None
-    rows, row_groups, _ = thinned(links, groups, TREE_ROWS)
-    name, said = best_law(rows, row_groups, used, blocks)
-    law_error = used.rssi_dbm - said
-    law_share = best_share(error, law_error, LAW_SHARES)
-    error = (1.0 - law_share) * error + law_share * law_error
+        if with_trees:
+            other = used.rssi_dbm - left_out_dbm(rows, row_groups, used, blocks)
+            share = best_share(error, other)
+            error = (1.0 - share) * error + share * other
+            trees = train(rows) if share else None
+        name, said = best_law(rows, row_groups, used, blocks)
+        law_share = best_share(error, used.rssi_dbm - said, LAW_SHARES)
+        error = (1.0 - law_share) * error + law_share * (used.rssi_dbm - said)
+        law = fit_law(name, rows) if law_share else None
     # Intervals are of single readings, so each reading counts, though rows hold medians.
     apart = links.rssi_dbm - (used.rssi_dbm - error)[field.member]
     scores = np.abs(apart) / field.left_out_sd_db[field.member]
-    law = fit_law(name, rows) if law_share else None
     return Model(field, trees, share, typical_scores(scores, groups), law, law_share)
 
 
