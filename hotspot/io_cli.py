@@ -15,6 +15,7 @@ from typing import Any
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_terminal import Parser, add_command, print_json
 from hotspot.carriers.spec import HELP as RADIOS
+from hotspot.carriers.spec import parse_spec
 from hotspot.config import (
     CODECS,
     SAMPLE,
@@ -28,6 +29,7 @@ from hotspot.screen import terminal_lines
 
 EXAMPLES = """
   wavecomb hotspot init --dir ~/hotspot --lat 40.7128 --lon -74.0060
+  wavecomb hotspot init --dir ~/hotspot --lat 40.7128 --lon -74.0060 --radio nl80211:wlan0
   wavecomb hotspot run --config ~/hotspot/hotspot.toml
   wavecomb hotspot run --config ~/hotspot/hotspot.toml --radio nl80211:wlan0 --codec scapy
   wavecomb hotspot status --config ~/hotspot/hotspot.toml --json
@@ -102,6 +104,7 @@ def init(options: argparse.Namespace) -> int:
             f"{options.lat}, {options.lon} is not on Earth",
             "give degrees, north and east positive",
         )
+    spec = parse_spec(options.radio or f"monitor:{options.interface}", "--radio")
     folder: Path = options.dir
     path = folder / "hotspot.toml"
     if path.exists():
@@ -114,7 +117,8 @@ def init(options: argparse.Namespace) -> int:
         "latitude_udeg": round(latitude * 1e6),
         "longitude_udeg": round(longitude * 1e6),
         "height_m": options.height,
-        "interface": f'"{options.interface}"',
+        "kind": f'"{spec.kind}"',
+        "interface": json.dumps(spec.target),
         "url": f'"{options.ledger}"',
     }
     keys = {
@@ -254,7 +258,6 @@ def run_map(options: argparse.Namespace) -> int:
 def listen(options: argparse.Namespace) -> int:
     """Print beacons heard by a radio, dissected by scapy or by our own parser."""
     from hotspot.carriers.io_open import open_spec
-    from hotspot.carriers.spec import parse_spec
 
     dissect = _dissector(options.codec)
     radio = open_spec(parse_spec(options.radio or f"monitor:{options.interface}", "--radio"))
@@ -529,6 +532,7 @@ def _add_init(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--interface", default="mon0", help="monitor-mode interface (default: %(default)s)"
     )
+    sub.add_argument("--radio", metavar="KIND:NAME", help=f"instead of --interface: {RADIOS}")
     sub.add_argument(
         "--ledger",
         default=LedgerSection().url,

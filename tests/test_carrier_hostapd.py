@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from doors_helpers import wait_for
+from doors_helpers import check_clear, run, wait_for
 
 from chain.errors import UserError
 from hotspot.carriers.hostapd import ANSWER_WITHIN_NS, ElementWindow, element_of, payload_of
@@ -195,3 +195,13 @@ def test_the_settings_open_the_pair_that_they_name(tmp_path: Path) -> None:
             radio.receive()
         assert radio.counts["sent"] == 1
         radio.close()
+
+
+def test_a_new_hotspot_may_name_its_radio(tmp_path: Path) -> None:
+    where = ("--lat", "40.7", "--lon", "-74.0", "--radio", "nl80211:wlan0")
+    assert run("hotspot", "init", "--dir", tmp_path / "spot", *where).code == 0
+    config = parse_config((tmp_path / "spot" / "hotspot.toml").read_text(), "test")
+    assert (config.radio.kind, config.radio.interface) == ("nl80211", "wlan0")
+    odd = ("--lat", "40.7", "--lon", "-74.0", "--radio", "crystal:x")
+    check_clear(run("hotspot", "init", "--dir", tmp_path / "odd", *odd), "--radio")
+    assert not (tmp_path / "odd").exists()
