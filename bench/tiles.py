@@ -9,8 +9,8 @@ mvt_cold_ms           a vector tile of 10,000 hexagons from their indexes on; mv
 bytes_per_hex         id, signal and uncertainty of a cell on the wire (zstd), over all tiles
 
 Seconds are of the wall, with the processor time beside them (`*_cpu_s`): a busy machine shows in
-the first and not in the second. Tiles per second are per second of the server's processor time. `load`
-is the machine's load average during the run. `--observations` sets the size, `--keep DIR` keeps the
+the first and not in the second. Tiles per second are per second of the server's processor time.
+`load` is the machine's load average during the run. `--observations` sets the size, `--keep DIR` keeps the
 country for the next run.
 """
 

@@ -11,7 +11,6 @@ from coverage_map.io_reply import Body, dump, reply
 from coverage_map.io_service import JSON, Service, Values, answer_json, link
 
 VERSION = "0.1.0"
-OPENAPI_3_1 = "application/vnd.oai.openapi+json;version=3.1"
 _CORE = "http://www.opengis.net/spec"
 CONFORMS_TO = [
     f"{_CORE}/ogcapi-common-1/1.0/conf/core",
@@ -60,7 +59,7 @@ def landing_page(request: web.Request) -> web.Response:
         link(request, "self", "/?f=json", JSON, "this document"),
         link(request, "alternate", "/", "text/html", "the map"),
         link(request, "service-desc", "/api/3.0", openapi.OPENAPI_3_0, "OpenAPI 3.0, the OGC part"),
-        link(request, "service-desc", "/api", OPENAPI_3_1, "OpenAPI 3.1, all of it"),
+        link(request, "service-desc", "/api", JSON, "OpenAPI 3.1, all of it"),
         link(request, "service-doc", "/", "text/html", "the map"),
         link(request, "conformance", "/conformance", JSON, "conformance classes"),
         link(request, "data", "/collections", JSON, "the collections"),

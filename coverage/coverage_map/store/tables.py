@@ -207,7 +207,7 @@ def _sources(old: Cells, new: Cells) -> NDArray[np.int64]:
     kept = np.ones(len(old), np.bool_)
     kept[at[known]] = False
     # A new row comes after the old rows before it that stay, and the new ones before it.
-    gone = np.cumsum(known) - known
+    gone: NDArray[np.int64] = np.cumsum(known) - known
     places = at - gone + np.arange(len(new))
     source = np.empty(int(kept.sum()) + len(new), np.int64)
     is_new = np.zeros(len(source), np.bool_)
