@@ -180,9 +180,9 @@ def _earnings(status: Status) -> str:
         return "<h2>Earnings</h2><p>The ledger has not answered yet.</p>"
     why = ledger["why"] or {}
     rows = [
-        ("earned by this hotspot", f"{credits_text(ledger['earned_ucr'])} credits"),
-        ("on the owner's account", f"{credits_text(ledger['balance_ucr'])} credits"),
-        ("locked as bond", f"{credits_text(ledger['bond_ucr'])} credits"),
+        ("earned by this hotspot", f"{credits_text(ledger['earned_ucr'])}\u00a0credits"),
+        ("on the owner's account", f"{credits_text(ledger['balance_ucr'])}\u00a0credits"),
+        ("locked as bond", f"{credits_text(ledger['bond_ucr'])}\u00a0credits"),
         ("trust", "-" if ledger["trust_ppm"] is None else f"{ledger['trust_ppm'] / 1e4:.2f} %"),
     ]
     beacons = why.get("as_beaconer", {}).get("beacons", {})
@@ -195,7 +195,8 @@ def _earnings(status: Status) -> str:
 
 def _payment_row(payment: Status) -> tuple[str, str]:
     kind, epoch = payment.get("kind", "paid"), payment.get("epoch", "?")
-    return f"paid in epoch {epoch} for {kind}", f"{credits_text(payment.get('amount_ucr'))} credits"
+    amount = credits_text(payment.get("amount_ucr"))
+    return f"paid in epoch {epoch} for {kind}", f"{amount}\u00a0credits"
 
 
 def _told(age_s: int) -> str:

@@ -67,7 +67,7 @@ def test_the_screen_names_fault_remedy_age_and_reason_of_pay() -> None:
     page = main_html(sample_status())
     for words in (
         *("LEDGER_DOWN", "refused &amp; away", "since 90 s", "check the internet connection"),
-        *("-61", "-80 to -50", "counted and paid", "0.250 credits", "33 s ago"),
+        *("-61", "-80 to -50", "counted and paid", "0.250\u00a0credits", "33 s ago"),
         *("&lt;mon0&gt;", "for 2 h"),
     ):
         assert words in page, words
