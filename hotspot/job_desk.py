@@ -319,7 +319,7 @@ class JobDesk:
         if not run.is_accepted or run.flow is None:
             run.earned_ns = now_ns
             return
-        kbps = run.rate_kbps * 1_000 // wire_bytes(1_000)
+        kbps = min(run.rate_kbps, self._payable_kbps(run.flow)) * 1_000 // wire_bytes(1_000)
         block, size = block_size(kbps), run.record.offer.size
         run.bits = min(16 * block, run.bits + (now_ns - run.earned_ns) * kbps // 1_000_000)
         run.earned_ns = now_ns
@@ -331,6 +331,12 @@ class JobDesk:
         if kbps > 0 and run.read < size and self._has_room(run, run.flow):
             wait_ns = (8 * block - run.bits) * 1_000_000 // kbps
             run.due_ns = now_ns + max(SHORTEST_STEP_NS, min(STEP_NS, wait_ns))
+
+    def _payable_kbps(self, flow: Flow) -> int:
+        """How fast relays can be paid: their credit grows with what they were paid."""
+        rtt_ns = flow.stream.sender.rtt.smoothed_ns
+        flight = self._tolls.flight_bytes(flow.sessions)
+        return flight * 8_000_000 // rtt_ns if rtt_ns else 1 << 40
 
     def _has_room(self, run: _Run, flow: Flow) -> bool:
         return flow.stream.sender.backlog + run.read - run.written < MAX_BACKLOG

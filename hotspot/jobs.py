@@ -26,7 +26,7 @@ from chain.keys import sign, verify
 from chain.params import MIB
 from chain.records import Refusal
 from hotspot.seal import BUCKETS
-from hotspot.sessions import fits
+from hotspot.sessions import fits, mean_flight_bytes
 from routing.types import Job, JobPromise, Path
 
 OFFER_NAME = "job-offer"
@@ -95,12 +95,12 @@ def read_offer(values: object) -> Offer | Refusal:
 def job_of(offer: Offer, budget_ucr: int, chunk_bytes: int) -> Job:
     """Return the job as routing counts it: in bytes over the air.
 
-    A relay asks for a receipt at half a chunk and stops at a whole one: what it carries while it
-    asks must stay well below that, or the promise would lean on nothing ever being lost.
+    A relay asks for a receipt at half a chunk and stops where its credit ends: what it carries
+    while it asks must stay below that, or the promise would lean on nothing ever being lost.
     """
     size = wire_bytes(offer.size) + WIRE_FIXED
     ends = (offer.source, offer.target)
-    flight = chunk_bytes // 4
+    flight = mean_flight_bytes(size, chunk_bytes)
     return Job(offer.job_id.hex(), *ends, size, offer.deadline_ms, budget_ucr, flight)
 
 

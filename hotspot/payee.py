@@ -1,7 +1,8 @@
 """The paid end of sessions: counts work, stops when unacknowledged, keeps receipts, claims them.
 
-A relay forwards for a session while less than one chunk, and less than `PATIENCE_PERIODS` receipt
-periods, lie between its count and the newest receipt. It shows its count at half a chunk or after
+A relay forwards for a session while less than its credit (one chunk, and more for a payer that has
+paid much; `sessions.credit_bytes`), and less than `PATIENCE_PERIODS` receipt periods, lie between
+its count and the newest receipt. It shows its count at half a chunk or after
 one receipt period, so in ordinary weather the limit is never met. A receipt counts only after the
 driver has stored it.
 """
@@ -25,6 +26,7 @@ from hotspot.sessions import (
     Work,
     cost_ucr,
     countersigned,
+    credit_bytes,
     is_signed_by,
     pack_kept,
     sign_receipt,
@@ -169,7 +171,9 @@ class PayeeBook:
         """Count a datagram about to be forwarded, or say why it must not be."""
         since_ns = now_ns if session.unpaid_since_ns is None else session.unpaid_since_ns
         too_old = now_ns - since_ns > PATIENCE_PERIODS * self._period_ns
-        if too_old or session.unpaid_bytes() + size > self._params.chunk_bytes:
+        paid = work_of(session.receipt).relayed_bytes
+        credit = credit_bytes(paid, self._params.chunk_bytes)
+        if too_old or session.unpaid_bytes() + size > credit:
             if session.claim_at_ns is None:  # the payer is back: ask it once more
                 session.claim_at_ns, session.tries = now_ns, 0
             return UNPAID
@@ -233,7 +237,9 @@ class PayeeBook:
         has_more = session.counted() != work_of(session.receipt)
         session.unpaid_since_ns = now_ns if has_more and session.unpaid_bytes() > 0 else None
         if session.unpaid_since_ns is not None:
-            session.claim_at_ns = now_ns + self._period_ns
+            # What came while this receipt was on its way may be half a chunk again already.
+            is_much = session.unpaid_bytes() >= self._params.chunk_bytes // 2
+            session.claim_at_ns = now_ns + (0 if is_much else self._period_ns)
         return None
 
     def _receipt_objection(self, session: PayeeSession, receipt: Receipt) -> Refusal | None:

@@ -184,6 +184,43 @@ def fits(values: object, shape: Sequence[int | type]) -> TypeGuard[tuple[Any, ..
     )
 
 
+MOST_CREDIT_CHUNKS = 16
+CREDIT_SHARE = 4
+
+
+def credit_bytes(paid_bytes: int, chunk_bytes: int) -> int:
+    """Return how much a relay carries unpaid for a payer that has paid for so much.
+
+    A chunk to begin with; then a quarter of what this session has paid, so that whoever runs away
+    with it has paid four times as much before; at most 16 chunks (1 MiB), which keeps a path of
+    100 ms and 40 Mbit/s busy. Payer and relay count alike, so the payer knows when to wait.
+    """
+    return max(chunk_bytes, min(MOST_CREDIT_CHUNKS * chunk_bytes, paid_bytes // CREDIT_SHARE))
+
+
+def flight_bytes(paid_bytes: int, chunk_bytes: int) -> int:
+    """Return the bytes per round trip at which a relay that was paid for so much carries on.
+
+    It asks for a receipt at half a chunk, or when one has come and half a chunk is unpaid already:
+    then what flies while two are signed must fit into the rest of its credit.
+    """
+    return (credit_bytes(paid_bytes, chunk_bytes) - chunk_bytes // 2) // 2
+
+
+def mean_flight_bytes(size: int, chunk_bytes: int) -> int:
+    """Return the bytes per round trip of a whole transfer, from the first chunk's credit on.
+
+    A fifth is taken off, since receipts lag behind what was relayed by a round trip or two.
+    """
+    full = CREDIT_SHARE * MOST_CREDIT_CHUNKS * chunk_bytes
+    gone = round_trips = 0
+    while gone < min(size, full):
+        gone += flight_bytes(gone, chunk_bytes)
+        round_trips += 1
+    round_trips += max(0, size - gone) // flight_bytes(full, chunk_bytes)
+    return max(chunk_bytes // 4, 4 * size // (5 * max(1, round_trips)))
+
+
 # --- what survives a kill ----------------------------------------------------------------------
 
 

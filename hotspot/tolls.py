@@ -13,7 +13,7 @@ from chain.params import Params
 from chain.records import Refusal
 from hotspot.linkstate import LinkStateTable
 from hotspot.payer import PayerBook, PayerSession, Terms
-from hotspot.sessions import Control, Sync
+from hotspot.sessions import Control, Sync, flight_bytes, work_of
 
 PRICE_TOO_HIGH = Refusal("price_too_high", "a hotspot on the path asks more than we pay")
 OVER_ESCROW = Refusal(
@@ -110,6 +110,12 @@ class TollDesk:
                 session = self._payer.find(hop, terms)
                 prices[hop] = session.info.relay_price_ucr if session else terms.relay_price_ucr
         return prices
+
+    def flight_bytes(self, sessions: Sequence[int]) -> int:
+        """Return the bytes per round trip at which every relay surely carries on."""
+        known = [self._payer.sessions[s] for s in sessions if s in self._payer.sessions]
+        paid = min((work_of(one.receipt).relayed_bytes for one in known), default=1 << 62)
+        return flight_bytes(paid, self._params.chunk_bytes)
 
     def price_of(self, sessions: Sequence[int]) -> int:
         """Return what a MiB costs under all of these sessions together."""
