@@ -225,7 +225,7 @@ class Bed:
 
     def client(self, node: int) -> NetdClient:
         """A client of a hotspot's netd, closed with the bed."""
-        self._clients.append(NetdClient(self.socket(node), 10.0))
+        self._clients.append(NetdClient(self.socket(node), 60.0))
         return self._clients[-1]
 
     def start_babeld(self, node: int, hello_s: int) -> None:

@@ -264,7 +264,8 @@ def main(argv: Sequence[str]) -> int:
     """`python -m bench.sidebyside`."""
     parser = Parser(prog="python -m bench.sidebyside", description=__doc__, examples=EXAMPLES)
     parser.add_argument("--nodes", type=int, default=50, help="hotspots (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each (default: %(default)g)")
+    each = "of each (default: %(default)g)"
+    parser.add_argument("--seconds", type=float, default=20.0, help=each)
     parser.add_argument("--overload", type=float, default=1.2, metavar="X",
                         help="load over what could be carried (default: %(default)g)")  # fmt: skip
     parser.add_argument("--full-kbps", type=float, default=2_000.0, metavar="KBPS",

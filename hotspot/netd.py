@@ -128,6 +128,7 @@ class Netd:
             "node": links.node if links else None,
             "version": plan.version if plan else None,
             "mode": plan.mode if plan else None,
+            "segments": self._settings.fixed_mode != MULTIPATH,
             "lease_left_ms": max(0, self._until_ns - now_ns) // MS if plan else None,
             "neighbours": [_row(node, peer, now_ns) for node, peer in sorted(peers.items())],
             "known": len(links.notes) if links else 0,

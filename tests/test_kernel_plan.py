@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_helpers import address, base_plan, near_of, sid, view_of
@@ -99,6 +100,12 @@ def test_any_document_is_read_whole_or_refused(changes: dict[str, Any]) -> None:
     except UserError:
         return
     assert parse_node_plan(json.loads(json.dumps(plan_to_json(plan)))) == plan
+
+
+def test_the_document_of_the_docs_is_accepted() -> None:
+    text = (ROOT / "docs" / "kernel.md").read_text()
+    plan = parse_node_plan(json.loads(text.split("```json\n")[1].split("```")[0]))
+    assert plan.paths == ((64, (0, 1, 3)),)
 
 
 def routes(plan: NodePlan, down: tuple[tuple[int, int], ...] = ()) -> KernelState:
