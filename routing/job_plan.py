@@ -19,7 +19,7 @@ from itertools import pairwise
 
 Resource = tuple[int, ...]
 HORIZONS_MS = (10_000, 60_000, 300_000, 900_000, 3_600_000)
-MAX_SLOTS = 16
+MAX_SLOTS = 8
 SHORTEST_SLOT_MS = 500
 _ENOUGH = 1e-6  # of a job that may be missing by rounding
 

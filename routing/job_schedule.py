@@ -19,7 +19,7 @@ from routing.job_plan import Lane, Room, Rooms, Task, Timetable, edges, fill, ro
 
 Solver = Callable[[Sequence[Task], Sequence[int], Rooms], Timetable]
 Pricer = Callable[[Task, Timetable], float]
-MAX_MOVES = 12  # ways of others that are tried for a newcomer
+MAX_MOVES = 6  # ways of others that are tried for a newcomer
 KBIT_PER_MIB = 8_388.608
 
 
@@ -134,22 +134,21 @@ class Schedule:
 
     # --- as time goes on ------------------------------------------------------------------------
 
+    def progress(self, job_id: str, kbits: float) -> None:
+        """So much of a job is left."""
+        entry = self._entries.get(job_id)
+        if entry is not None:
+            entry.task = replace(entry.task, kbits=max(kbits, 1e-9))
+
     def update(
-        self,
-        left: Mapping[str, float],
-        lanes: Mapping[str, Sequence[Lane]],
-        now_ms: int,
-        room: Room,
+        self, lanes: Mapping[str, Sequence[Lane]], now_ms: int, room: Room
     ) -> list[str]:
         """Make the timetable again; return jobs that come short even so.
 
-        `left`: kbits by job; `lanes`: ways by job, for those whose ways have changed.
+        `lanes`: ways by job, for those whose ways have changed.
         """
         for job_id, found in lanes.items():
             self._take_lanes(self._entries[job_id], found)
-        for job_id, kbits in left.items():
-            entry = self._entries[job_id]
-            entry.task = replace(entry.task, kbits=max(kbits, 1e-9))
         tasks = [entry.task for entry in self._entries.values()]
         if not tasks:
             self.timetable = Timetable((now_ms, now_ms + 1), {}, {}, {})
@@ -182,22 +181,32 @@ class Schedule:
     def rates_kbps(self, now_ms: int, room: Room) -> dict[str, float]:
         """Return how fast each job may send now, by the room there is at this moment.
 
-        First what the timetable says, then whatever is free, to those due first.
+        First to each what its due time needs at a constant rate, so that a loss of capacity is
+        shared and not the last one's alone; then what the timetable says; then whatever is free,
+        to those due first.
         """
         tasks = sorted(
             (entry.task for entry in self._entries.values()), key=lambda t: (t.due_ms, t.job_id)
         )
         left = {r: room(r, now_ms, now_ms + 1_000) for t in tasks for r in t.lane.uses}
-        rates: dict[str, float] = {}
-        for is_spare in (False, True):
+        rates = dict.fromkeys((task.job_id for task in tasks), 0.0)
+        for wish in (self._needed_kbps, self._planned_kbps, _all_kbps):
             for task in tasks:
-                wanted = task.most_kbps if is_spare else self.timetable.rate_kbps(
-                    task.job_id, now_ms
-                )
-                got = min(wanted, task.most_kbps - rates.get(task.job_id, 0.0))
+                got = min(wish(task, now_ms), task.most_kbps) - rates[task.job_id]
                 for resource, uses in task.lane.uses.items():
-                    got = min(got, max(0.0, left[resource]) / uses)
+                    got = min(got, left[resource] / uses)
+                got = max(0.0, got)
                 for resource, uses in task.lane.uses.items():
                     left[resource] -= got * uses
-                rates[task.job_id] = rates.get(task.job_id, 0.0) + got
+                rates[task.job_id] += got
         return rates
+
+    def _needed_kbps(self, task: Task, now_ms: int) -> float:
+        return task.kbits * 1_000 / max(1_000, task.due_ms - now_ms)
+
+    def _planned_kbps(self, task: Task, now_ms: int) -> float:
+        return self.timetable.rate_kbps(task.job_id, now_ms)
+
+
+def _all_kbps(_task: Task, _now_ms: int) -> float:
+    return float("inf")
