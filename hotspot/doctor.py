@@ -50,9 +50,13 @@ def judge_daemon(status: dict[str, Any] | None, age_s: int | None) -> list[Findi
 
 
 def judge_views(
-    status: dict[str, Any] | None, epoch: int, last_epoch: int | None, beacons: dict[str, int]
+    status: dict[str, Any] | None, epoch: int, last_epoch: int | None, why: dict[str, Any]
 ) -> Finding:
-    """Whether the ledger's view agrees with ours. `last_epoch` is of the newest message there."""
+    """Whether the ledger's view agrees with ours. `last_epoch` is of the newest message there.
+
+    `why` is what it says of us as a beaconer: beacons by verdict, receptions of them by verdict.
+    """
+    beacons, receptions = why.get("beacons", {}), why.get("receptions", {})
     heard = sum(beacons.get(verdict, 0) for verdict in ("paid", "aired"))
     if last_epoch is None:
         remedy = "wait an epoch or two after registration"
@@ -61,6 +65,10 @@ def judge_views(
         waiting = status["queue"].get("new", 0) if status else "unknown"
         seen = f"the ledger's newest report is {epoch - last_epoch} epochs old; {waiting} wait here"
         return Finding("views", BAD, seen, "check the connection, and the log for refusals")
+    if beacons.get("unheard", 0) and not heard and any(receptions.values()):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(receptions.items()))
+        seen = f"our beacons are heard, but no reception counts: {reasons}"
+        return Finding("views", DOUBT, seen, "see docs/proof-of-coverage.md for these reasons")
     if beacons.get("unheard", 0) and not heard:
         seen = f"none of our {beacons['unheard']} newest beacons was heard by anybody"
         return Finding("views", BAD, seen, "check the antenna: wavecomb hotspot doctor --radio")

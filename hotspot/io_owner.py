@@ -230,8 +230,8 @@ def _check_ledger(
     if said["index"] is None:
         remedy = "let the daemon run; it registers itself"
         return [*found, Finding("registration", BAD, "the ledger doesn't know us", remedy)]
-    beacons = (said["why"] or {}).get("as_beaconer", {}).get("beacons", {})
-    return [*found, judge_views(status, said["epoch"], said["last_epoch"], beacons)]
+    why = (said["why"] or {}).get("as_beaconer", {})
+    return [*found, judge_views(status, said["epoch"], said["last_epoch"], why)]
 
 
 def _test_radio(options: argparse.Namespace, config: HotspotConfig, base: Path) -> Finding:

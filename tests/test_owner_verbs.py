@@ -123,9 +123,12 @@ def test_daemons_that_are_away_stale_stopped_or_faulty_are_bad() -> None:
 
 
 def test_content_here_but_unknown_there_is_bad() -> None:
-    assert judge_views(None, 100, 99, {"paid": 2}).verdict == GOOD
+    assert judge_views(None, 100, 99, {"beacons": {"paid": 2}}).verdict == GOOD
     assert judge_views(sample_status(), 100, 90, {}).verdict == BAD
-    assert judge_views(None, 100, 99, {"unheard": 4}).verdict == BAD
+    unheard = {"beacons": {"unheard": 4}}
+    assert judge_views(None, 100, 99, unheard).verdict == BAD
+    close = judge_views(None, 100, 99, {**unheard, "receptions": {"too_close": 12}})
+    assert (close.verdict, "12 too_close" in close.seen) == (DOUBT, True)
     assert judge_views(None, 100, None, {}).verdict == DOUBT
 
 
