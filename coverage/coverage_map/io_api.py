@@ -20,6 +20,7 @@ from coverage_map import cells, features, queries
 from coverage_map.io_collections import Collections
 from coverage_map.io_events import Hub, encode
 from coverage_map.io_grid import Grid
+from coverage_map.io_keys import Keys, limiter
 from coverage_map.io_landing import Landing, negotiate_landing
 from coverage_map.io_ledger import LedgerDown
 from coverage_map.io_reply import SECURITY, problem
@@ -271,7 +272,9 @@ async def secured(request: web.Request, handler: Any) -> web.StreamResponse:
 
 def make_app(sync: Sync, hub: Hub) -> web.Application:
     """The application: API, page, and the task that follows the ledger."""
-    app = web.Application(middlewares=[secured, problem_middleware, negotiate_landing])
+    keys = Keys(sync.keeper.directory) if sync.keeper.is_kept else None
+    limited = limiter(keys)
+    app = web.Application(middlewares=[secured, problem_middleware, limited, negotiate_landing])
     service = Service(sync, hub)
     app[SERVICE] = service
     sync.on_news(service.publish)

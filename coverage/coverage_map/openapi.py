@@ -25,6 +25,7 @@ class Operation:
     ogc: bool = False
 
 
+LIMITED = ("gaps", "outline", "area", "pmtiles", "item")
 ITEMS = (p.BBOX, p.DATETIME, p.LIMIT, p.CURSOR)
 OPENAPI_3_0 = "application/vnd.oai.openapi+json;version=3.0"
 TILE = "application/vnd.wavecomb.tile"
@@ -212,7 +213,9 @@ def _older(value: Any) -> Any:
 def _route(operation: Operation) -> Route:
     bare = Route("GET", operation.path, operation.handler, operation.summary)
     places = tuple(_PLACES[name] for name in bare.path_names)
-    errors = (400, 404, 503) if p.SNAPSHOT in operation.parameters else (400,)
+    errors: tuple[int, ...] = (400, 404, 503) if p.SNAPSHOT in operation.parameters else (400,)
+    if operation.handler in LIMITED:
+        errors = (*errors, 401, 429)
     return Route(
         *("GET", operation.path, operation.handler, operation.summary),
         (*places, *operation.parameters),
