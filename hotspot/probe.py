@@ -27,10 +27,13 @@ from hashlib import sha256
 from chain.keys import public_key, sign, verify
 from chain.records import Refusal
 from hotspot.frame import (
+    ELEMENT_TYPE,
     FLAG_CLOCK_SYNCHRONISED,
     KIND_CONFIRM,
     KIND_TEST,
+    OUI,
     SIGNED_BYTES,
+    VERSION,
     Beacon,
     Heard,
     pack_beacon,
@@ -46,7 +49,8 @@ SPREAD_MS = 300
 REMEMBERED = 64
 _LEVEL = struct.Struct(">14sh")
 _NO_LEVEL = 0x7FFF
-_KIND_AT = 1
+# How the element of a test frame goes on behind its length: every other frame is told at a glance.
+_TEST_MARK = OUI + bytes((ELEMENT_TYPE, VERSION, KIND_TEST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +143,10 @@ class Answerer:
 
     def receive_frame(self, frame: bytes, now_ns: int) -> bool:
         """A frame came from the radio; True if it will be answered (mind `next_deadline`)."""
+        if _TEST_MARK not in frame:
+            return False
         heard = self._parse(frame)
-        if isinstance(heard, Refusal) or heard.payload[_KIND_AT] != KIND_TEST:
+        if isinstance(heard, Refusal):
             return False
         said = unpack_beacon(heard.payload, KIND_TEST)
         if isinstance(said, Refusal) or said.epoch != TEST_EPOCH or said.key == self._own:
