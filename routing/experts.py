@@ -125,6 +125,22 @@ class Beliefs:
             rates.append(_node_rate_kbps(mine, held.get(node, 0), own_kbps))
         return min(rates)
 
+    def node_rates_kbps(
+        self, hops: tuple[int, ...], expert: str, own_kbps: Mapping[int, int]
+    ) -> dict[int, int]:
+        """Return what each radio of a path could carry of it, were it all that jobs send there.
+
+        `own_kbps`: what our jobs send through each radio now, which is no load to them.
+        """
+        beliefs = {link: self._safe(link, expert, FlowClass.JOB) for link in links_of(hops)}
+        return {
+            node: _node_rate_kbps(
+                [b for link, b in beliefs.items() if node in link], 0, own_kbps.get(node, 0)
+            )
+            for node in hops
+            if beliefs
+        }
+
     def _airtime_held(self, reserved: dict[Link, int], expert: str) -> dict[int, int]:
         """Return the permille of each radio's time that reservations will take."""
         held: dict[int, int] = {}

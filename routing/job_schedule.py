@@ -19,6 +19,7 @@ from routing.job_plan import Lane, Room, Rooms, Task, Timetable, edges, fill, ro
 
 Solver = Callable[[Sequence[Task], Sequence[int], Rooms], Timetable]
 Pricer = Callable[[Task, Timetable], float]
+Wish = Callable[[Task, int], float]
 MAX_MOVES = 6  # ways of others that are tried for a newcomer
 KBIT_PER_MIB = 8_388.608
 
@@ -124,9 +125,13 @@ class Schedule:
         price = -int(-per_kbit * task.kbits // 1)  # rounded up
         return Admitted(task.lane, timetable.finish_ms(task.job_id), price)
 
-    def restore(self, task: Task) -> None:
-        """Take back a job that was let in before a restart."""
-        self._entries[task.job_id] = _Entry(task, (task.lane,))
+    def renew(self, task: Task) -> None:
+        """Take a job's way as it is now; one from before a restart comes in by this."""
+        known = self._entries.get(task.job_id)
+        lanes = known.lanes if known is not None else ()
+        others = tuple(lane for lane in lanes if lane.hops != task.lane.hops)
+        due_ms = known.task.due_ms if known is not None else task.due_ms
+        self._entries[task.job_id] = _Entry(replace(task, due_ms=due_ms), (task.lane, *others))
 
     def remove(self, job_id: str) -> None:
         """A job is done or was given up: its room is free."""
@@ -178,7 +183,13 @@ class Schedule:
                 self.timetable = timetable
         entry.task = best
 
-    def rates_kbps(self, now_ms: int, room: Room) -> dict[str, float]:
+    def needs_kbps(self, now_ms: int, room: Room) -> dict[str, float]:
+        """Return what each job needs now, as far as more urgent ones leave it."""
+        return self.rates_kbps(now_ms, room, (self._needed_kbps,))
+
+    def rates_kbps(
+        self, now_ms: int, room: Room, wishes: Sequence[Wish] = ()
+    ) -> dict[str, float]:
         """Return how fast each job may send now, by the room there is at this moment.
 
         First to each what its due time needs at a constant rate, so that a loss of capacity is
@@ -190,7 +201,7 @@ class Schedule:
         )
         left = {r: room(r, now_ms, now_ms + 1_000) for t in tasks for r in t.lane.uses}
         rates = dict.fromkeys((task.job_id for task in tasks), 0.0)
-        for wish in (self._needed_kbps, self._planned_kbps, _all_kbps):
+        for wish in wishes or (self._needed_kbps, self._planned_kbps, _all_kbps):
             for task in tasks:
                 got = min(wish(task, now_ms), task.most_kbps) - rates[task.job_id]
                 for resource, uses in task.lane.uses.items():

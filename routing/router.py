@@ -26,7 +26,6 @@ from routing.guard import (
     EXPERTS,
     MODEL,
     NO_MODEL,
-    NO_PLANNER,
     PLAN,
     SHORTEST_PATH,
     Guard,
@@ -34,9 +33,11 @@ from routing.guard import (
 )
 from routing.health import ForecastHealth, HealthParams, fault_in
 from routing.history import History
-from routing.jobs import JobBook, JobParams, JobStatus, rate_needed_kbps
-from routing.mesh_plan import FULL, FlowMeter, MeshPlan, MeshView, PathPlanner, pick
+from routing.job_plan import Lane, Resource
+from routing.jobs import RUNNING, JobBook, JobParams, JobStatus, rate_needed_kbps
+from routing.mesh_plan import FULL, PathPlanner, pick
 from routing.placement import PlacementParams, Placer
+from routing.plan_desk import PlanDesk, Split
 from routing.types import (
     AiRequest,
     FlowClass,
@@ -53,7 +54,6 @@ from routing.types import (
 UNLIMITED_KBPS = 1 << 40
 Hops = tuple[int, ...]
 Pair = tuple[int, int]
-Split = tuple[tuple[Hops, int], ...]
 
 
 class Predictor(Protocol):
@@ -94,6 +94,18 @@ class _Round:
     used: dict[Pair, Split]
 
 
+_ROOM = 1_000.0
+
+
+def _whole(_resource: Resource, _from_ms: int, _to_ms: int) -> float:
+    """The room of a radio for jobs; a lane's uses are in its thousandths per second."""
+    return _ROOM
+
+
+def _priced(lane: Lane, prices_ucr: Mapping[int, int]) -> Lane:
+    return replace(lane, price_ucr=sum(prices_ucr.get(hop, 0) for hop in lane.hops[1:-1]))
+
+
 class Router:
     """Chooses paths, places AI requests and admits jobs; see the module's text."""
 
@@ -105,13 +117,8 @@ class Router:
     ):
         self.params = params or RouterParams()
         self._forecaster = forecaster
-        self._planner = planner
-        self._meter = FlowMeter()
-        self._demands: dict[Pair, int] = {}
-        self._own: dict[Link, int] = {}
+        self._desk = PlanDesk(planner, self.params.plan_ms)
         self._paced: set[str] = set()
-        self._plan: MeshPlan | Refusal | None = None
-        self._next_plan_ms = 0
         self._history = History(self.params.history, self.params.max_links)
         self._graph = LinkGraph(self.params.max_age_ms)
         self._guard = Guard(self.params.guard)
@@ -163,7 +170,7 @@ class Router:
         self._next_round_ms = now_ms + self.params.round_ms
         self._news = False
         self._forget_costs()
-        self._demands, self._own = self._meter.rates(now_ms)
+        self._desk.measure(now_ms)
         self._settle_round(now_ms)
         self._take_forecasts(now_ms)
         self._take_plan(now_ms)
@@ -199,36 +206,16 @@ class Router:
 
     def plan_problem(self) -> str | None:
         """Return why there is no plan of all pairs, or None."""
-        if self._planner is None:
-            return NO_PLANNER
-        if not isinstance(self._plan, MeshPlan):
-            return f"no plan: {self._plan.reason}" if self._plan else "no plan yet"
-        return None
+        return self._desk.problem()
 
     def carried(self, hops: Hops, size_bytes: int) -> None:
         """Count bytes that flows of ours sent along a path: the demand that a plan is made for."""
-        if self._planner is not None:
-            self._meter.carry(hops, size_bytes)
+        self._desk.carry(hops, size_bytes)
 
     def _take_plan(self, now_ms: int) -> None:
-        if self._planner is None or now_ms < self._next_plan_ms:
-            return
-        asked = {pair: self._demands.get(pair, 0) for pair in self._busy_pairs()}
-        if not asked and not self._demands:
-            return
-        self._next_plan_ms = now_ms + self.params.plan_ms
-        links = self._graph.alive(now_ms)
-        view = MeshView(
-            now_ms,
-            {link: max(1, self._graph.quick(link).rate_kbps) for link in links},
-            {link: self._graph.quick(link).load_kbps for link in links},
-            {**asked, **self._demands},
-            self._own,
-            self._forecasts,
-            self._health.problem(now_ms),
-            self._job_kbps(),
-        )
-        self._plan = self._planner.plan(view)
+        problem = self._health.problem(now_ms)
+        known = (self._graph, self._forecasts, problem, self._job_kbps())
+        self._desk.plan(now_ms, self._busy_pairs(), *known)
 
     def _settle_round(self, now_ms: int) -> None:
         """Charge the last round's plans with what their links cost since, by the samples."""
@@ -239,26 +226,11 @@ class Router:
         realised = self._beliefs.recent_costs(samples, now_ms)
         planned = {}
         for name, plan in before.plans.items():
-            shift = self._shift(before.used, plan)
+            shift = self._desk.shift_kbps(before.used, plan)
             costs = self._beliefs.recent_costs(samples, now_ms, shift) if shift else realised
             planned[name] = sum(self._realised(split, costs) for split in plan.values())
         used = sum(self._realised(split, realised) for split in before.used.values())
         self._guard.settle(planned, before.expert, used)
-
-    def _shift(self, used: Mapping[Pair, Split], plan: Mapping[Pair, Split]) -> dict[Link, int]:
-        """Return the kbps that each link would carry more, had a plan been used.
-
-        Samples show links with our traffic where it was. Where it is metered it is moved in mind,
-        or every path that it isn't on would look better than the one that it is on.
-        """
-        shift: dict[Link, int] = {}
-        for sign, splits in ((-1, used), (1, plan)):
-            for pair, split in splits.items():
-                kbps = self._demands.get(pair, 0)
-                for hops, share in split if kbps else ():
-                    for link in links_of(hops):
-                        shift[link] = shift.get(link, 0) + sign * kbps * share // FULL
-        return {link: kbps for link, kbps in shift.items() if kbps}
 
     def _realised(self, split: Split, costs: Costs) -> int:
         # A link that died under a plan costs what a full queue costs: more than any that works.
@@ -272,7 +244,7 @@ class Router:
         return sorted(latest[: self.params.max_pairs])
 
     def _plan_round(self, now_ms: int) -> None:
-        names = [name for name in EXPERTS if name != PLAN or self._planner is not None]
+        names = [name for name in EXPERTS if name != PLAN or self._desk.is_there]
         plans: dict[str, dict[Pair, Split]] = {name: {} for name in names}
         used: dict[Pair, Split] = {}
         for pair in self._busy_pairs():
@@ -299,10 +271,8 @@ class Router:
         What is refused goes along shortest path, and not to the plan's other paths: those were
         given what they can bear.
         """
-        if not isinstance(self._plan, MeshPlan) or pair not in self._plan.splits:
-            return ()
         shares: dict[Hops, int] = {}
-        for hops, share in self._plan.splits[pair]:
+        for hops, share in self._desk.split(pair):
             way = self._guarded(hops, floor, now_ms) or floor
             shares[way] = shares.get(way, 0) + share
         return tuple(sorted(shares.items(), key=lambda row: (-row[1], row[0])))
@@ -442,10 +412,27 @@ class Router:
         """
         self._start_round_if_due(now_ms)
         self._jobs.expire(now_ms)
-        options = self._job_options(job, now_ms, "")
+        options = self._job_options(job, now_ms)
         if not options or job.source == job.target:
             return Refusal("no-route", f"target {job.target}: no live links lead there")
-        return self._jobs.admit(job, now_ms, options, prices_ucr)
+        options = [(path, kbps, _priced(lane, prices_ucr)) for path, kbps, lane in options]
+        return self._jobs.admit(job, now_ms, options, prices_ucr, _whole)
+
+    def pause(self, job_id: str) -> JobStatus | Refusal:
+        """Stop a job for a while; what it reserved is free for others."""
+        return self._jobs.pause(job_id)
+
+    def resume(
+        self, job_id: str, now_ms: int, prices_ucr: Mapping[int, int]
+    ) -> JobPromise | Refusal:
+        """Let a paused job go on, under a new promise for what is left."""
+        self._start_round_if_due(now_ms)
+        status = self._jobs.status(job_id)
+        if isinstance(status, Refusal):
+            return status
+        options = self._job_options(status.job, now_ms)
+        options = [(path, kbps, _priced(lane, prices_ucr)) for path, kbps, lane in options]
+        return self._jobs.resume(job_id, now_ms, options, prices_ucr, _whole)
 
     def restore_job(self, job: Job, promise: JobPromise, delivered_bytes: int) -> None:
         """Take back a running job after a restart."""
@@ -464,14 +451,18 @@ class Router:
         costs = self._costs_of(self._guard.in_use, FlowClass.JOB, now_ms)
         path = status.promise.path
         if path_cost(costs, path.hops) is None:
-            options = self._job_options(status.job, now_ms, job_id)
+            options = self._job_options(status.job, now_ms)
             if not options:
                 return 0
-            path = max(options, key=lambda option: option[1])[0]
+            path = max(options, key=lambda option: self._available(option[0].hops, job_id))[0]
             self._jobs.reroute(job_id, path)
         available = self._available(path.hops, job_id)
         payable = self._payable(status.job, path.hops)
-        rate_kbps = self._jobs.rate_kbps(job_id, now_ms, available, payable)
+        wish_kbps = None
+        if status.state == RUNNING:
+            self._jobs.use_lane(job_id, self._lane(path.hops), payable)
+            wish_kbps = self._jobs.wish_kbps(job_id, now_ms, _whole)
+        rate_kbps = self._jobs.rate_kbps(job_id, now_ms, available, payable, wish_kbps)
         return self._fair_kbps(status, rate_kbps, now_ms)
 
     def _job_kbps(self) -> dict[Pair, int]:
@@ -492,19 +483,24 @@ class Router:
 
         A planner says what is fair, where not all of our classes fit.
         """
-        job, promise = status.job, status.promise
+        job = status.job
         self._paced.add(job.job_id)
-        if not isinstance(self._plan, MeshPlan):
-            return rate_kbps
-        share = self._plan.fair.get((FlowClass.JOB, (job.source, job.target)), FULL)
+        share = self._desk.fair_permille(FlowClass.JOB, (job.source, job.target))
         left = job.size_bytes - status.delivered_bytes
         reserve = self.params.jobs.reserve_permille
         needed = rate_needed_kbps(left, job.deadline_ms - now_ms, reserve)
-        return min(rate_kbps, max(needed, promise.rate_kbps, rate_kbps * share // FULL))
+        return min(rate_kbps, max(needed, rate_kbps * share // FULL))
 
-    def _available(self, hops: Hops, without: str) -> int:
-        reserved, own = self._jobs.reserved(without), self._jobs.pace_kbps(without)
-        return self._beliefs.available_kbps(hops, self._capacity_expert(), reserved, own)
+    def _available(self, hops: Hops, job_id: str) -> int:
+        """What a path has besides all that was measured on it but this job's own."""
+        own = self._jobs.pace_kbps(job_id)
+        return self._beliefs.available_kbps(hops, self._capacity_expert(), {}, own)
+
+    def _lane(self, hops: Hops, price_ucr: int = 0) -> Lane:
+        """What a kbit by this path takes of each radio's room for jobs, which is `_whole`."""
+        expert, own = self._capacity_expert(), self._jobs.paces_by_node()
+        rates = self._beliefs.node_rates_kbps(hops, expert, own)
+        return Lane(hops, {(n,): _ROOM / max(1, rate) for n, rate in rates.items()}, price_ucr)
 
     def _payable(self, job: Job, hops: Hops) -> int:
         """Return the kbps at which the farthest relay still hears from the payer in time."""
@@ -514,16 +510,15 @@ class Router:
             return UNLIMITED_KBPS
         return job.flight_bytes * 8 * 1_000 // rtt_us
 
-    def _job_options(self, job: Job, now_ms: int, without: str) -> list[tuple[Path, int]]:
-        """Return paths for a job with the kbps that each surely has."""
+    def _job_options(self, job: Job, now_ms: int) -> list[tuple[Path, int, Lane]]:
+        """Return paths for a job with the kbps that relays can be paid for, and what they use."""
         expert = self._guard.in_use
         costs = self._costs_of(expert, FlowClass.JOB, now_ms)
         found = alternatives(costs, job.source, job.target, self.params.path_options)
         reason = "capacity by the deadline"
         paths = [Path(hops, path_cost(costs, hops) or 0, expert, reason) for hops in found]
         return [
-            (path, min(self._available(path.hops, without), self._payable(job, path.hops)))
-            for path in paths
+            (path, self._payable(job, path.hops), self._lane(path.hops)) for path in paths
         ]
 
     def job_delivered(self, job_id: str, size_bytes: int, now_ms: int) -> JobStatus | Refusal:
@@ -548,21 +543,14 @@ class Router:
             "scores_us": {
                 name: self._guard.score_us(name)
                 for name in EXPERTS
-                if name != PLAN or self._planner is not None
+                if name != PLAN or self._desk.is_there
             },
             "forecast_problem": self._health.problem(now_ms),
             "coverage90": self._health.coverage(),
-            "plan": self._plan_summary(),
+            "plan": self._desk.summary(),
             "links": len(self._graph.alive(now_ms)),
             "busy_pairs": len(self._asked_ms),
         }
-
-    def _plan_summary(self) -> dict[str, object]:
-        problem = self.plan_problem()
-        if problem is not None or not isinstance(self._plan, MeshPlan):
-            return {"problem": problem}
-        plan = self._plan
-        return {"expert": plan.expert, "reason": plan.reason, "version": plan.version}
 
     @property
     def history(self) -> History:
