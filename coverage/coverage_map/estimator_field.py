@@ -35,6 +35,7 @@ Floats = NDArray[np.float64]
 
 ROWS_MAX = 2_400  # of the process: an inverse takes a second
 SEARCH_ROWS = 500
+ROUNDS, ROUND_GAIN = 5, 2e-2  # of the search: the most, and what one must gain for the next
 SEARCH_GAIN = 5e-3  # of log density, below which the sample of rows decides, not the data
 EXCESS_EXPONENT = 0.3  # above free space, before anything is learned
 TRANSMIT_DBM = 10.0
@@ -126,12 +127,16 @@ def left_out(inverse: Floats, weights: Floats, groups: Ints) -> tuple[Floats, Fl
     return error, sd
 
 
-def search_scales(links: Links, groups: Ints, frame: Frame, rounds: int = 2) -> Scales:
-    """Scales under which left-out blocks are likeliest: a coordinate search from the defaults."""
+def search_scales(links: Links, groups: Ints, frame: Frame, rounds: int = ROUNDS) -> Scales:
+    """Scales under which left-out blocks are likeliest: a coordinate search from the defaults.
+
+    Two rounds do for grounds like those that the defaults come from; it goes on where it still
+    gains much, as between tall blocks.
+    """
     links, groups = sample_blocks(links, groups, SEARCH_ROWS)
     best = Scales()
     least = _surprise(links, groups, best, frame)
-    for _ in range(rounds):
+    for number in range(rounds):
         before = least
         for names in SEARCHED:
             for step in STEPS:
@@ -140,7 +145,7 @@ def search_scales(links: Links, groups: Ints, frame: Frame, rounds: int = 2) -> 
                 if surprise < least - SEARCH_GAIN:
                     best, least = trial, surprise
                     break
-        if before - least < SEARCH_GAIN:
+        if before - least < (SEARCH_GAIN if number == 0 else ROUND_GAIN):
             break
     return best
 
