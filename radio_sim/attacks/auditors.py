@@ -62,8 +62,10 @@ class Auditors:
         audit = make_audit(epoch - FIRST_EPOCH, scores)
         self.audits.append(audit)
         last = int(hearings.epoch.max())
-        rulings = self._make_rulings(hearings, audit.found, last)
-        self._sign(epoch, rulings + self._make_holds(scores, last))
+        self._sign(epoch, self._make_rulings(hearings, audit.found, last))
+        # Who is confirmed is held again at once, by what it did since: else its cells' pools, which
+        # the forfeited pay went back to, would be shared by those who forfeited it.
+        self._sign(epoch, self._make_holds(scores, last))
 
     def _get_claims(self) -> Claims:
         return get_claims(self.town.world, self.town.trust_ppm())
