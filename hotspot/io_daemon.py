@@ -89,7 +89,7 @@ class Daemon:
         health.enter(State.RADIO, "opening the radio", self._boot_ns())
         self._radio: Radio = self._machine.open_radio(self._config)
         self._has_radio = True
-        health.echoes = self._queue.note("echoes") is not None
+        health.echoes = self._queue.note("echoes") == self._radio_name
         self._owned = Owned(self._seed, owner_seed, self._config, self._network.network_id)
         self._make_parts()
 
@@ -276,8 +276,13 @@ class Daemon:
 
     def _note_echo(self, at_ns: int) -> None:
         if not self._health.echoes:
-            self._queue.set_note("echoes", b"1")
+            self._queue.set_note("echoes", self._radio_name)
         self._health.note_echo(at_ns)
+
+    @property
+    def _radio_name(self) -> bytes:
+        """Another radio may give no echoes where this one does."""
+        return f"{self._config.radio.kind}:{self._config.radio.interface}".encode()
 
     def _file_backlog(self) -> None:
         """Give what was heard without a clock the times that are known now."""
@@ -331,8 +336,10 @@ class Daemon:
                 self._log("warning", told)
 
     def _judge_beacons(self, known: OwnerKnown, now_ns: int) -> None:
-        beacons = (known.why or {}).get("as_beaconer", {}).get("beacons", {})
+        why = (known.why or {}).get("as_beaconer", {})
+        beacons = why.get("beacons", {})
         heard = sum(beacons.get(verdict, 0) for verdict in ("paid", "aired"))
+        heard += sum(why.get("receptions", {}).values())  # such as too_close: it left the antenna
         neighbours = self._readings.heard_since(now_ns - HEARD_NS)
         self._health.note_verdicts(heard, beacons.get("unheard", 0), neighbours, now_ns)
 
