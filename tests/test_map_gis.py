@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from map_helpers import Town
 from map_server import running_map
 from owslib.ogcapi.features import Features
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 START_MS = 1_700_000_000_000
 QUIET = "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
@@ -135,7 +136,11 @@ def test_the_landing_page_leads_everywhere(url: str) -> None:
 
 
 def probe(url: str, examples: int) -> None:
-    """Every operation with generated questions: answers that the document allows, no 500."""
+    """Every operation with generated questions: answers that the document allows, no 500.
+
+    Left out is the check that takes every schema-valid question for a good one: that a box's south
+    lies below its north, or that digits name a cell, no schema can say.
+    """
     api = schemathesis.openapi.from_url(f"{url}/api")
 
     for operation in api.exclude(path_regex="^/events$|pmtiles").get_all_operations():
@@ -153,7 +158,7 @@ def run_one(strategy: Any, examples: int) -> None:
         suppress_health_check=list(HealthCheck),
     )
     def ask(case: Any) -> None:
-        case.validate_response(case.call(timeout=60))
+        case.validate_response(case.call(timeout=60), excluded_checks=[positive_data_acceptance])
 
     ask()
 

@@ -30,6 +30,7 @@ ITEMS = (p.BBOX, p.DATETIME, p.LIMIT, p.CURSOR)
 OPENAPI_3_0 = "application/vnd.oai.openapi+json;version=3.0"
 TILE = "application/vnd.wavecomb.tile"
 MVT = "application/vnd.mapbox-vector-tile"
+ARROW = "application/vnd.apache.arrow.stream"
 SSE = "text/event-stream"
 MATRIX = "/collections/cells/tiles/WebMercatorQuad"
 
@@ -177,13 +178,24 @@ _PLACES = {
 
 def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
     """The whole document, OpenAPI 3.1."""
-    return get_document(
+    found = get_document(
         [_route(operation) for operation in operations],
         title="Wavecomb coverage map",
         version=version,
         description="Measured and predicted coverage per H3 cell, with proof behind "
         "every measurement.",
     )
+    for operation in operations:
+        answers = found["paths"][operation.path]["get"]["responses"]["200"]["content"]
+        for media in _other_forms(operation):
+            answers[media] = {"schema": {"type": "string"}}
+    return found
+
+
+def _other_forms(operation: Operation) -> tuple[str, ...]:
+    if p.FORMAT in operation.parameters:
+        return ("text/csv", ARROW, "application/vnd.apache.parquet")
+    return (ARROW,) if p.DATA_FORMAT in operation.parameters else ()
 
 
 def document_3_0(operations: Sequence[Operation], version: str) -> dict[str, Any]:

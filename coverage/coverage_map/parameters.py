@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chain.openapi import Parameter
-from coverage_map import cells
 from coverage_map.snapshot import DEFAULT_THRESHOLD_DBM
 from coverage_map.store.keys import COARSEST, FINEST
 from coverage_map.tiles.binary import COLUMNS, USUAL
@@ -104,10 +103,6 @@ def _names(text: str) -> tuple[str, ...] | None:
     return names if fits else None
 
 
-def _parse_cell(text: str) -> int | None:
-    return cells.parse(text)
-
-
 def _integer_schema(low: int, high: int, default: int) -> dict[str, Any]:
     return {"type": "integer", "minimum": low, "maximum": high, "default": default}
 
@@ -128,14 +123,16 @@ LIMIT = Parameter(
 )
 CURSOR = Parameter(
     "cursor",
-    _parse_cell,
+    lambda text: int(text, 16) if re.fullmatch("[0-9a-f]{15}", text) else None,
     None,
-    {"type": "string"},
+    {"type": "string", "pattern": "^[0-9a-f]{15}$"},
     "where to go on: taken from the `next` link, opaque",
 )
-INDEX_CURSOR = Parameter("cursor", _integer(0, 2**32), None, {"type": "string"}, CURSOR.text)
+INDEX_CURSOR = Parameter(
+    "cursor", _integer(0, 2**32), None, {"type": "string", "pattern": "^[0-9]{1,9}$"}, CURSOR.text
+)
 PLACE_CURSOR = Parameter(
-    "cursor", _integer(0, 2**62), None, {"type": "string"}, CURSOR.text
+    "cursor", _integer(0, 2**62), None, {"type": "string", "pattern": "^[0-9]{1,9}$"}, CURSOR.text
 )
 RES = Parameter(
     "res",
