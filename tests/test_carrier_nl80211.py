@@ -381,6 +381,18 @@ def test_refusals_of_the_kernel_are_counted_or_said() -> None:
     assert all(door.fd < 0 for door in kernel.doors)
 
 
+def test_beside_a_daemon_that_hears_already_a_second_one_still_sees_what_was_sent() -> None:
+    kernel = FakeKernel()
+    kernel.refuse[nl80211.CMD_REGISTER_FRAME] = errno.EALREADY
+    radio = radio_of(kernel)
+    assert radio.counts["heard_elsewhere"] == 1
+    assert kernel.joined == [6]
+    radio.send(FRAME, 0)
+    kernel.event(nl80211.CMD_FRAME_TX_STATUS, [(nl80211.ATTR_FRAME, kernel.frames[0])])
+    assert len(radio.receive()) == 1
+    radio.close()
+
+
 def test_a_kernel_without_nl80211_is_one_clear_error() -> None:
     kernel = FakeKernel()
     kernel.refuse[netlink.CTRL_CMD_GETFAMILY] = errno.ENOENT
