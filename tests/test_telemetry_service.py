@@ -147,7 +147,7 @@ def test_own_traffic_reaches_the_planner(tmp_path):
         service.tick(now_ms, [(7, path.hops, carried)])
     plan = service.status(60_000)["plan"]
     assert plan["expert"] in ("shortest_path", "no_model", "scenarios")
-    assert service.router._demands[1, 3] == pytest.approx(12_000, rel=0.2)
+    assert service.router._desk.demands[1, 3] == pytest.approx(12_000, rel=0.2)
     # A new connection under another number starts from nothing, and is no negative demand.
     service.tick(61_000, [(8, path.hops, 500)])
 
