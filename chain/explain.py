@@ -117,9 +117,15 @@ INPUTS: dict[str, Callable[[Case], Inputs]] = {
     "rssi_too_low": _signal,
     "not_mutual": lambda case: {**_link(case), "epochs": case.judgement.params.mutual_epochs},
     "untrusted_witness": lambda case: {"witness": case.witness},
-    "power_blind": lambda case: {"witness": case.witness, "slope_at_least_permille": 500},
+    "power_blind": lambda case: {
+        "witness": case.witness,
+        "slope_at_least_permille": 10 * case.judgement.params.slope_cut_percent,
+    },
     "held_witness": lambda case: {"witness": case.witness},
-    "not_drawn": lambda case: {"drawn_at_most": case.judgement.params.witnesses_drawn},
+    "not_drawn": lambda case: {
+        "drawn_at_most": case.judgement.params.witnesses_drawn,
+        "drawn_by": case.judgement.lots.by,
+    },
 }
 MARGINS: dict[str, Callable[[Case], int | None]] = {
     "too_close": lambda case: case.pair.distance_m - case.judgement.params.min_distance_m,
@@ -190,5 +196,6 @@ def explain_beacon(judgement: Judgement, beaconer: int, sequence: int) -> dict[s
         "id": f"{beaconer}:{judgement.epoch}:{sequence}",
         "verdict": verdict.verdict if verdict else "unrevealed",
         "counts": dict(verdict.counts) if verdict else {},
+        "lots": {**judgement.lots._asdict(), "words": judgement.lots.words},
         "receptions": list(heard),
     }

@@ -184,8 +184,9 @@ def _power_steps(store: Store, index: int) -> Answer:
     sql = "SELECT row FROM state WHERE name = 'hotspots' AND key = ?"
     slope, spread = unpack_slope(store.rows(sql, (index.to_bytes(4, "big"),))[0]["row"])
     newest = store.rows("SELECT epoch FROM blocks ORDER BY height DESC LIMIT 1")[0]["epoch"]
-    needed = load_params(store, newest).slope_spread_min_db2
-    follows = "proven" if 2 * slope >= spread else "blind"
+    params = load_params(store, newest)
+    needed, cut = params.slope_spread_min_db2, params.slope_cut_percent
+    follows = "proven" if 100 * slope >= cut * spread else "blind"
     return {
         "slope_db2": slope,
         "spread_db2": spread,

@@ -7,14 +7,17 @@ epochs around it, places and radios in the registrations that bound then.
 
 from __future__ import annotations
 
-from chain.io_restore import load_params
+from chain.admission import Role
+from chain.io_restore import load_genesis, load_params, load_table
 from chain.io_schema import REGISTRATION, UNREADABLE, damaged
 from chain.io_store import Store
-from chain.records import EpochMessage, Refusal, Registration, Signed
+from chain.records import EpochMessage, Randomness, Refusal, Registration, Signed
+from chain.rules.appointments import get_keys
+from chain.rules.lots import Lots, compute_lots
 from chain.rules.pairs import PairCache
 from chain.rules.registration import get_bind_epoch, shorten
 from chain.rules.verdicts import CODES, HELD, PLAUSIBLE, REASONS, Judgement, compute_beaconer
-from chain.state import Assertion, Chain, OnTime
+from chain.state import Assertion, Chain, OnTime, get_genesis_state
 from chain.wire import decode, iter_receptions
 
 UNKNOWN = CODES["unknown_beaconer"]
@@ -47,6 +50,7 @@ def _load(store: Store, epoch: int, beaconer: int) -> Judgement | None:
         beaconers={},
         pairs=PairCache(),
     )
+    judgement.lots = _load_lots(store, epoch)
     _load_reports(store, judgement, beaconer)
     _load_assertions(store, judgement, beaconer)
     _load_knowledge(judgement)
@@ -70,6 +74,22 @@ def _load_mix(store: Store, epoch: int) -> bytes:
     if not rows:
         raise ValueError(f"mixes epoch {epoch} is missing")
     return bytes(rows[0]["mix"])
+
+
+def _load_lots(store: Store, epoch: int) -> Lots:
+    """By what the lots of an epoch were drawn: from appointments, and the outputs in the log."""
+    state = get_genesis_state(*load_genesis(store))
+    load_table(store, state, "appointments")
+    counts = []
+    for close in (epoch, epoch + 1):
+        cosigners = get_keys(state, Role.COSIGNER, close)
+        sql = (
+            "SELECT count(*) AS n FROM records r JOIN blocks b ON b.height = r.height"
+            f" WHERE r.kind = {Randomness.TYPE} AND b.epoch = ?"
+        )
+        shown = store.rows(sql, (close + 1,))[0]["n"] if cosigners else 0
+        counts.append((shown, len(cosigners)))
+    return compute_lots(*counts)
 
 
 def _load_reports(store: Store, judgement: Judgement, beaconer: int) -> None:

@@ -80,6 +80,11 @@ def load_state(store: Store, head: Header) -> State:
     return state
 
 
+def load_table(store: Store, state: State, name: str) -> None:
+    """Load one table of the newest state."""
+    TABLES[name].load(state, _rows_of(store, name))
+
+
 def _rows_of(store: Store, name: str) -> list[tuple[bytes, bytes]]:
     sql = "SELECT key, row FROM state WHERE name = ? ORDER BY key"
     return store.connection.execute(sql, (name,)).fetchall()

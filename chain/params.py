@@ -9,6 +9,7 @@ CREDIT_UCR = 1_000_000
 MIB = 1 << 20
 # The newest set of rules; docs/records.md, "Rules", says what each changed.
 NEWEST_RULES = 2
+NO_FLOOR_CDBM = -(1 << 20)  # below any strength
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +49,30 @@ class Params:
     # Of a beacon's candidates this many count. With 20 % liars, four or more of five lots fall to
     # them for 0.7 % of the beacons (binomial).
     witnesses_drawn: int = 5
-    # A witness whose reports show less than half of the secret power steps hears something else.
-    # This much must they have varied, in dB^2, before the slope tells: its deviation is s over the
-    # root of that. With packets that vary by s = 4 dB (cabled: 1.0 to 2.1) and a receiver that
-    # shows nine tenths of a step, half a step is 5.3 deviations away: 0.4 * sqrt(2,800) / 4, one
-    # honest witness in 17 million looks. Four steps of 0, 3, 6, 9 dB vary by 33.75, so a hotspot
-    # with ten neighbours gets there in nine epochs, with one in 83.
+    # A witness whose reports show less than two fifths of the secret power steps hears something
+    # else. So much must they have varied, in dB^2, before the slope tells: its deviation is s over
+    # the root of that, 0.076 with packets that vary by s = 4 dB (cabled: 1.0 to 2.1). Who hears
+    # nothing shows 0 and passes at 5.3 deviations; an honest receiver that shows nine tenths of a
+    # step fails at 6.5, and at 5.5 where hearing ends (slope_reach_cdbm). Four steps of 0,
+    # 3, 6, 9 dB vary by 33.75, so a hotspot with ten neighbours gets there in nine epochs.
     slope_spread_min_db2: int = 2_800
-    # Only links so strong on average, at full power, tell: of weaker ones the lowest steps get lost
-    # and those that don't were lucky. At -9 dB two deviations are left to -92 dBm, where 6 Mb/s
-    # ends.
-    slope_floor_cdbm: int = -7_500
+    slope_cut_percent: int = 40
+    # Only beacons tell whose power leaves them so strong on average over their link: of weaker ones
+    # the unlucky get lost, and those that don't show less of a step. A radio may need -82 dBm for
+    # 6 Mb/s (802.11, table 17-18, the least that the standard asks); 6 dB above that its slope lies
+    # 5.5 deviations above the cut at worst, one in 50 million looks (tests/test_proof_slopes.py).
+    # Links at -72 dBm thus tell by two of the four steps, at -67 dBm by all.
+    slope_reach_cdbm: int = -7_600
+    # The first rules asked for a mean at full power instead.
+    slope_floor_cdbm: int = NO_FLOOR_CDBM
     # Both ends must have heard each other within so many epochs. A driver that drops four frames
     # of five hears one of four beacons in 59 % of all epochs; over a link that loses half of the
     # rest in 34 %. Ten epochs in a row without one: 0.013 %, and 1.5 %. (More take another row.)
     mutual_epochs: int = 10
     # Where a hotspot moves to another cell, the trust of the place before stays there.
     moves_reset: bool = True
+    # A region's limits hold for the power into the antenna too (chain/rules/regions.py).
+    conducted_limits: bool = True
     # Res-10 neighbours stand 130 m apart; nearer than 50 m two keys are one site.
     min_distance_m: int = 50
     # The radio horizon of two 37 m masts, 4.12 * 2 * sqrt(37) km; longer links prove no coverage.
@@ -241,7 +249,11 @@ PRESETS = {
 
 # What older sets of rules said otherwise, by their number; the same for every preset.
 OLDER_RULES: dict[int, dict[str, Any]] = {
-    1: {"map_late_epochs": 0, "mutual_epochs": 1, "moves_reset": False},
+    1: {
+        **{"map_late_epochs": 0, "mutual_epochs": 1, "moves_reset": False},
+        **{"slope_cut_percent": 50, "slope_floor_cdbm": -7_500, "conducted_limits": False},
+        "slope_reach_cdbm": NO_FLOOR_CDBM,
+    },
 }
 
 

@@ -26,13 +26,16 @@ from chain.rules.verdicts import NO_RSSI, get_verdicts
 Edit = Callable[[int, list[Reception]], list[Reception]]
 PARAMS = PRESETS["testbed"]
 LIAR = 4
-FCC, ETSI = 1 << 1, 2 << 1
+FCC, ETSI, JAPAN = 1 << 1, 2 << 1, 3 << 1
 
 
-def make_town(count: int = 9, preset: str = "testbed") -> Town:
-    """A town whose hotspots have registered."""
+def make_town(count: int = 9, preset: str = "testbed", reach_cdbm: int | None = None) -> Town:
+    """A town whose hotspots have registered; the weakest links tell too if a reach is given."""
     town = Town(count, preset)
     town.join()
+    if reach_cdbm is not None:
+        state = town.ledger.state
+        state.params = replace(state.params, slope_reach_cdbm=reach_cdbm)
     return town
 
 
@@ -136,7 +139,15 @@ def test_two_regions_do_not_meet() -> None:
     [
         ({"flags": ETSI, "eirp_cdbm": 2_001}, "over_cap"),
         ({"flags": ETSI, "eirp_cdbm": 2_000}, "ok"),
-        ({"flags": FCC, "eirp_cdbm": 3_600}, "ok"),
+        ({"flags": FCC, "eirp_cdbm": 3_300}, "ok"),  # 1 W and the 3 dBi that it asserts
+        ({"flags": FCC, "eirp_cdbm": 3_301}, "over_cap"),
+        ({"flags": FCC, "eirp_cdbm": 3_600, "gain_cdb": 600}, "ok"),
+        ({"flags": FCC, "eirp_cdbm": 3_601, "gain_cdb": 900}, "over_cap"),
+        ({"flags": FCC, "eirp_cdbm": 3_000, "gain_cdb": 600, "frequency_mhz": 5_500}, "ok"),
+        ({"flags": FCC, "eirp_cdbm": 2_701, "frequency_mhz": 5_500}, "over_cap"),
+        ({"flags": JAPAN, "eirp_cdbm": 2_000}, "ok"),
+        ({"flags": JAPAN, "eirp_cdbm": 2_301, "frequency_mhz": 5_500}, "over_cap"),
+        ({"flags": JAPAN, "frequency_mhz": 5_745}, "wrong_region"),
         ({"flags": FCC, "frequency_mhz": 2_484}, "wrong_region"),
         ({"flags": ETSI, "frequency_mhz": 5_500, "eirp_cdbm": 3_000}, "ok"),
         ({"flags": ETSI, "frequency_mhz": 5_745, "eirp_cdbm": 1_401}, "over_cap"),
@@ -183,6 +194,18 @@ def test_a_group_is_a_regression(group: list[tuple[int, int]]) -> None:
     assert abs(spread - varied) <= Fraction(1, 2)
 
 
+@given(groups, st.integers(-9_000, -6_000))
+def test_of_a_group_what_is_beyond_the_reach_is_left_out(
+    group: list[tuple[int, int]], reach_cdbm: int
+) -> None:
+    """By the mean of all, less each beacon's own step: by no strength of its own."""
+    steps, rssi = [step for step, _ in group], [r for _, r in group]
+    full = sum(steps) + sum(rssi)
+    told = [(s, r) for s, r in group if full - len(group) * s >= len(group) * reach_cdbm]
+    within = compute_group([s for s, _ in told], [r for _, r in told], -100_000)
+    assert compute_group(steps, rssi, -100_000, reach_cdbm) == within
+
+
 @given(groups.filter(lambda group: len(group) > 1), st.integers(-9_000, -4_000))
 def test_the_floor_is_one_of_mean_full_power(group: list[tuple[int, int]], floor: int) -> None:
     """Links that are weak at full power don't tell; the steps themselves don't matter."""
@@ -196,7 +219,7 @@ def test_the_floor_is_one_of_mean_full_power(group: list[tuple[int, int]], floor
 
 def test_an_honest_witness_fails_less_than_once_in_a_million() -> None:
     """The derivation of params.slope_spread_min_db2: 4 dB per packet, a slope of nine tenths."""
-    deviations = (0.9 - 0.5) * math.sqrt(PARAMS.slope_spread_min_db2) / 4
+    deviations = (0.9 - PARAMS.slope_cut_percent / 100) * math.sqrt(PARAMS.slope_spread_min_db2) / 4
     assert math.erfc(deviations / math.sqrt(2)) / 2 < 1e-6
 
 
@@ -209,7 +232,7 @@ def forge(witness: int, heard: list[Reception]) -> list[Reception]:
 
 def test_who_makes_strengths_up_goes_blind_and_may_mend() -> None:
     """Nothing that a forger hears counts once the slope tells; honest again, it is believed."""
-    town = make_town()
+    town = make_town(reach_cdbm=-9_000)
     assert town.ledger.state.params.settlement_epochs == 10
     run(town, FIRST_EPOCH, 38, forge)
     liar, honest = town.ledger.state.hotspots[LIAR], town.ledger.state.hotspots[1]
@@ -230,7 +253,7 @@ def test_who_makes_strengths_up_goes_blind_and_may_mend() -> None:
 
 def test_who_gives_no_strength_abstains_at_a_quarter() -> None:
     """Without RSSI nothing tells: never blind, never proven, a quarter of the witness's weight."""
-    town = make_town()
+    town = make_town(reach_cdbm=-9_000)
 
     def silent(witness: int, heard: list[Reception]) -> list[Reception]:
         if witness != LIAR:

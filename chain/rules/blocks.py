@@ -68,7 +68,7 @@ from chain.rules.moves import process_moves
 from chain.rules.mutual import process_hearing
 from chain.rules.outcome import ALREADY, Effects, Verdict, Verify, result_of
 from chain.rules.pairs import PairCache
-from chain.rules.randomness import get_lots, is_awaited, process_old_outputs
+from chain.rules.randomness import get_lots, get_lots_source, is_awaited, process_old_outputs
 from chain.rules.receipts import process_receipts, process_session_claim
 from chain.rules.registration import process_registration
 from chain.rules.rewards import process_settlement
@@ -312,6 +312,7 @@ def process_judgement(state: State, epoch: int, effects: Effects, pairs: PairCac
     """The verdicts on an epoch, and what follows from them."""
     judgement = get_judgement(state, epoch, pairs)
     judgement.mix_after = get_lots(state, epoch)
+    judgement.lots = get_lots_source(state, epoch)
     if not judgement.reports:
         process_hearing(state, judgement)
         process_mapper_inbox(state, judgement, effects)

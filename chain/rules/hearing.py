@@ -16,7 +16,8 @@ def is_told(params: Params, hotspot: Hotspot) -> bool:
 
 def is_blind(params: Params, hotspot: Hotspot) -> bool:
     """Whether a hotspot's reports are known not to follow the power steps."""
-    return is_told(params, hotspot) and 2 * hotspot.slope_db2 < hotspot.spread_db2
+    least = params.slope_cut_percent * hotspot.spread_db2
+    return is_told(params, hotspot) and 100 * hotspot.slope_db2 < least
 
 
 def get_hearing(state: State) -> tuple[frozenset[int], frozenset[int]]:

@@ -18,6 +18,7 @@ from chain import draws, ecvrf
 from chain.admission import Role
 from chain.records import Randomness, Refusal, Signed
 from chain.rules.appointments import get_keys
+from chain.rules.lots import Lots, compute_lots
 from chain.rules.outcome import ALREADY, Accepted, Verdict
 from chain.state import State
 
@@ -53,6 +54,17 @@ def get_outputs(state: State, epoch: int) -> list[bytes]:
     cosigners = len(get_keys(state, Role.COSIGNER, epoch))
     found = [output for (of, _), output in sorted(state.outputs.items()) if of == epoch]
     return found if 2 * len(found) > cosigners else []
+
+
+def count_outputs(state: State, epoch: int) -> tuple[int, int]:
+    """Outputs shown over the close of an epoch, and cosigners of then."""
+    shown = sum(of == epoch for of, _ in state.outputs)
+    return shown, len(get_keys(state, Role.COSIGNER, epoch))
+
+
+def get_lots_source(state: State, epoch: int) -> Lots:
+    """By what the lots of an epoch are drawn, at the time when they are."""
+    return compute_lots(count_outputs(state, epoch), count_outputs(state, epoch + 1))
 
 
 def is_awaited(state: State, epoch: int) -> bool:

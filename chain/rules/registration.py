@@ -68,7 +68,7 @@ def get_registration_refusal(
             "wrong_place",
             f"latitude_udeg, longitude_udeg: must be {latitude}, {longitude}, the cell's centre",
         )
-    if refusal := get_region_refusal(registration):
+    if refusal := get_region_refusal(state.params, registration):
         return refusal
     due = compute_bond_due(state, hotspot, registration)
     return get_balance_refusal(state, registration.owner, due, "owner: the bond")

@@ -12,9 +12,9 @@ in dB, summed over links and epochs per witness. slope / spread is 1 for a perfe
 
 | a witness | when | what follows |
 |---|---|---|
-| proven | spread >= minimum, 2 slope >= spread | full weight |
+| proven | spread >= minimum, slope >= cut * spread | full weight |
 | abstains | spread < minimum: no RSSI, weak links, new | a quarter of the weight |
-| blind | spread >= minimum, 2 slope < spread | `power_blind`: nothing it hears counts |
+| blind | spread >= minimum, slope < cut * spread | `power_blind`: nothing it hears counts |
 
 Sums are halved at every settlement where half still tells, so that who mends a driver is believed
 again, and who did nothing keeps its name, good or bad. Beacons of
@@ -27,6 +27,7 @@ from __future__ import annotations
 from itertools import groupby
 from operator import itemgetter
 
+from chain.params import NO_FLOOR_CDBM
 from chain.rules.verdicts import CODES, COUNTED, HELD, Judgement
 from chain.state import State
 from chain.wire import iter_receptions
@@ -38,16 +39,25 @@ Sums = tuple[int, int]
 _HEARD = itemgetter(0)
 
 
-def compute_group(steps_cdb: list[int], rssi_cdbm: list[int], floor_cdbm: int) -> Sums:
+def compute_group(
+    steps_cdb: list[int], rssi_cdbm: list[int], floor_cdbm: int, reach_cdbm: int = NO_FLOOR_CDBM
+) -> Sums:
     """Slope and spread, in dB^2, of the beacons of one link and epoch, rounded to the nearest.
 
-    `steps_cdb` say how far below full power each was sent. (0, 0) for a link below the floor.
+    `steps_cdb` say how far below full power each was sent. Of a link below the floor, at full
+    power, and of what would be below the reach by its own power, nothing tells: (0, 0).
     """
-    count, steps, strengths = len(steps_cdb), sum(steps_cdb), sum(rssi_cdbm)
-    if count < 2 or steps + strengths < count * floor_cdbm:
+    count, full = len(steps_cdb), sum(steps_cdb) + sum(rssi_cdbm)
+    if count < 2 or full < count * floor_cdbm:
         return 0, 0
-    products = sum(step * rssi for step, rssi in zip(steps_cdb, rssi_cdbm, strict=True))
-    spread = count * sum(step * step for step in steps_cdb) - steps * steps
+    pairs = zip(steps_cdb, rssi_cdbm, strict=True)
+    told = [(step, rssi) for step, rssi in pairs if full - count * step >= count * reach_cdbm]
+    count, steps = len(told), sum(step for step, _ in told)
+    if count < 2:
+        return 0, 0
+    strengths = sum(rssi for _, rssi in told)
+    products = sum(step * rssi for step, rssi in told)
+    spread = count * sum(step * step for step, _ in told) - steps * steps
     slope = steps * strengths - count * products  # power falls as the step grows
     unit = count * CDB2_PER_DB2
     return (2 * slope + unit) // (2 * unit), (2 * spread + unit) // (2 * unit)
@@ -69,6 +79,7 @@ def compute_witness_sums(judgement: Judgement, witness: int) -> Sums:
             [step for step, _ in pairs],
             [rssi for _, rssi in pairs],
             judgement.params.slope_floor_cdbm,
+            judgement.params.slope_reach_cdbm,
         )
         slope, spread = slope + of_link[0], spread + of_link[1]
     return slope, spread

@@ -335,12 +335,17 @@ def process_slopes_by_arrays(state: State, judgement: Judgement) -> None:
     np = columns.np
     tells = np.isin(columns.codes(), list(TELLING)) & (columns.flags == 0)
     tells &= columns.mark(judgement.trusted)[columns.known]
+    params = judgement.params
+    count, full = (columns.sum_runs(v) for v in (tells * 1, (columns.step + columns.rssi) * tells))
+    strong = (count > 1) & (full >= count * params.slope_floor_cdbm)
+    left = (full - count * params.slope_reach_cdbm)[columns.run_of]
+    tells &= left >= count[columns.run_of] * columns.step
     step, rssi = columns.step * tells, columns.rssi * tells
     count, steps, strengths, products, squares = (
         columns.sum_runs(values)
         for values in (tells.astype(np.int64), step, rssi, step * rssi, step * step)
     )
-    kept = (count > 1) & (steps + strengths >= count * judgement.params.slope_floor_cdbm)
+    kept = strong & (count > 1)
     unit = np.maximum(1, count) * CDB2_PER_DB2
     slope = (2 * (steps * strengths - count * products) + unit) // (2 * unit) * kept
     spread = (2 * (count * squares - steps * steps) + unit) // (2 * unit) * kept

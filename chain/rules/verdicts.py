@@ -30,6 +30,7 @@ from chain.params import Params
 from chain.records import RECEPTION_BYTES, Reception, Registration
 from chain.rules.heard import Pairs
 from chain.rules.hearing import get_hearing
+from chain.rules.lots import Lots
 from chain.rules.pairs import Pair, PairCache
 from chain.state import Assertion, OnTime, State
 from chain.wire import iter_receptions, unpack_receptions
@@ -273,6 +274,7 @@ class Judgement:
     blind: frozenset[int] = frozenset()
     proven: frozenset[int] = frozenset()
     held: frozenset[int] = frozenset()
+    lots: Lots = field(default_factory=Lots)
     trusted: frozenset[int] = frozenset()
     other_tags: dict[int, frozenset[bytes]] = field(default_factory=dict)
     plausible: Pairs = field(default_factory=Pairs)
