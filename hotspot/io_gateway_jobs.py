@@ -43,6 +43,8 @@ class JobRoutes:
             ("GET", "/v1/jobs", self._list),
             ("GET", "/v1/jobs/{id}", self._show),
             ("DELETE", "/v1/jobs/{id}", self._cancel),
+            ("POST", "/v1/jobs/{id}/pause", self._pause),
+            ("POST", "/v1/jobs/{id}/resume", self._resume),
             ("GET", "/v1/received", self._received),
             ("GET", "/v1/received/{id}", self._download),
             ("DELETE", "/v1/received/{id}", self._remove),
@@ -151,6 +153,19 @@ class JobRoutes:
         refusal = self._gateway.cancel_job(record.key)
         return _refused(refusal, 409) if refusal else json_response(self._job_row(record))
 
+    async def _pause(self, request: web.Request) -> web.StreamResponse:
+        return self._hold(request, resume=False)
+
+    async def _resume(self, request: web.Request) -> web.StreamResponse:
+        return self._hold(request, resume=True)
+
+    def _hold(self, request: web.Request, *, resume: bool) -> web.StreamResponse:
+        record = self._find(request)
+        if record is None:
+            return _refused(UNKNOWN_JOB, 404)
+        refusal = self._gateway.hold_job(record.key, resume=resume)
+        return _refused(refusal, 409) if refusal else json_response(self._job_row(record))
+
     def _job_row(self, record: JobRecord) -> dict[str, Any]:
         offer, promise = record.offer, record.promise
         speed = self._gateway.node.jobs.speed_kbps(record.key)
@@ -181,7 +196,7 @@ class JobRoutes:
 
     def _finish_ms(self, record: JobRecord, speed_kbps: int) -> int | None:
         if record.state != RUNNING:
-            return record.ended_ms
+            return record.ended_ms or None
         if speed_kbps == 0:
             return record.promise.finish_ms
         left_bits = 8 * (record.offer.size - record.delivered)

@@ -64,6 +64,7 @@ from hotspot.payee import Price
 from hotspot.relay import RelayNode, RelayOptions
 from hotspot.tolls import Spending
 from routing.io_service import RoutingService, RoutingSettings
+from routing.router import Router
 from routing.types import JobPromise
 
 Answers = asyncio.Queue[Action]
@@ -82,6 +83,15 @@ def make_backend(config: GatewayConfig) -> Backend | None:
     return None
 
 
+def use_program(router: Router) -> None:
+    """Let a router price jobs by a linear program, where SciPy is installed."""
+    try:
+        from routing.job_program import price_of_kbit, solve
+    except ImportError:
+        return
+    router.use_program(solve, price_of_kbit)
+
+
 class Gateway:
     """A running gateway; `start` and `stop` on one event loop."""
 
@@ -93,6 +103,7 @@ class Gateway:
         self.key = public_key(self.seed)
         self.files = JobFiles(base / config.jobs.folder)
         self.routing = self._make_routing()
+        use_program(self.routing.router)
         self.backend = make_backend(config)
         self.directory = Directory()
         self.ledger_problem = ""
@@ -396,6 +407,13 @@ class Gateway:
     def cancel_job(self, name: str) -> Refusal | None:
         """Stop one of our jobs."""
         refusal = self.node.jobs.cancel(name, self.now_ns())
+        self.pump()
+        return refusal
+
+    def hold_job(self, name: str, *, resume: bool) -> Refusal | None:
+        """Pause one of our jobs, or let it go on."""
+        jobs = self.node.jobs
+        refusal = (jobs.resume if resume else jobs.pause)(name, self.now_ns())
         self.pump()
         return refusal
 

@@ -23,6 +23,8 @@ EXAMPLES = """
   wavecomb job submit map.bin --to 7 --deadline 2h --max-price 50000 --wait
   wavecomb job status
   wavecomb job status 3f1c --json
+  wavecomb job pause 3f1c
+  wavecomb job resume 3f1c
   wavecomb job cancel 3f1c
   wavecomb job received
   wavecomb job received 2-3f1c --output map.bin
@@ -162,7 +164,7 @@ def submit(api: GatewayApi, options: argparse.Namespace) -> int:
 def _wait(api: GatewayApi, job: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     bar = Progress(f"to hotspot {job['to']}", job["size_bytes"], quiet=quiet)
     answered = time.monotonic()
-    while job["state"] == "running":
+    while job["state"] in ("running", "paused"):
         time.sleep(POLL_S)
         try:
             job = api.call("GET", f"/v1/jobs/{job['id']}")
@@ -202,6 +204,22 @@ def cancel(api: GatewayApi, options: argparse.Namespace) -> int:
     """Stop a job."""
     job = _find(api, options.id)
     _show(api.call("DELETE", f"/v1/jobs/{job['id']}"), as_json=options.json)
+    return EXIT_OK
+
+
+def pause(api: GatewayApi, options: argparse.Namespace) -> int:
+    """Hold a job."""
+    return _hold(api, options, "pause")
+
+
+def resume(api: GatewayApi, options: argparse.Namespace) -> int:
+    """Let a held job go on, under a new promise."""
+    return _hold(api, options, "resume")
+
+
+def _hold(api: GatewayApi, options: argparse.Namespace, verb: str) -> int:
+    job = _find(api, options.id)
+    _show(api.call("POST", f"/v1/jobs/{job['id']}/{verb}"), as_json=options.json)
     return EXIT_OK
 
 
@@ -302,6 +320,13 @@ def _parser() -> Parser:
     sub = add_command(verbs, "cancel", "stop a job; what has arrived stays there")
     sub.add_argument("id", metavar="ID", help="start of a job's id")
     _add_common(sub, cancel)
+    for name, text, function in (
+        ("pause", "send no more for now; the room is free for others, the deadline stays", pause),
+        ("resume", "let a paused job go on, if what is left can be promised again", resume),
+    ):
+        sub = add_command(verbs, name, text)
+        sub.add_argument("id", metavar="ID", help="start of a job's id")
+        _add_common(sub, function)
     sub = add_command(verbs, "received", "list files that arrived, fetch or remove one")
     sub.add_argument("id", nargs="?", metavar="ID", help="start of a file's id")
     sub.add_argument("--output", type=Path, metavar="FILE", help="write its bytes here")

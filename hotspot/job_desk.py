@@ -25,6 +25,8 @@ from hotspot.jobs import (
     COMPLETE,
     EXPIRED,
     FAILED,
+    GOING,
+    PAUSED,
     RUNNING,
     Done,
     Got,
@@ -64,6 +66,8 @@ NO_ROUTER = Refusal("no_router", "this hotspot relays only; ask a gateway")
 UNKNOWN_TARGET = Refusal("unknown_hotspot", "target: not on the ledger")
 NOT_RUNNING = Refusal("not_running", "job: has ended already")
 UNKNOWN_JOB = Refusal("unknown_job", "job: not known here")
+NOT_PAUSED = Refusal("not_paused", "job: is not paused")
+HELD = Refusal("paused", "the owner paused the job; its deadline stays")
 STOPPED = Refusal("cancelled", "the owner cancelled the job; what arrived stays")
 TOO_LATE = Refusal("deadline", "the deadline has passed; what arrived stays")
 OVER_BUDGET = Refusal("over_budget", "relays have been owed max_price_ucr; what arrived stays")
@@ -92,6 +96,14 @@ class JobRouterPort(Protocol):
 
     def cancel(self, job_id: str) -> JobStatus | Refusal:
         """Free what a job reserved."""
+
+    def pause(self, job_id: str) -> JobStatus | Refusal:
+        """Free what a job reserved, for a while."""
+
+    def resume(
+        self, job_id: str, now_ms: int, prices_ucr: Mapping[int, int]
+    ) -> JobPromise | Refusal:
+        """Promise what is left of a paused job."""
 
 
 @dataclass(slots=True)
@@ -176,10 +188,12 @@ class JobDesk:
     def restore(self, data: bytes, entropy: bytes, now_ns: int) -> None:
         """Take back a job after a restart; `entropy` must be fresh."""
         record = unpack_record(data)
-        if record.state != RUNNING or self._router is None:
+        if record.state not in GOING or self._router is None:
             self.records[record.key] = record
             return
         self._router.restore_job(self._job(record), record.promise, wire_bytes(record.delivered))
+        if record.state == PAUSED:
+            self._router.pause(record.job_id)
         self._start(record, entropy, now_ns)
 
     def _job(self, record: JobRecord) -> Job:
@@ -196,6 +210,31 @@ class JobDesk:
         if run is None:
             return NOT_RUNNING if name in self.records else UNKNOWN_JOB
         self._end(run, CANCELLED, STOPPED, now_ns)
+        return None
+
+    def pause(self, name: str, now_ns: int) -> Refusal | None:
+        """Send no more for now; others may have the room, and the deadline stays."""
+        run = self._runs.get(name)
+        if run is None or run.record.state != RUNNING or self._router is None:
+            return NOT_RUNNING if name in self.records else UNKNOWN_JOB
+        self._pause(run, HELD, now_ns)
+        self._router.pause(run.record.job_id)
+        run.record.state, run.speed_kbps = PAUSED, 0
+        self._keep(run.record)
+        return None
+
+    def resume(self, name: str, now_ns: int) -> Refusal | None:
+        """Go on, if what is left can be promised again; else it stays paused."""
+        run = self._runs.get(name)
+        if run is None or run.record.state != PAUSED or self._router is None:
+            return NOT_PAUSED if name in self.records else UNKNOWN_JOB
+        record, now_ms = run.record, now_ns // 1_000_000
+        promise = self._router.resume(record.job_id, now_ms, self._tolls.prices_ucr(now_ns))
+        if isinstance(promise, Refusal):
+            return promise
+        record.promise, record.state, record.reason, record.detail = promise, RUNNING, "", ""
+        run.failures, run.retry_ns, run.due_ns = 0, now_ns, now_ns
+        self._keep(record)
         return None
 
     def speed_kbps(self, name: str) -> int:
@@ -239,6 +278,8 @@ class JobDesk:
         self._charge(run)
         if now_ns // 1_000_000 >= run.record.offer.deadline_ms:
             self._end(run, EXPIRED, TOO_LATE, now_ns)
+        elif run.record.state == PAUSED:
+            run.due_ns = run.record.offer.deadline_ms * 1_000_000
         elif 0 < run.record.budget_ucr < run.record.spent_ucr:
             self._end(run, FAILED, OVER_BUDGET, now_ns)
         elif run.flow is None:
@@ -463,7 +504,7 @@ class JobDesk:
         self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        ended = [r for r in self.records.values() if r.state != RUNNING]
+        ended = [r for r in self.records.values() if r.state not in GOING]
         for record in sorted(ended, key=lambda r: r.ended_ms)[: max(0, len(ended) - MAX_ENDED)]:
             del self.records[record.key]
             self._emit(DropJob(record.key))

@@ -31,9 +31,10 @@ from routing.types import Job, JobPromise, Path
 
 OFFER_NAME = "job-offer"
 HAVE, GOT, DONE, REFUSED = 1, 2, 3, 4
-RUNNING, COMPLETE, CANCELLED, EXPIRED, FAILED = (
-    *("running", "done", "cancelled", "expired", "failed"),
+RUNNING, PAUSED, COMPLETE, CANCELLED, EXPIRED, FAILED = (
+    *("running", "paused", "done", "cancelled", "expired", "failed"),
 )
+GOING = frozenset({RUNNING, PAUSED})  # not ended
 MAX_NAME = 200
 # Headers, acknowledgements and sealing: measured 11 % over three hops; the rest is for repeats.
 WIRE_PERMILLE = 1_150

@@ -55,6 +55,10 @@ class Schedule:
         self._solver, self._pricer = solver, pricer
         self._entries: dict[str, _Entry] = {}
 
+    def use_program(self, solver: Solver, pricer: Pricer) -> None:
+        """Take a solver and a pricer."""
+        self._solver, self._pricer = solver, pricer
+
     def __contains__(self, job_id: str) -> bool:
         return job_id in self._entries
 

@@ -34,6 +34,7 @@ from routing.guard import (
 from routing.health import ForecastHealth, HealthParams, fault_in
 from routing.history import History
 from routing.job_plan import Lane, Resource
+from routing.job_schedule import Pricer, Solver
 from routing.jobs import RUNNING, JobBook, JobParams, JobStatus, rate_needed_kbps
 from routing.mesh_plan import FULL, PathPlanner, pick
 from routing.placement import PlacementParams, Placer
@@ -417,6 +418,10 @@ class Router:
             return Refusal("no-route", f"target {job.target}: no live links lead there")
         options = [(path, kbps, _priced(lane, prices_ucr)) for path, kbps, lane in options]
         return self._jobs.admit(job, now_ms, options, prices_ucr, _whole)
+
+    def use_program(self, solver: Solver, pricer: Pricer) -> None:
+        """Plan jobs with a linear program too, and price them by its duals."""
+        self._jobs.schedule.use_program(solver, pricer)
 
     def pause(self, job_id: str) -> JobStatus | Refusal:
         """Stop a job for a while; what it reserved is free for others."""
