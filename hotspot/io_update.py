@@ -39,6 +39,7 @@ from hotspot.update import (
     ReleaseKeys,
     Slot,
     get_step_refusal,
+    is_blamed,
     judge_trial,
     make_manifest,
     order_of,
@@ -166,7 +167,8 @@ def watch(options: argparse.Namespace) -> int:
             show(options, {"version": slot.now, "passed": True}, f"passed    {slot.now}")
             return EXIT_OK
         time.sleep(LOOK_S)
-    root.reject(slot.now)
+    if is_blamed(_read_status(root), options.pid):
+        root.reject(slot.now)
     root.set_slot(slot.back)
     rows = {"version": slot.now, "passed": False, "reason": reason}
     show(options, rows, f"failed    {slot.now}: {reason}\nback to   {slot.before}")
@@ -184,16 +186,20 @@ def _is_running(pid: int) -> bool:
     return text.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
-def _look(root: Root, version: str, pid: int) -> str:
-    """Why the trial hasn't passed yet; the doctor is asked once there is a beacon."""
+def _read_status(root: Root) -> dict[str, Any] | None:
     from hotspot.io_cli import load_config
 
     config = root.config()
     path = config.parent / load_config(config).hotspot.status_file
     try:
-        said: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        said = None
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _look(root: Root, version: str, pid: int) -> str:
+    """Why the trial hasn't passed yet; the doctor is asked once there is a beacon."""
+    config, said = root.config(), _read_status(root)
     if reason := judge_trial(said, pid, []):
         return reason
     done = subprocess.run(

@@ -30,6 +30,7 @@ FILE_MAX_BYTES, FILES_MAX = 64 << 20, 16
 MANIFEST_MAX_BYTES = 64 << 10
 # Findings that a new version may be blamed for; an unreachable ledger or a wrong clock is not one.
 BLAMED = ("daemon", "disk", "queue", "radio", "RX_DEAD", "TX_DEAD", "DISK_FULL")
+WAITING = ("CLOCK", "LISTEN")
 _VERSION = re.compile(r"\d+(\.\d+){1,3}((a|b|rc|\.dev|\.post)\d+)?")
 _WHEEL = re.compile(r"[A-Za-z0-9_.+-]+\.whl")
 
@@ -221,3 +222,14 @@ def judge_trial(status: dict[str, Any] | None, pid: int, findings: list[dict[str
         return f"no beacon yet; it says {status['state']['name']}: {status['state']['reason']}"
     bad = [row for row in findings if row.get("verdict") == "bad" and row.get("name") in BLAMED]
     return "; ".join(f"{row['name']}: {row['seen']}" for row in bad)
+
+
+def is_blamed(status: dict[str, Any] | None, pid: int) -> bool:
+    """Whether a trial without a beacon is the release's fault: not where it waits for others.
+
+    A hotspot that doesn't know the time, or whom the ledger hasn't taken yet, couldn't have
+    beaconed under any release; this one may be tried again.
+    """
+    if status is None or status.get("pid") != pid or "stopped" in status:
+        return True
+    return status["state"]["name"] not in WAITING

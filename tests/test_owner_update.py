@@ -33,6 +33,7 @@ from hotspot.update import (
     Slot,
     format_keys,
     get_step_refusal,
+    is_blamed,
     judge_trial,
     make_manifest,
     order_of,
@@ -145,6 +146,14 @@ def test_a_trial_passes_with_a_beacon_and_a_content_doctor() -> None:
     assert judge_trial(None, 7, [])
 
 
+def test_a_release_isnt_blamed_for_what_it_waited_for() -> None:
+    for name, blamed in (("CLOCK", False), ("LISTEN", False), ("BEACON", True), ("RADIO", True)):
+        assert is_blamed({"pid": 7, "state": {"name": name}}, 7) == blamed
+    assert is_blamed(None, 7)
+    assert is_blamed({"pid": 6, "state": {"name": "CLOCK"}}, 7)
+    assert is_blamed({"pid": 7, "state": {"name": "CLOCK"}, "stopped": "radio"}, 7)
+
+
 # --- on a machine ---------------------------------------------------------------------------------
 
 
@@ -186,6 +195,16 @@ def test_a_good_release_proves_itself(releaser: Releaser) -> None:
     assert releaser.says() == "wavecomb 1.0"
     check_clear(update(releaser, "apply", "--from", place), "--force")
     assert update(releaser, "apply", "--from", place, "--force").code == 0
+
+
+def test_a_release_that_could_only_wait_is_taken_back_and_may_come_again(
+    releaser: Releaser,
+) -> None:
+    place = releaser.make("1.1", "waiting")
+    assert update(releaser, "apply", "--from", place).code == 0
+    releaser.start(trial_s=3).communicate(timeout=60)
+    assert releaser.slot == "1.0 1.1 -"
+    assert update(releaser, "apply", "--from", place).code == 0
 
 
 @pytest.mark.parametrize("temper", ["mute", "faulty"])

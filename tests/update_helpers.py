@@ -17,8 +17,9 @@ import wavecomb
 from chain.io_keys import load_or_create_seed
 from chain.keys import public_key
 
-# Everything but `hotspot run` is our real code; the daemon is played, so that a test needn't wait
-# for an epoch. Tempers: good, mute (never beacons), crash (ends at once), faulty (names a fault).
+# All but `hotspot run` is our real code; the daemon is played, so that a test needn't wait
+# for an epoch. Tempers: good, mute (never beacons), waiting (for the ledger), crash (ends at once),
+# faulty (names a fault).
 MODULE = '''
 import json, os, signal, sys, time
 __version__ = "{version}"
@@ -29,11 +30,12 @@ def daemon(config):
     signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
     dead = {{"TX_DEAD": {{"detail": "no echo", "remedy": "none"}}}}
     fault = dead if "{temper}" == "faulty" else {{}}
+    state = "LISTEN" if "{temper}" == "waiting" else "BEACON"
     while not stop:
         said = {{"at_ms": time.time_ns() // 10**6, "pid": os.getpid(), "index": 1, "epoch": 5,
-            "state": {{"name": "BEACON", "reason": "test", "age_s": 1}}, "faults": fault,
+            "state": {{"name": state, "reason": "test", "age_s": 1}}, "faults": fault,
             "queue": {{"new": 0, "dropped": 0}}, "heard": {{}}, "radio": "mock", "ran": __version__,
-            "counts": {{"beacons": 0 if "{temper}" == "mute" else 1}}}}
+            "counts": {{"beacons": 0 if "{temper}" in ("mute", "waiting") else 1}}}}
         with open(folder + "/status.tmp", "w") as out:
             json.dump(said, out)
         os.replace(folder + "/status.tmp", folder + "/status.json")
