@@ -186,7 +186,7 @@ def test_a_good_release_proves_itself(releaser: Releaser) -> None:
     assert releaser.slot == "1.1 1.0 0"
     assert update(releaser, "status").code == 1
     daemon = releaser.start()
-    wait_for("the trial", lambda: releaser.slot == "1.1 1.0 -", 60)
+    wait_for("the trial", lambda: releaser.slot == "1.1 1.0 -", 120)
     assert update(releaser, "status", "--json").code == 0
     check_clear(update(releaser, "apply", "--from", place), "newer")
     assert update(releaser, "check", "--from", place).code == 1
@@ -202,7 +202,7 @@ def test_a_release_that_could_only_wait_is_taken_back_and_may_come_again(
 ) -> None:
     place = releaser.make("1.1", "waiting")
     assert update(releaser, "apply", "--from", place).code == 0
-    releaser.start(trial_s=3).communicate(timeout=60)
+    releaser.start(trial_s=3).communicate(timeout=120)
     assert releaser.slot == "1.0 1.1 -"
     assert update(releaser, "apply", "--from", place).code == 0
 
@@ -211,7 +211,7 @@ def test_a_release_that_could_only_wait_is_taken_back_and_may_come_again(
 def test_a_release_that_works_badly_is_taken_back(releaser: Releaser, temper: str) -> None:
     assert update(releaser, "apply", "--from", releaser.make("1.1", temper)).code == 0
     daemon = releaser.start(trial_s=4)
-    said = daemon.communicate(timeout=60)[0]
+    said = daemon.communicate(timeout=120)[0]
     assert daemon.returncode == 0, "SIGTERM, so that the service manager starts it anew"
     assert "back to   1.0" in said
     assert releaser.slot == "1.0 1.1 -"
@@ -226,7 +226,7 @@ def test_a_release_that_crashes_is_taken_back_at_its_fourth_start(releaser: Rele
     assert update(releaser, "apply", "--from", releaser.make("1.1", "crash")).code == 0
     for tries in (1, 2, 3):
         crashed = releaser.start()
-        crashed.communicate(timeout=60)
+        crashed.communicate(timeout=120)
         assert crashed.returncode == 3
         assert releaser.slot == f"1.1 1.0 {tries}"
     daemon = releaser.start()

@@ -97,7 +97,7 @@ class Releaser:
         config = ("--config", self.config, "--key", self.key.hex())
         say("hotspot", "update", "adopt", "--root", self.root, "--from", place, *config)
 
-    def start(self, *words: str, trial_s: float = 20) -> subprocess.Popen[str]:
+    def start(self, *words: str, trial_s: float = 90) -> subprocess.Popen[str]:
         """What a service manager does."""
         return subprocess.Popen(
             [self.root / "start", *words],
