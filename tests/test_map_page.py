@@ -24,6 +24,7 @@ from coverage_map.io_store import Store
 from coverage_map.io_sync import Sync
 from coverage_map.io_web import WEB
 from coverage_map.io_web_build import build, is_current, source_hash
+from coverage_map.planning.io_provider import add_planning
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
@@ -42,6 +43,7 @@ class Visit:
     hosts: set[str] = field(default_factory=set)
     after: dict[str, Any] = field(default_factory=dict)
     overflow: int = 0
+    tools: dict[str, Any] = field(default_factory=dict)
     screenshot: Path = Path()
 
 
@@ -79,8 +81,42 @@ async def visit(browser: Any, url: str, size: tuple[int, int], scheme: str, shot
         "() => document.documentElement.scrollWidth - window.innerWidth"
     )
     await page.screenshot(path=shot, timeout=60_000)
+    seen.tools = await use_tools(page, shot.with_suffix(".tools.png"))
     await context.close()
     return seen
+
+
+async def use_tools(page: Any, shot: Path) -> dict[str, Any]:
+    """A site tried in the middle, two times side by side, a link to that, and what to take away."""
+    told: dict[str, Any] = {}
+    await page.click("#try")
+    await page.focus(".maplibregl-canvas")
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("#detail .facts", timeout=90_000)
+    told["plan"] = await page.inner_text("#detail")
+    told["changes"] = (await page.evaluate("() => window.__wavecomb"))["changes"]
+    await page.click("#close")
+    told["pins"] = await page.evaluate("() => document.querySelectorAll('.pin').length")
+    await page.click("#when")
+    await page.wait_for_selector("#times:not([max='0'])", timeout=30_000)
+    await page.click("#beside")
+    async with asyncio.timeout(60):
+        while not told.get("before"):
+            await asyncio.sleep(0.2)
+            told["before"] = (await page.evaluate("() => window.__wavecomb"))["before"]
+    line = page.locator("#swipe")
+    told["from"] = await line.get_attribute("aria-valuenow")
+    await line.press("ArrowRight")
+    told["to"] = await line.get_attribute("aria-valuenow")
+    await page.click("#share")
+    told["link"] = page.url
+    await page.click("#export")
+    links = "() => [...document.querySelectorAll('.exports a')].map((a) => a.href)"
+    told["exports"] = await page.evaluate(links)
+    answers = [(await page.request.get(link)).status for link in told["exports"]]
+    told["answers"] = answers
+    await page.screenshot(path=shot, timeout=60_000)
+    return told
 
 
 async def tour(folder: Path) -> dict[str, Visit]:
@@ -90,7 +126,9 @@ async def tour(folder: Path) -> dict[str, Visit]:
     town.run_to(6)
     async with TestServer(ledger_app(town)) as ledger:
         sync = Sync(LedgerSource(str(ledger.make_url("/"))), Store(None))
-        async with TestServer(make_app(sync, Hub())) as server, async_playwright() as playwright:
+        app = make_app(sync, Hub())
+        add_planning(app, sync, folder / "jobs", None, None)
+        async with TestServer(app) as server, async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
             url = str(server.make_url("/"))
             try:
@@ -150,6 +188,24 @@ def test_nothing_is_wider_than_the_screen(seen: Visit) -> None:
 def test_the_picture_has_cells_in_it(seen: Visit) -> None:
     """A drawn map is a large PNG; an empty one compresses to a fraction of it."""
     assert seen.screenshot.stat().st_size > 60_000
+
+
+def test_a_site_can_be_tried_by_keyboard_and_taken_away(seen: Visit) -> None:
+    assert "Would earn" in seen.tools["plan"]
+    assert seen.tools["changes"] >= 0
+    assert seen.tools["pins"] == 0
+
+
+def test_two_times_stand_side_by_side_and_the_line_obeys_the_keyboard(seen: Visit) -> None:
+    assert seen.tools["before"] > 0
+    assert int(seen.tools["to"]) == int(seen.tools["from"]) + 2
+
+
+def test_the_link_shows_the_same_and_what_is_exported_exists(seen: Visit) -> None:
+    assert "beside=" in seen.tools["link"]
+    assert "threshold=-75" in seen.tools["link"]
+    assert len(seen.tools["exports"]) == 5
+    assert seen.tools["answers"] == [200] * 5
 
 
 # ---- without a browser ----

@@ -20,7 +20,8 @@ function asset(name, content) {
 }
 
 const worker = asset("worker.js", readFileSync(join(root, "node_modules/maplibre-gl/dist/maplibre-gl-worker.mjs")));
-const land = asset("land.json", readFileSync(join(root, "node_modules/world-atlas/land-50m.json")));
+const land = asset("land.json", readFileSync(join(root, "node_modules/world-atlas/land-110m.json")));
+const landFine = asset("land-fine.json", readFileSync(join(root, "node_modules/world-atlas/land-50m.json")));
 
 const result = await build({
   absWorkingDir: root,
@@ -36,6 +37,7 @@ const result = await build({
   define: {
     WORKER_URL: JSON.stringify(worker),
     LAND_URL: JSON.stringify(land),
+    LAND_FINE_URL: JSON.stringify(landFine),
     "process.env.NODE_ENV": '"production"',
   },
   logLevel: "warning",

@@ -1,6 +1,7 @@
 // Everything that comes over HTTP: figures, hotspots, cells by zone, details, live events.
-import { cellToBoundary, getResolution, polygonToCellsExperimental, POLYGON_TO_CELLS_FLAGS } from "h3-js";
-import type { Cell, CellInfo, Columns, Hotspot, HotspotInfo, HotspotProperties, News, Stats, Zone } from "./types";
+import { cellToParent, getResolution, polygonToCellsExperimental, POLYGON_TO_CELLS_FLAGS } from "h3-js";
+import { type Clock, tile } from "./tiles";
+import type { Cell, CellInfo, Hotspot, HotspotInfo, HotspotProperties, News, Snapshot, Stats } from "./types";
 
 async function get<T>(path: string): Promise<T> {
   const answer = await fetch(path, { headers: { accept: "application/json" } });
@@ -57,46 +58,50 @@ function zonesOf([west, south, east, north]: [number, number, number, number], r
   return polygonToCellsExperimental([ring], resolution, POLYGON_TO_CELLS_FLAGS.containmentOverlapping);
 }
 
-function unpack(columns: Columns, coarser: boolean, into: Cell[]): void {
-  columns.h3.forEach((id, k) => {
-    into.push({
-      id,
-      ring: cellToBoundary(id, true) as [number, number][],
-      value: columns.value_dbm[k] ?? Number.NaN,
-      sd: columns.sd_db[k] ?? Number.NaN,
-      measured: columns.measured[k] === 1,
-      coarser,
-      count: columns.count[k] ?? 0,
-      hotspots: columns.hotspots[k] ?? 0,
-      newest: columns.newest_ms[k] ?? 0,
-      server: columns.server[k] ?? -1,
-    });
-  });
-}
-
-const remembered = new Map<string, { tag: string | null; cells: Cell[] }>();
-
-async function zone(id: string, depth: number): Promise<Cell[]> {
-  const path = `/dggs/h3/zones/${id}/data?zone-depth=${depth}`;
-  const known = remembered.get(path);
-  const answer = await fetch(path, { cache: "no-cache" });
-  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
-  const tag = answer.headers.get("etag");
-  if (known && tag && known.tag === tag) return known.cells;
-  const data = (await answer.json()) as Zone;
-  const cells: Cell[] = [];
-  unpack(data.coarser, true, cells);
-  unpack(data, false, cells);
-  if (remembered.size > 400) remembered.clear();
-  remembered.set(path, { tag, cells });
-  return cells;
-}
-
-export async function cells(zones: string[], resolution: number): Promise<Cell[]> {
-  const parts = await Promise.all(zones.map((id) => zone(id, resolution - getResolution(id))));
+/** Cells of a resolution in zones, and the measured ones of owners who publish no finer place. */
+export async function cells(zones: string[], resolution: number, snapshot: string, clock: Clock): Promise<Cell[]> {
+  const [fine, ...coarser] = await Promise.all(
+    [0, 1, 2].map(async (less) => {
+      const parts = zones.filter((id) => getResolution(id) <= resolution - less).map((id) => tile(snapshot, id, resolution - less, clock));
+      return (await Promise.all(parts)).flat();
+    }),
+  );
   const unique = new Map<string, Cell>();
-  for (const part of parts) for (const cell of part) unique.set(cell.id, cell);
+  const covered = new Set<string>();
+  for (const cell of fine!) {
+    unique.set(cell.id, cell);
+    if (cell.measured) for (const less of [1, 2]) covered.add(cellToParent(cell.id, resolution - less));
+  }
+  for (const cell of coarser.flat())
+    if (cell.measured && !covered.has(cell.id)) {
+      unique.set(cell.id, { ...cell, coarser: true });
+      if (getResolution(cell.id) === resolution - 1) covered.add(cellToParent(cell.id, resolution - 2));
+    }
   return [...unique.values()];
+}
+
+export const snapshots = (): Promise<{ current: string; snapshots: Snapshot[] }> => get("/snapshots");
+
+/** Runs a planning process as a job and waits for its result; `tell` hears how far it is. */
+export async function run<T>(process: string, inputs: object, tell: (percent: number) => void, signal: AbortSignal): Promise<T> {
+  const answer = await fetch(`/processes/${process}/execution`, {
+    method: "POST", signal, headers: { "content-type": "application/json" }, body: JSON.stringify({ inputs }),
+  });
+  const job = (await answer.json()) as { jobID?: string; detail?: string };
+  if (!answer.ok || !job.jobID) throw new Error(job.detail ?? `${process}: ${answer.status}`);
+  try {
+    for (let wait = 150; ; wait = Math.min(1000, wait * 1.3)) {
+      await new Promise((go) => setTimeout(go, wait));
+      const state = await get<{ status: string; progress: number; message: string }>(`/jobs/${job.jobID}`);
+      if (signal.aborted) throw new DOMException("stopped", "AbortError");
+      if (state.status === "successful") return (await get<{ result: T }>(`/jobs/${job.jobID}/results`)).result;
+      if (state.status !== "running" && state.status !== "accepted") throw new Error(state.message || state.status);
+      tell(state.progress);
+    }
+  } catch (error) {
+    if (signal.aborted) void fetch(`/jobs/${job.jobID}`, { method: "DELETE" });
+    throw error;
+  }
 }
 
 export interface Listener {

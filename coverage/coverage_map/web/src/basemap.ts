@@ -3,6 +3,10 @@ import { type GeoJSONSource, type Map as MapLibre, NavigationControl, ScaleContr
 import { feature } from "topojson-client";
 
 declare const LAND_URL: string;
+declare const LAND_FINE_URL: string;
+
+const FAINT = 9.5; // from this zoom on no land is drawn, and none is fetched
+const FINE = 4; // outlines at 1:110 million do below
 
 interface Palette {
   sea: string;
@@ -43,11 +47,22 @@ export function style(dark: boolean): StyleSpecification {
   };
 }
 
+/** Fetches the outlines that the zoom can show, once each; call it after every move. */
 export async function loadLand(map: MapLibre): Promise<void> {
-  const topology = await (await fetch(LAND_URL)).json();
+  const zoom = map.getZoom();
+  if (zoom >= FAINT) return;
+  const url = zoom >= FINE ? LAND_FINE_URL : LAND_URL;
+  if (drawn.get(map) === url || drawn.get(map) === LAND_FINE_URL) return;
+  drawn.set(map, url);
+  const topology = await (await fetch(url)).json();
   const source = map.getSource("land") as GeoJSONSource | undefined;
   source?.setData(unwrapped(feature(topology, topology.objects.land) as Land) as never);
 }
+
+const drawn = new WeakMap<MapLibre, string>();
+
+/** The style was replaced, and the outlines with it. */
+export const forgetLand = (map: MapLibre): boolean => drawn.delete(map);
 
 type Ring = [number, number][];
 interface Land { features: { geometry: { type: string; coordinates: Ring[][] } }[] }

@@ -13,14 +13,31 @@ export interface Scene {
   selectedRing: [number, number][] | null;
   selectedHotspot: number | null;
   links: { from: [number, number]; to: [number, number]; width: number }[];
+  /** What a candidate would change, and ranked candidates. */
+  changes: { ring: [number, number][]; kind: string }[];
+  candidates: { at: [number, number]; rank: number }[];
+  /** Cells of an earlier snapshot, shown west of a longitude; null: no comparison. */
+  before: { predicted: Cell[]; measured: Cell[]; until: number } | null;
   threshold: number;
   dark: boolean;
+}
+
+const CHANGED: Record<string, [number, number, number]> = { gained: [255, 196, 0], lost: [224, 30, 90], other_server: [122, 108, 255] };
+
+/** Cells on either side of the comparison's line; a cell belongs where its first corner lies. */
+function divided(scene: Scene): { predicted: Cell[]; measured: Cell[] } {
+  const { before } = scene;
+  if (!before) return scene;
+  const west = (cell: Cell): boolean => cell.ring[0]![0] < before.until;
+  const join = (old: Cell[], now: Cell[]): Cell[] => [...old.filter(west), ...now.filter((cell) => !west(cell))];
+  return { predicted: join(before.predicted, scene.predicted), measured: join(before.measured, scene.measured) };
 }
 
 const below = (cell: Cell, threshold: number): boolean => cell.value < threshold;
 
 export function layers(scene: Scene): unknown[] {
   const { threshold, dark } = scene;
+  const shown = divided(scene);
   const ink: [number, number, number] = dark ? [255, 255, 255] : [16, 26, 44];
   const polygons = (id: string, data: Cell[], extensions: unknown[]): unknown =>
     new SolidPolygonLayer<Cell>({
@@ -38,11 +55,11 @@ export function layers(scene: Scene): unknown[] {
       extruded: false,
     });
   return [
-    polygons("predicted", scene.predicted, [hatch]),
-    polygons("measured", scene.measured, []),
+    polygons("predicted", shown.predicted, [hatch]),
+    polygons("measured", shown.measured, []),
     new PathLayer<Cell>({
       id: "measured-outline",
-      data: scene.measured,
+      data: shown.measured,
       getPath: (cell) => cell.ring,
       getColor: (cell) => [...ink, below(cell, threshold) ? 120 : 215],
       updateTriggers: { getColor: [threshold, dark] },
@@ -58,6 +75,25 @@ export function layers(scene: Scene): unknown[] {
       getWidth: (link) => link.width,
       widthUnits: "pixels",
       capRounded: true,
+    }),
+    new SolidPolygonLayer<{ ring: [number, number][]; kind: string }>({
+      id: "changes",
+      data: scene.changes,
+      getPolygon: (change) => change.ring,
+      getFillColor: (change) => [...(CHANGED[change.kind] ?? [128, 128, 128]), change.kind === "other_server" ? 90 : 190] as [number, number, number, number],
+      extruded: false,
+    }),
+    new ScatterplotLayer<{ at: [number, number]; rank: number }>({
+      id: "candidates",
+      data: scene.candidates,
+      getPosition: (candidate) => candidate.at,
+      getRadius: (candidate) => 13 - candidate.rank,
+      getFillColor: [255, 184, 56, 255],
+      getLineColor: [60, 30, 0, 255],
+      stroked: true,
+      lineWidthUnits: "pixels",
+      getLineWidth: 2,
+      radiusUnits: "pixels",
     }),
     new PathLayer<[number, number][]>({
       id: "selection",

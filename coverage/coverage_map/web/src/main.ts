@@ -3,26 +3,29 @@ import { MapLibreOverlay } from "@deck.gl/maplibre";
 import { cellToBoundary, getResolution, latLngToCell } from "h3-js";
 import { Map as MapLibre, type MapMouseEvent, setWorkerUrl } from "maplibre-gl";
 import * as api from "./api";
-import { controls, drawGraticule, loadLand, style } from "./basemap";
+import { controls, drawGraticule, forgetLand, loadLand, style } from "./basemap";
 import { paintRamp } from "./colour";
 import { byId, h, text } from "./dom";
 import { cellPanel, hotspotPanel } from "./detail";
 import { age, dbm } from "./format";
+import { exportPanel, History } from "./history";
 import { layers, type Scene } from "./layers";
 import { LiveCanvas } from "./live";
 import { showList, showNews, showState, showStats, tick } from "./panel";
-import type { Cell, Hotspot, News } from "./types";
+import { Planner } from "./plan";
+import type { Clock } from "./tiles";
+import type { Cell, Hotspot, News, Snapshot, Stats } from "./types";
 
 declare const WORKER_URL: string;
 setWorkerUrl(new URL(WORKER_URL, location.href).href);
 
 const wide = matchMedia("(min-width: 820px)");
 const darkness = matchMedia("(prefers-color-scheme: dark)");
-const report = { ready: false, cells: 0, measured: 0, predicted: 0, hotspots: 0, resolution: 0, snapshot: "", arcs: 0, threshold: -82 };
+const report = { ready: false, cells: 0, measured: 0, predicted: 0, hotspots: 0, resolution: 0, snapshot: "", arcs: 0, threshold: -82, changes: 0, candidates: 0, before: 0 };
 Object.assign(window, { __wavecomb: report });
 
 const scene: Scene = {
-  predicted: [], measured: [], hotspots: [], selectedRing: null, selectedHotspot: null, links: [],
+  predicted: [], measured: [], hotspots: [], selectedRing: null, selectedHotspot: null, links: [], changes: [], candidates: [], before: null,
   threshold: Number(new URLSearchParams(location.search).get("threshold") ?? -82) || -82, dark: darkness.matches,
 };
 const byCell = new Map<string, Cell>();
@@ -40,12 +43,28 @@ const overlay = new MapLibreOverlay({ interleaved: false, layers: [], useDeviceP
 map.addControl(overlay as never);
 const live = new LiveCanvas(map, byId<HTMLCanvasElement>("live"), scene.dark);
 
-const draw = (): void => overlay.setProps({ layers: layers(scene) as never });
+const draw = (): void => {
+  Object.assign(report, { changes: scene.changes.length, candidates: scene.candidates.length });
+  overlay.setProps({ layers: layers(scene) as never });
+};
 
 function bounds(): [number, number, number, number] {
   const box = map.getBounds();
   return [box.getWest(), Math.max(-85, box.getSouth()), box.getEast(), Math.min(85, box.getNorth())];
 }
+
+let latest: Stats | null = null;
+let shown: Snapshot | null = null;
+let compared = false;
+let swipeX = innerWidth / 2;
+
+/** What turns ages in epochs into times, in a snapshot or now. */
+function clockOf(snapshot: Snapshot | null): Clock {
+  const epochMs = latest?.epoch_ms ?? 600_000;
+  return { epoch: snapshot?.epoch ?? latest?.epoch ?? 0, epochMs, now: snapshot?.time_ms ?? Date.now() };
+}
+
+const swipeLongitude = (): number => map.unproject([swipeX, innerHeight / 2]).lng;
 
 let loading = false;
 let again = false;
@@ -60,7 +79,11 @@ async function refresh(): Promise<void> {
   try {
     if (!report.snapshot || !framed) return; // nothing to ask for yet
     const plan = api.plan(bounds(), map.getZoom());
-    const cells = await api.cells(plan.zones, plan.resolution);
+    const alone = shown && !compared ? shown.id : "live";
+    const cells = await api.cells(plan.zones, plan.resolution, alone, clockOf(alone === "live" ? null : shown));
+    const old = shown && compared ? await api.cells(plan.zones, plan.resolution, shown.id, clockOf(shown)) : null;
+    scene.before = old && { measured: old.filter((cell) => cell.measured), predicted: old.filter((cell) => !cell.measured), until: swipeLongitude() };
+    report.before = old?.length ?? 0;
     resolution = plan.resolution;
     byCell.clear();
     for (const cell of cells) byCell.set(cell.id, cell);
@@ -137,7 +160,65 @@ function animate(items: News[]): void {
     }, 600);
 }
 
+/* ---- tools: try a site, best sites, another time, share, export ---- */
+
+const planner = new Planner({ map, scene, draw: () => draw(), show: (...content) => showDetail(...content), bounds, resolution: () => Math.min(10, Math.max(7, resolution)) });
+const history = new History({
+  chosen: (snapshot, beside) => {
+    [shown, compared] = [snapshot, beside];
+    void refresh();
+  },
+  swiped: (x) => {
+    swipeX = x;
+    if (scene.before) scene.before.until = swipeLongitude();
+    draw();
+  },
+});
+map.on("move", () => {
+  if (!scene.before) return;
+  scene.before.until = swipeLongitude();
+  draw();
+});
+let trying = false;
+
+function setTrying(on: boolean): void {
+  trying = on;
+  byId("try").setAttribute("aria-pressed", String(on));
+  document.body.classList.toggle("trying", on);
+}
+
+/** A link that shows the same: place, threshold, time, and what is selected. */
+function sharedLink(): string {
+  const query = new URLSearchParams({ threshold: String(scene.threshold) });
+  if (shown) query.set(compared ? "beside" : "snapshot", shown.id);
+  if (scene.selectedHotspot !== null) query.set("hotspot", String(scene.selectedHotspot));
+  else if (selectedCell) query.set("cell", selectedCell);
+  return `${location.origin}/?${query}${location.hash}`;
+}
+
+byId("try").addEventListener("click", () => setTrying(!trying));
+byId("best").addEventListener("click", () => void planner.place());
+byId("when").addEventListener("click", () => {
+  const open = byId("history").hidden;
+  byId("when").setAttribute("aria-expanded", String(open));
+  if (open) void history.open();
+  else history.close();
+});
+byId("share").addEventListener("click", () => {
+  const link = sharedLink();
+  window.history.replaceState(null, "", link);
+  const told = (words: string): void => {
+    text("share-said", words);
+    setTimeout(() => text("share-said", ""), 4000);
+  };
+  navigator.clipboard?.writeText(link).then(() => told("Link copied"), () => told("The link stands in the address bar"));
+  if (!navigator.clipboard) told("The link stands in the address bar");
+});
+byId("export").addEventListener("click", () => showDetail(...exportPanel(bounds(), resolution, scene.threshold, shown?.id ?? "live")));
+
 /* ---- selection ---- */
+
+let selectedCell: string | null = null;
 
 function showDetail(...content: HTMLElement[]): void {
   byId("detail-body").replaceChildren(...content);
@@ -150,6 +231,8 @@ function showDetail(...content: HTMLElement[]): void {
 
 function closeDetail(): void {
   byId("detail").hidden = true;
+  planner.close();
+  selectedCell = null;
   document.body.classList.remove("detailed");
   Object.assign(scene, { selectedRing: null, selectedHotspot: null, links: [] });
   draw();
@@ -174,6 +257,7 @@ function openHotspot(index: number): void {
 }
 
 function openCell(id: string): void {
+  selectedCell = id;
   scene.selectedRing = cellToBoundary(id, true) as [number, number][];
   scene.selectedHotspot = null;
   scene.links = [];
@@ -207,6 +291,11 @@ function nearestHotspot(x: number, y: number): Hotspot | null {
 }
 
 map.on("click", (event: MapMouseEvent) => {
+  if (trying) {
+    setTrying(false);
+    planner.try(event.lngLat.lng, event.lngLat.lat);
+    return;
+  }
   const hotspot = nearestHotspot(event.point.x, event.point.y);
   if (hotspot) openHotspot(hotspot.hotspot);
   else openCell(cellAt(event.lngLat.lng, event.lngLat.lat).id);
@@ -230,13 +319,19 @@ map.getCanvas().addEventListener("mouseleave", () => (tip.hidden = true));
 map.getCanvas().addEventListener("keydown", (event: KeyboardEvent) => {
   if (event.key !== "Enter") return;
   const { lng, lat } = map.getCenter();
+  if (trying) {
+    setTrying(false);
+    planner.try(lng, lat);
+    return;
+  }
   const point = map.project([lng, lat]);
   const hotspot = nearestHotspot(point.x, point.y);
   if (hotspot) openHotspot(hotspot.hotspot);
   else openCell(cellAt(lng, lat).id);
 });
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !byId("detail").hidden) closeDetail();
+  if (event.key === "Escape" && trying) setTrying(false);
+  else if (event.key === "Escape" && !byId("detail").hidden) closeDetail();
 });
 byId("close").addEventListener("click", closeDetail);
 byId("find").addEventListener("input", (event) => showList(scene.hotspots, (event.target as HTMLInputElement).value, openHotspot));
@@ -261,6 +356,7 @@ darkness.addEventListener("change", () => {
   scene.dark = darkness.matches;
   live.setDark(scene.dark);
   map.setStyle(style(scene.dark));
+  forgetLand(map);
   map.once("styledata", () => {
     void loadLand(map);
     drawGraticule(map);
@@ -275,17 +371,26 @@ map.on("moveend", () => {
   clearTimeout(moved);
   moved = window.setTimeout(() => {
     drawGraticule(map);
+    void loadLand(map);
     void refresh();
   }, 120);
 });
 setThreshold(scene.threshold);
 setInterval(tick, 500);
 async function start(): Promise<void> {
-  const first = await api.stats();
+  const first = (latest = await api.stats());
   showStats(first);
   report.snapshot = first.snapshot ?? "";
   await refreshHotspots(true);
   await refresh();
+  const asked = new URLSearchParams(location.search);
+  const beside = asked.get("beside");
+  if (beside ?? asked.get("snapshot")) {
+    byId("when").setAttribute("aria-expanded", "true");
+    await history.choose((beside ?? asked.get("snapshot"))!, beside !== null);
+  }
+  if (asked.get("hotspot")) openHotspot(Number(asked.get("hotspot")));
+  else if (asked.get("cell")) openCell(asked.get("cell")!);
 }
 start().catch(() => showState("offline"));
 map.on("load", () => {
@@ -294,7 +399,10 @@ map.on("load", () => {
 });
 let soon = 0;
 api.listen({
-  stats: showStats,
+  stats: (value) => {
+    latest = value;
+    showStats(value);
+  },
   news: (items) => {
     showNews(items, openHotspot);
     animate(items);

@@ -1,19 +1,37 @@
 // Shapes of what the API answers; see /api for the whole document.
 
-export interface Columns {
-  h3: string[];
-  measured: number[];
-  value_dbm: (number | null)[];
-  sd_db: (number | null)[];
-  count: number[];
-  hotspots: number[];
-  newest_ms: number[];
-  server: number[];
+export interface Snapshot {
+  id: string;
+  epoch: number;
+  time_ms: number;
+  cells: number;
 }
 
-export interface Zone extends Columns {
-  resolution: number;
-  coarser: Columns;
+/** What a planning job says of new sites; `cells` are those that change. */
+export interface WhatIf {
+  gained: Area;
+  lost: Area;
+  other_server: Area;
+  served_before: Area;
+  served_after: Area;
+  interference: { before: { median_sinr_db: number | null }; after: { median_sinr_db: number | null } };
+  sites: { lat: number; lon: number; reward?: { per_settlement_ucr: number; links: number } }[];
+  cells: { h3: string[]; change: string[]; before_dbm: (number | null)[]; after_dbm: (number | null)[] };
+}
+
+export interface Area {
+  cells: number;
+  area_km2: number;
+  people: number;
+}
+
+export interface Placed {
+  sites: { lat: number; lon: number; adds: number; reward?: { per_settlement_ucr: number; links: number } }[];
+  unit: string;
+  covered: number;
+  coverable_unserved: number;
+  share_of_bound: number;
+  candidates: number;
 }
 
 export interface Stats {

@@ -1,0 +1,105 @@
+// The map at another time, and before beside after: a slider over snapshots, and a line to drag.
+import * as api from "./api";
+import { byId, h, text } from "./dom";
+import { age } from "./format";
+import type { Snapshot } from "./types";
+
+export interface Times {
+  /** Show this snapshot (null: live), or this one left of the line and live right of it. */
+  chosen(snapshot: Snapshot | null, beside: boolean): void;
+  swiped(x: number): void;
+}
+
+/** The bar under the tools: which snapshot is shown, and whether beside the present. */
+export class History {
+  private known: Snapshot[] = [];
+  private share = 0.5;
+  beside = false;
+  snapshot: Snapshot | null = null;
+
+  constructor(private readonly times: Times) {
+    byId("times").addEventListener("input", () => this.slide());
+    byId("beside").addEventListener("click", () => {
+      this.beside = !this.beside;
+      if (this.beside && !this.snapshot) byId<HTMLInputElement>("times").value = "0";
+      this.slide();
+    });
+    const line = byId("swipe");
+    line.addEventListener("pointerdown", (event) => {
+      line.setPointerCapture(event.pointerId);
+      line.onpointermove = (moved) => this.swipe(moved.clientX / innerWidth);
+    });
+    line.addEventListener("pointerup", () => (line.onpointermove = null));
+    line.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: -0.02, ArrowRight: 0.02 }[event.key];
+      if (step) this.swipe(this.share + step);
+    });
+    addEventListener("resize", () => this.beside && this.swipe(this.share));
+  }
+
+  async open(): Promise<void> {
+    byId("history").hidden = false;
+    const found = (await api.snapshots()).snapshots.filter((one) => one.cells > 0);
+    this.known = found.reverse();
+    const slider = byId<HTMLInputElement>("times");
+    slider.max = String(this.known.length);
+    slider.value = slider.max;
+    this.slide();
+    slider.focus({ preventScroll: true });
+  }
+
+  close(): void {
+    byId("history").hidden = true;
+    this.beside = false;
+    this.snapshot = null;
+    this.apply();
+  }
+
+  /** Chooses a snapshot by its id, as a shared link does. */
+  async choose(id: string, beside: boolean): Promise<void> {
+    await this.open();
+    const at = this.known.findIndex((one) => one.id === id);
+    if (at < 0) return;
+    byId<HTMLInputElement>("times").value = String(at);
+    this.beside = beside;
+    this.slide();
+  }
+
+  private slide(): void {
+    this.snapshot = this.known[Number(byId<HTMLInputElement>("times").value)] ?? null;
+    this.apply();
+  }
+
+  private apply(): void {
+    const shown = this.snapshot;
+    text("time", shown ? `Epoch ${shown.epoch} · ${age(shown.time_ms, Date.now())}` : "Now, live");
+    byId("beside").setAttribute("aria-pressed", String(this.beside));
+    byId("swipe").hidden = !(this.beside && shown);
+    this.times.chosen(shown, this.beside && shown !== null);
+    if (this.beside) this.swipe(this.share);
+  }
+
+  private swipe(share: number): void {
+    this.share = Math.min(0.98, Math.max(0.02, share));
+    const line = byId("swipe");
+    line.style.left = `${100 * this.share}%`;
+    line.setAttribute("aria-valuenow", String(Math.round(100 * this.share)));
+    this.times.swiped(this.share * innerWidth);
+  }
+}
+
+/** What can be taken away: the cells in view in each format, and the whole snapshot. */
+export function exportPanel(bounds: [number, number, number, number], resolution: number, threshold: number, snapshot: string): HTMLElement[] {
+  const box = bounds.map((value) => value.toFixed(5)).join(",");
+  const query = `bbox=${box}&res=${resolution}&threshold_dbm=${threshold}&limit=10000${snapshot === "live" ? "" : `&snapshot=${snapshot}`}`;
+  const link = (words: string, format: string, name: string): HTMLElement =>
+    h("li", {}, h("a", { href: `/collections/cells/items?${query}&f=${format}`, download: name }, words), h("small", {}, name));
+  const whole = snapshot === "live" ? [] : [h("li", {}, h("a", { href: `/exports/${snapshot}.pmtiles`, download: "wavecomb.pmtiles" }, "All of it as PMTiles"), h("small", {}, "wavecomb.pmtiles"))];
+  return [
+    h("header", {}, h("p", { class: "tag hotspot" }, "Export"), h("h2", { class: "small" }, "Cells in view")),
+    h("ul", { class: "exports" },
+      link("GeoJSON", "json", "cells.geojson"), link("CSV", "csv", "cells.csv"),
+      link("GeoParquet", "parquet", "cells.parquet"), link("Arrow", "arrow", "cells.arrow"), ...whole),
+    h("p", { class: "quiet" }, "QGIS opens this server as OGC API Features: ", h("code", {}, location.origin + "/")),
+  ];
+}

@@ -1,0 +1,144 @@
+// Planning on the page: a site that is tried (and dragged), and the best sites of what is in view.
+import { cellToBoundary } from "h3-js";
+import { type Map as MapLibre, Marker } from "maplibre-gl";
+import * as api from "./api";
+import { h } from "./dom";
+import { count, credits, db } from "./format";
+import type { Scene } from "./layers";
+import type { Placed, WhatIf } from "./types";
+
+const SITES = 5;
+const KINDS: Record<string, string> = { gained: "newly served", lost: "no longer served", other_server: "another best server" };
+
+export interface Bench {
+  map: MapLibre;
+  scene: Scene;
+  draw(): void;
+  show(...content: HTMLElement[]): void;
+  bounds(): [number, number, number, number];
+  resolution(): number;
+}
+
+/** A candidate on the map and what it would change; one job at a time, the newest wins. */
+export class Planner {
+  private marker: Marker | null = null;
+  private stop = new AbortController();
+
+  constructor(private readonly bench: Bench) {}
+
+  get isOpen(): boolean {
+    return this.marker !== null || this.bench.scene.candidates.length > 0;
+  }
+
+  /** Puts a candidate there; it may be dragged, or moved with the arrow keys. */
+  try(longitude: number, latitude: number): void {
+    this.close();
+    const pin = h("button", { type: "button", class: "pin", "aria-label": "Candidate site. Drag it, or move it with the arrow keys." });
+    this.marker = new Marker({ element: pin, draggable: true, anchor: "bottom" }).setLngLat([longitude, latitude]).addTo(this.bench.map);
+    const { x } = this.bench.map.project([longitude, latitude]);
+    const hidden = x - (innerWidth - 400); // under the panel that opens
+    if (innerWidth >= 820 && hidden > 0) this.bench.map.panBy([hidden + 60, 0]);
+    this.marker.on("dragend", () => void this.ask());
+    let soon = 0;
+    pin.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: [-12, 0], ArrowRight: [12, 0], ArrowUp: [0, -12], ArrowDown: [0, 12] }[event.key];
+      if (!step || !this.marker) return;
+      event.preventDefault();
+      event.stopPropagation();
+      const at = this.bench.map.project(this.marker.getLngLat());
+      this.marker.setLngLat(this.bench.map.unproject([at.x + step[0]!, at.y + step[1]!]));
+      clearTimeout(soon);
+      soon = window.setTimeout(() => void this.ask(), 400);
+    });
+    void this.ask();
+    pin.focus({ preventScroll: true });
+  }
+
+  /** Takes candidates and changes off the map. */
+  close(): void {
+    this.stop.abort();
+    this.marker?.remove();
+    this.marker = null;
+    Object.assign(this.bench.scene, { changes: [], candidates: [] });
+    this.bench.draw();
+  }
+
+  private async job<T>(name: string, inputs: object, title: string): Promise<T | null> {
+    this.stop.abort();
+    const stop = (this.stop = new AbortController());
+    const bar = h("progress", { max: 100, "aria-label": title }) as HTMLProgressElement;
+    const cancel = h("button", { type: "button", class: "plain", click: () => stop.abort() }, "Stop");
+    this.bench.show(h("header", {}, h("p", { class: "tag hotspot" }, "Plan"), h("h2", { class: "small" }, title)), bar, cancel);
+    try {
+      return await api.run<T>(name, inputs, (percent) => (bar.value = percent), stop.signal);
+    } catch (error) {
+      if (this.stop === stop) this.bench.show(h("p", { class: "note" }, stop.signal.aborted ? "Stopped." : String((error as Error).message)));
+      return null;
+    }
+  }
+
+  private async ask(): Promise<void> {
+    const at = this.marker?.getLngLat();
+    if (!at) return;
+    const inputs = { sites: [{ lat: at.lat, lon: at.lng }], threshold_dbm: this.bench.scene.threshold, res: this.bench.resolution() };
+    const found = await this.job<WhatIf>("what-if", inputs, "What would a hotspot here change?");
+    if (!found || !this.marker) return;
+    this.bench.scene.changes = found.cells.h3.map((id, k) => ({
+      ring: cellToBoundary(id, true) as [number, number][], kind: found.cells.change[k] ?? "",
+    }));
+    this.bench.draw();
+    this.bench.show(...whatIfPanel(found, () => this.close()));
+  }
+
+  /** The best places for a few more sites in what the map shows. */
+  async place(): Promise<void> {
+    this.close();
+    const [west, south, east, north] = this.bench.bounds();
+    const inputs = { count: SITES, area: { bbox: [west, south, east, north] }, threshold_dbm: this.bench.scene.threshold };
+    const found = await this.job<Placed>("place-sites", inputs, `Where ${SITES} more hotspots serve most`);
+    if (!found) return;
+    this.bench.scene.candidates = found.sites.map((site, k) => ({ at: [site.lon, site.lat], rank: k + 1 }));
+    this.bench.draw();
+    this.bench.show(...placedPanel(found, (longitude, latitude) => this.try(longitude, latitude), () => this.close()));
+  }
+}
+
+const fact = (label: string, value: string, title = ""): HTMLElement =>
+  h("div", { class: "fact", ...(title ? { title } : {}) }, h("dt", {}, label), h("dd", {}, value));
+
+const km2 = (value: number): string => `${value < 10 ? value.toFixed(2) : Math.round(value)} km²`;
+
+function whatIfPanel(found: WhatIf, close: () => void): HTMLElement[] {
+  const people = found.gained.people > 0;
+  const reward = found.sites[0]?.reward;
+  const facts = h("dl", { class: "facts" },
+    fact("Newly served", `${count(found.gained.cells)} cells`),
+    fact(people ? "People gained" : "Area gained", people ? count(Math.round(found.gained.people)) : km2(found.gained.area_km2)),
+    fact("No longer served", `${count(found.lost.cells)} cells`),
+    fact("Change server", `${count(found.other_server.cells)} cells`),
+    fact("Served in all", km2(found.served_after.area_km2), `before: ${km2(found.served_before.area_km2)}`),
+    fact("Median SINR", db(found.interference.after.median_sinr_db), `before: ${db(found.interference.before.median_sinr_db)}`),
+  );
+  if (reward) facts.append(fact("Would earn", `${credits(reward.per_settlement_ucr)} a settlement`, "by the ledger’s own rules, from predicted links"), fact("Links", String(reward.links)));
+  const keys = h("ul", { class: "changes" }, ...Object.entries(KINDS).map(([kind, words]) => h("li", { class: kind }, words)));
+  return [
+    h("header", {}, h("p", { class: "tag hotspot" }, "Plan"), h("h2", { class: "small" }, found.gained.cells ? `Serves ${count(found.gained.cells)} cells more` : "Serves no cell more")),
+    h("p", { class: "quiet" }, "Drag the pin to try another place. Predictions, not measurements."),
+    facts, keys,
+    h("button", { type: "button", class: "plain", click: close }, "Remove the candidate"),
+  ];
+}
+
+function placedPanel(found: Placed, go: (longitude: number, latitude: number) => void, close: () => void): HTMLElement[] {
+  const rows = found.sites.map((site, k) =>
+    h("li", {}, h("button", { type: "button", click: () => go(site.lon, site.lat) },
+      h("b", {}, `${k + 1}`), h("span", {}, `+${count(Math.round(site.adds))} ${found.unit}`),
+      h("em", {}, site.reward ? `${credits(site.reward.per_settlement_ucr)} a settlement` : ""))),
+  );
+  return [
+    h("header", {}, h("p", { class: "tag hotspot" }, "Plan"), h("h2", { class: "small" }, `${count(Math.round(found.covered))} ${found.unit} more in reach`)),
+    h("p", { class: "quiet" }, `${found.candidates} candidates in view; no choice of ${found.sites.length} serves more than ${(100 / Math.max(found.share_of_bound, 1e-9)).toFixed(0)} % of this one.`),
+    rows.length ? h("ol", { class: "ranked" }, ...rows) : h("p", { class: "note" }, "All that can be served here is served."),
+    h("button", { type: "button", class: "plain", click: close }, "Clear"),
+  ];
+}
