@@ -17,7 +17,8 @@ by one for a hit (the pinball loss's gradient), so a provider that boasts loses 
 **Exploration.** What a provider says is believed until it was tried. Its factor (measured over
 expected) is lowered by a confidence width that shrinks with the tries, as UCB1 does (Auer,
 Cesa-Bianchi, Fischer 2002): a provider that once did badly is tried again ever more rarely, about
-log T times in T requests, and only where even so it would keep the goal.
+log T times in T requests. Machines change: the factor of one that wasn't tried for a minute goes
+a tenth of the way back to one, so that it is tried again after some minutes, once.
 
 Providers order and refuse by `placement_turns.py`; a refusal for lack of time says how full they
 are, and the request goes elsewhere. Standard library only: small gateways have no NumPy.
@@ -34,6 +35,7 @@ from routing.types import AiRequest, Path, Placement, ProviderState
 
 _US = 1_000_000
 BLOCK_TOKENS = 512  # of a prompt, hashed together with all before it
+AGE_MS = 60_000
 SAME_REPORT_MS = 500  # ages are rounded and a list of providers is used for a while
 
 
@@ -76,10 +78,10 @@ class _Known:
     """One provider as this gateway knows it; `ready_us` and `token_us` are kept up to date."""
 
     __slots__ = (
-        *("answer_us", "bit", "factor", "hotspot", "margin", "others_waiting"),
+        *("aged_ms", "aged_trials", "answer_us", "bit", "factor", "hotspot", "margin"),
         *("memory", "mine_running", "mine_tokens", "mine_waiting", "others_running", "path"),
         *("others_tokens", "queue_us", "ready_us", "reported_ms", "slots", "state", "token_us"),
-        *("tpot_us", "transfer_us", "trials"),
+        *("others_waiting", "tpot_us", "transfer_us", "trials"),
     )
 
     def __init__(self, state: ProviderState, path: Path, bit: int, params: PlacementParams) -> None:
@@ -88,7 +90,7 @@ class _Known:
         self.others_running = self.others_waiting = self.others_tokens = 0
         self.factor = 1_000  # measured over expected, permille
         self.margin = 1_000  # its 90th percentile over its mean
-        self.trials = 0
+        self.trials = self.aged_trials = self.aged_ms = 0
         self.answer_us = params.answer_us
         self.reported_ms = -1
         self.memory: OrderedDict[int, None] = OrderedDict()
@@ -126,9 +128,17 @@ class Placer:
             if reported_ms > known.reported_ms + SAME_REPORT_MS or known.reported_ms < 0:
                 self._take_report(known, state, reported_ms)
             known.state, known.path = state, path
+            self._age(known, now_ms)
             self._update(known)
             for model in state.models:
                 self._pools.setdefault(model, []).append(known)
+
+    def _age(self, known: _Known, now_ms: int) -> None:
+        if now_ms - known.aged_ms < AGE_MS:
+            return
+        if known.trials == known.aged_trials:
+            known.factor += (1_000 - known.factor) // 10
+        known.aged_ms, known.aged_trials = now_ms, known.trials
 
     def _take_report(self, known: _Known, state: ProviderState, reported_ms: int) -> None:
         first = known.reported_ms < 0
@@ -174,7 +184,7 @@ class Placer:
     def _slot_us(self, known: _Known) -> int:
         slots = known.state.slots
         there = known.mine_running + known.mine_waiting
-        over = 1_000 * (there - slots) + known.others_running + known.others_waiting
+        over = 1_000 * (there + 1 - slots) + known.others_running + known.others_waiting
         return known.answer_us * over // (1_000 * slots) if slots and over > 0 else 0
 
     # --- decisions ------------------------------------------------------------------------------
