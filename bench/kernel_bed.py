@@ -87,6 +87,8 @@ class Bed:
 
     def __enter__(self) -> Bed:
         check_ready()
+        with contextlib.suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGTERM, _leave)
         try:
             for node in range(self.nodes):
                 netns.create(self.name(node))
@@ -280,6 +282,11 @@ class Bed:
             door = Nftables()
             door.drop_table(6, "dead")
             door.close()
+
+
+def _leave(*_: object) -> None:
+    """Told to stop, a bench takes its namespaces with it."""
+    raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
