@@ -2,7 +2,7 @@
 
 Every figure is of ground that the fit never saw. Data: indoor35 (3.5 GHz in three buildings, 5 m
 blocks, six seeds; a building never seen; one with 20 calibration readings) where the third-party
-measurements are present, three outdoor scenes made from another truth than the estimator's, and
+measurements are present, six outdoor scenes made from another truth than the estimator's, and
 any table of your own:
 
     python -m bench.estimator --dataset drive.csv --block 50 --json
