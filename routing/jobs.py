@@ -16,10 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chain.records import Refusal
-from routing.graph import links_of
 from routing.job_plan import Lane, Room, Task
 from routing.job_schedule import Schedule
-from routing.types import Job, JobPromise, Link, Path
+from routing.types import Job, JobPromise, Path
 
 MIB = 1 << 20
 RUNNING, PAUSED, DONE, CANCELLED, EXPIRED = "running", "paused", "done", "cancelled", "expired"
@@ -188,15 +187,6 @@ class JobBook:
         """Return where a job stands."""
         known = self._jobs.get(job_id)
         return known or Refusal("job-unknown", f"job_id {job_id} is not known here")
-
-    def reserved(self, without: str = "") -> dict[Link, int]:
-        """Return the kbps reserved per link, leaving out the job `without`."""
-        result: dict[Link, int] = {}
-        for job_id, status in self._jobs.items():
-            if status.state == RUNNING and job_id != without:
-                for link in links_of(status.promise.path.hops):
-                    result[link] = result.get(link, 0) + status.promise.rate_kbps
-        return result
 
     def rate_kbps(
         self,
