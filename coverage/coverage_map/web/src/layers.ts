@@ -76,13 +76,15 @@ export function layers(scene: Scene): unknown[] {
       widthUnits: "pixels",
       capRounded: true,
     }),
-    new SolidPolygonLayer<{ ring: [number, number][]; kind: string }>({
-      id: "changes",
-      data: scene.changes,
-      getPolygon: (change) => change.ring,
-      getFillColor: (change) => [...(CHANGED[change.kind] ?? [128, 128, 128]), change.kind === "other_server" ? 90 : 190] as [number, number, number, number],
-      extruded: false,
-    }),
+    // Left out when there are none: an emptied polygon layer goes on being drawn.
+    scene.changes.length > 0 &&
+      new SolidPolygonLayer<{ ring: [number, number][]; kind: string }>({
+        id: "changes",
+        data: scene.changes,
+        getPolygon: (change) => change.ring,
+        getFillColor: (change) => [...(CHANGED[change.kind] ?? [128, 128, 128]), change.kind === "other_server" ? 90 : 190] as [number, number, number, number],
+        extruded: false,
+      }),
     new ScatterplotLayer<{ at: [number, number]; rank: number }>({
       id: "candidates",
       data: scene.candidates,

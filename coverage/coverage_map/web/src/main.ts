@@ -318,6 +318,7 @@ map.on("mousemove", (event: MapMouseEvent) => {
 map.getCanvas().addEventListener("mouseleave", () => (tip.hidden = true));
 map.getCanvas().addEventListener("keydown", (event: KeyboardEvent) => {
   if (event.key !== "Enter") return;
+  event.preventDefault(); // or it would press what gets the focus next
   const { lng, lat } = map.getCenter();
   if (trying) {
     setTrying(false);

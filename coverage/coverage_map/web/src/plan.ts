@@ -40,6 +40,7 @@ export class Planner {
     if (innerWidth >= 820 && hidden > 0) this.bench.map.panBy([hidden + 60, 0]);
     this.marker.on("dragend", () => void this.ask());
     let soon = 0;
+    pin.addEventListener("click", (event) => event.stopPropagation()); // not a click on the map
     pin.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: [-12, 0], ArrowRight: [12, 0], ArrowUp: [0, -12], ArrowDown: [0, 12] }[event.key];
       if (!step || !this.marker) return;
