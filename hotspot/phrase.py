@@ -1,12 +1,12 @@
 """A key on paper: 32 bytes as four rows of sixteen characters that catch, and mend, a slip. Pure.
 
-    row = 8 bytes of the seed ‖ 2 bytes of check       80 bits, four groups of four characters
+    row = 8 bytes of the seed ‖ 1 byte of its own check ‖ 1 byte of the whole seed's check
 
 The alphabet has no I, L, O and U, so that what is written by hand reads in one way; capitals don't
-matter, O reads as 0, I and L as 1. A row's check covers which key it is (hotspot or owner), the
-row's number and all rows so far: a wrong row is named, rows can't be swapped, and the words of one
-key can't be restored as another's. Where one character is wrong, or two neighbours are swapped,
-all checks together (64 bits) tell what was meant.
+matter, O reads as 0, I and L as 1. A row's own check covers which key it is (hotspot or owner), the
+row's number and the row: it names the rows that were misread. The four bytes of the whole seed's
+check vouch for the rest: where one character is wrong, or two neighbours are swapped, a mended
+phrase has to satisfy both, and a wrong key comes out less than once in a hundred million slips.
 
 BIP 39 words were weighed: they'd put a list of 2,048 words on every router, and they say that
 something is wrong, not where.
@@ -30,12 +30,12 @@ def make_phrase(seed: bytes, kind: str) -> list[str]:
     """Four rows for a seed of 32 bytes; `kind` is `hotspot` or `owner`. ValueError otherwise."""
     if len(seed) != SEED_BYTES:
         raise ValueError(f"seed: {len(seed)} bytes instead of {SEED_BYTES}")
+    whole = _whole_check(seed, kind)
     rows = []
     for number in range(ROWS):
         part = seed[number * _ROW_BYTES : (number + 1) * _ROW_BYTES]
-        check = _check(kind, number, seed[: (number + 1) * _ROW_BYTES])
-        text = _encode(part + check)
-        rows.append(" ".join(text[i : i + GROUP] for i in range(0, ROW_CHARACTERS, GROUP)))
+        text = _encode(part + _row_check(part, kind, number) + whole[number : number + 1])
+        rows.append(_grouped(text))
     return rows
 
 
@@ -59,14 +59,19 @@ def _mend(letters: str, kind: str) -> tuple[bytes, str] | Refusal:
     other = "owner" if kind == "hotspot" else "hotspot"
     if _seed_of(letters, other) is not None:
         return Refusal("other_key", f"phrase: this is the {other}'s key; restore it as that")
-    row = _first_bad_row(letters, kind)
-    start = row * ROW_CHARACTERS
-    for changed in _slips(letters[start : start + ROW_CHARACTERS]):
-        meant = letters[:start] + changed + letters[start + ROW_CHARACTERS :]
-        if (seed := _seed_of(meant, kind)) is not None:
-            old = letters[start : start + ROW_CHARACTERS]
-            return seed, f"row {row + 1}: read {_grouped(old)} as {_grouped(changed)}"
-    return Refusal("bad_row", f"phrase: row {row + 1} has more than one slip; read it again")
+    bad = _bad_rows(letters, kind)
+    if len(bad) > 1:
+        names = " and ".join(str(row + 1) for row in bad)
+        return Refusal("bad_row", f"phrase: rows {names} were misread; read them again")
+    for row in bad or range(ROWS):
+        start = row * ROW_CHARACTERS
+        old = letters[start : start + ROW_CHARACTERS]
+        for changed in _slips(old):
+            meant = letters[:start] + changed + letters[start + ROW_CHARACTERS :]
+            if (seed := _seed_of(meant, kind)) is not None:
+                return seed, f"row {row + 1}: read {_grouped(old)} as {_grouped(changed)}"
+    said = f"row {bad[0] + 1}" if bad else "the phrase"
+    return Refusal("bad_row", f"phrase: {said} has more than one slip; read it again")
 
 
 def _slips(row: str) -> Iterator[str]:
@@ -84,27 +89,36 @@ def _grouped(row: str) -> str:
     return " ".join(row[i : i + GROUP] for i in range(0, ROW_CHARACTERS, GROUP))
 
 
-def _first_bad_row(letters: str, kind: str) -> int:
-    seed = b""
+def _bad_rows(letters: str, kind: str) -> list[int]:
+    """Rows that their own check contradicts."""
+    bad = []
     for number in range(ROWS):
         data = _decode(letters[number * ROW_CHARACTERS : (number + 1) * ROW_CHARACTERS])
-        seed += data[:_ROW_BYTES]
-        if data[_ROW_BYTES:] != _check(kind, number, seed):
-            return number
-    return ROWS
+        if data[_ROW_BYTES : _ROW_BYTES + 1] != _row_check(data[:_ROW_BYTES], kind, number):
+            bad.append(number)
+    return bad
 
 
 def _seed_of(letters: str, kind: str) -> bytes | None:
-    """The seed, if every row's check holds."""
-    if _first_bad_row(letters, kind) < ROWS:
+    """The seed, if every check holds."""
+    starts = range(0, ROWS * ROW_CHARACTERS, ROW_CHARACTERS)
+    rows = [_decode(letters[i : i + ROW_CHARACTERS]) for i in starts]
+    seed = b"".join(row[:_ROW_BYTES] for row in rows)
+    if b"".join(row[-1:] for row in rows) != _whole_check(seed, kind):
         return None
-    rows = range(0, ROWS * ROW_CHARACTERS, ROW_CHARACTERS)
-    return b"".join(_decode(letters[i : i + ROW_CHARACTERS])[:_ROW_BYTES] for i in rows)
+    return None if _bad_rows(letters, kind) else seed
 
 
-def _check(kind: str, number: int, so_far: bytes) -> bytes:
-    tag = f"wavecomb:phrase:v1:{kind}\n".encode()
-    return sha256(tag + bytes((number,)) + so_far).digest()[:_CHECK_BYTES]
+def _row_check(row: bytes, kind: str, number: int) -> bytes:
+    return sha256(_tag(kind) + bytes((number,)) + row).digest()[:1]
+
+
+def _whole_check(seed: bytes, kind: str) -> bytes:
+    return sha256(_tag(kind) + seed).digest()[:ROWS]
+
+
+def _tag(kind: str) -> bytes:
+    return f"wavecomb:phrase:v1:{kind}\n".encode()
 
 
 def _encode(data: bytes) -> str:

@@ -30,10 +30,10 @@ kinds = st.sampled_from(["hotspot", "owner"])
 def test_a_phrase_is_always_the_same_rows() -> None:
     """What hangs on somebody's wall must restore for ever."""
     assert make_phrase(SEED, "owner") == [
-        "000G 40R4 0M30 FNJ2",
-        "104G M2RC 1M70 YN2V",
-        "208H 44RM 2MB1 FE2G",
-        "30CH M6RW 3MF1 ZWTZ",
+        "000G 40R4 0M30 FNQ4",
+        "104G M2RC 1M70 YF2K",
+        "208H 44RM 2MB1 FVQH",
+        "30CH M6RW 3MF1 ZZ8Q",
     ]
 
 
