@@ -79,6 +79,7 @@ async def negotiate_landing(request: web.Request, handler: _FIND) -> web.StreamR
     """At `/` programs get the landing page and people the map."""
     if request.path == "/":
         form, accepted = request.query.get("f"), request.headers.get("Accept", "")
-        if form == "json" or (form is None and "json" in accepted and "html" not in accepted):
+        # A browser names HTML; a program that names nothing wants what programs read.
+        if form == "json" or (form is None and "html" not in accepted):
             return landing_page(request)
     return await handler(request)
