@@ -64,7 +64,7 @@ system: ## optional system packages for the tests that need them (root, Debian)
 	@[ "$$(id -u)" = 0 ] || { echo "make: system installs Debian packages; run it as root" >&2; exit 1; }
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  chromium tshark hostapd babeld fonts-dejavu-core ca-certificates >/dev/null
+	  chromium tshark hostapd babeld aircrack-ng systemd fonts-dejavu-core ca-certificates >/dev/null
 	@$(MAKE) --no-print-directory $(VENV)/bin/cometbft
 
 $(VENV)/bin/cometbft: | $(BOOTSTRAP)

@@ -10,8 +10,8 @@ bytes_per_hex         id, signal and uncertainty of a cell on the wire (zstd), o
 
 Seconds are of the wall, with the processor time beside them (`*_cpu_s`): a busy machine shows in
 the first and not in the second. Tiles per second are per second of the server's processor time.
-`load` is the machine's load average during the run. `--observations` sets the size, `--keep DIR` keeps the
-country for the next run.
+`load` is the machine's load average during the run. `--observations` sets the size, `--keep DIR`
+keeps the country for the next run.
 """
 
 from __future__ import annotations
