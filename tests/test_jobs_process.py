@@ -135,6 +135,23 @@ def test_relays_are_paid_on_the_ledger(street: Street, tmp_path: Path) -> None:
     wait_for("claims", claimed)
 
 
+def test_a_paused_job_waits_and_goes_on_when_it_is_resumed(
+    street: Street, tmp_path: Path
+) -> None:
+    source = tmp_path / "held.bin"
+    source.write_bytes(content(SIZE, 77))
+    job = street.read(street.sender, "submit", str(source), "--to", "3", "--deadline", "5m")
+    assert street.read(street.sender, "pause", job["id"])["state"] == "paused"
+    again = street.job(street.sender, "pause", job["id"])
+    assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+    assert street.read(street.sender, "resume", job["id"])["state"] == "running"
+
+    def is_done() -> bool:
+        return bool(street.read(street.sender, "status", job["id"])["state"] == "done")
+
+    wait_for("the file", is_done, 90)
+
+
 def test_a_cancelled_job_stops(street: Street, tmp_path: Path) -> None:
     source = tmp_path / "long.bin"
     source.write_bytes(content(3_000_000))
