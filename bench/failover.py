@@ -176,7 +176,8 @@ def measure_ours(
             gaps.append(trial(bed, probe, 30, 2.0))
             progress.update(number + 1, f"{gaps[-1]:.3f} s")
         probe.close()
-        for node in clients:
+        for node, client in clients.items():
+            client.apply(None)  # netd that stops leaves its routes, and babeld is next
             bed.stop(f"netd-{node}")
     return gaps
 
