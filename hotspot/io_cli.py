@@ -339,7 +339,8 @@ def owner_verb(options: argparse.Namespace) -> int:
     return int(verb(options, load_config(options.config), options.config.parent))
 
 
-def _parser() -> Parser:
+def _parser(called: str) -> Parser:
+    """Every verb; options that cost an import only where that verb is called."""
     parser = Parser(
         prog="wavecomb hotspot",
         description="Run, inspect and repair a hotspot.",
@@ -364,7 +365,9 @@ def _parser() -> Parser:
     _add_register(add_command(verbs, "register", "assert anew where a hotspot is, and whose"))
     verbs.add_parser("gateway", help="run the AI gateway and the relay")
     verbs.add_parser("netd", help="run the process that may change the network; show, clear")
-    _add_map(add_command(verbs, "map", "drive, listen, and be paid for what the map didn't know"))
+    sub = add_command(verbs, "map", "drive, listen, and be paid for what the map didn't know")
+    if called == "map":
+        _add_map(sub)
     _add_listen(add_command(verbs, "listen", "print beacons heard on a monitor-mode interface"))
     _add_owner(verbs)
     _add_settings(verbs)
@@ -553,5 +556,5 @@ def main(argv: Sequence[str]) -> int:
         from hotspot.io_netd_cli import main as netd_main
 
         return netd_main(argv[1:])
-    options = _parser().parse_args(argv)
+    options = _parser(argv[0] if argv else "").parse_args(argv)
     return int(options.function(options))

@@ -45,7 +45,7 @@ def test_a_phrase_restores_its_key_however_it_is_typed(seed: bytes, kind: str) -
     assert read_phrase("\n".join(rows).replace("1", "l"), kind) == (seed, "")
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(seed=seeds, kind=kinds, at=st.integers(0, 63), letter=st.sampled_from(ALPHABET))
 def test_one_wrong_character_is_mended_and_said(
     seed: bytes, kind: str, at: int, letter: str
@@ -57,7 +57,7 @@ def test_one_wrong_character_is_mended_and_said(
     assert found[1].startswith(f"row {at // 16 + 1}:") or letter == plain[at]
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(seed=seeds, at=st.integers(0, 62))
 def test_two_swapped_neighbours_are_mended_or_named(seed: bytes, at: int) -> None:
     plain = "".join(make_phrase(seed, "owner")).replace(" ", "")
@@ -69,7 +69,7 @@ def test_two_swapped_neighbours_are_mended_or_named(seed: bytes, at: int) -> Non
         assert found[0] == seed
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(seed=seeds, text=st.text(alphabet=ALPHABET, min_size=64, max_size=64))
 def test_random_rows_restore_nothing(seed: bytes, text: str) -> None:
     assert isinstance(read_phrase(text, "owner"), Refusal)
