@@ -141,10 +141,10 @@ class Life:
             self._plan(kind)
         self._calm_ns = end_ns - GRACE_NS
         while self._now_ns() < end_ns:
-            self._start()
-            self.world.at(self.world.boot_ns + LOOK_NS, lambda: self._look(first_sample_ns))
-            self.world.at(self._boot_time(end_ns), self._die)
             try:
+                self._start()
+                self.world.at(self.world.boot_ns + LOOK_NS, lambda: self._look(first_sample_ns))
+                self.world.at(self._boot_time(end_ns), self._die)
                 if self._daemon is not None:
                     self._daemon.run()
                 self.outcome.restarts += 1
