@@ -21,6 +21,25 @@ NOTE = "text/plain; charset=utf-8"
 OCTETS = "application/octet-stream"
 EXPOSITION = "text/plain; version=0.0.4"  # of Prometheus
 
+MAX_KEYS = 64
+
+
+def parse_keys(text: str) -> tuple[bytes, ...] | None:
+    """Keys from hexadecimal digits with commas between; None for anything else."""
+    words = text.split(",")
+    if len(words) > MAX_KEYS or any(len(word) != 64 for word in words):
+        return None
+    try:
+        return tuple(bytes.fromhex(word) for word in words)
+    except ValueError:
+        return None
+
+
+KEYS = Parameter(
+    *("keys", parse_keys, None),
+    {"type": "string", "pattern": "^[0-9a-fA-F]{64}(,[0-9a-fA-F]{64}){0,63}$"},
+    text=f"only these, at most {MAX_KEYS} keys with commas between",
+)
 FROM = get_integer("from", "number of the first one", default=0)
 LIMIT = get_integer("limit", "most of them in one answer", 1, MAX_PAGE, default=100)
 EPOCH = get_integer("epoch", "number of an epoch")
@@ -77,8 +96,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/genesis", "get_genesis", "The genesis record", (), schemas.GENESIS),
     Route("GET", "/v1/mix/{epoch}", "get_mix", "R of an epoch", (EPOCH,), schemas.MIX),
     Route(
-        *("GET", "/v1/hotspots", "get_hotspots", "Hotspots by index, from one on"),
-        (FROM,),
+        *("GET", "/v1/hotspots", "get_hotspots", "Hotspots by index, from one on, or by keys"),
+        (FROM, KEYS),
         schemas.HOTSPOTS,
     ),
     Route(

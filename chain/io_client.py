@@ -6,7 +6,7 @@ import base64
 import http.client
 import json
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -232,6 +232,12 @@ class LedgerClient:
     def hotspots(self, start: int = 0) -> list[HotspotInfo]:
         """All registered hotspots from an index on, by index."""
         rows = self.get(f"/v1/hotspots?from={start}")["hotspots"]
+        return [_build(HotspotInfo, row) for row in rows]
+
+    def hotspots_of(self, keys: Iterable[bytes]) -> list[HotspotInfo]:
+        """Those of these keys, at most 64, that are registered; by index."""
+        names = ",".join(key.hex() for key in keys)
+        rows = self.get(f"/v1/hotspots?keys={names}")["hotspots"]
         return [_build(HotspotInfo, row) for row in rows]
 
     def hotspot(self, index_or_key: int | bytes) -> HotspotInfo | None:

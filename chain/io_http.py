@@ -19,6 +19,7 @@ from chain.io_guard import GuardedRunner, Limits
 MAX_PORT = 65_535
 STOP_S = 2.0  # requests under way get this long when a service stops
 TRY_LATER = (429, 503)
+PATH_SHOWN = 200  # characters of a path that a refusal repeats
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -58,7 +59,10 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        detail = f"{request.method} {request.path}: {error.text or error.reason}"
+        path = request.path
+        if len(path) > PATH_SHOWN:
+            path = path[:PATH_SHOWN] + "..."
+        detail = f"{request.method} {path}: {error.text or error.reason}"
         headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
         return problem_response(error.status, error.reason, detail, headers=headers)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from chain import admission_views, views
 from chain.claim_views import claim_json
 from chain.errors import UserError
@@ -20,8 +22,13 @@ async def get_mix(call: Call) -> Answer:
 
 
 async def get_hotspots(call: Call) -> Answer:
-    """Hotspots from an index on."""
-    return {"hotspots": views.hotspots_json(call.state, call.values["from"])}
+    """Hotspots from an index on, or those of some keys."""
+    state, start, keys = call.state, call.values["from"], call.values["keys"]
+    wanted: Sequence[int] = range(start, len(state.hotspots))
+    if keys is not None:
+        found = (state.index_of.get(key, -1) for key in keys)
+        wanted = sorted({index for index in found if index >= start})
+    return {"hotspots": views.hotspots_json(state, wanted)}
 
 
 async def get_hotspot(call: Call) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from chain.admission_views import hotspot_end_json
@@ -61,13 +62,12 @@ def genesis_json(ledger: Ledger, wire: str) -> Json:
     }
 
 
-def hotspots_json(state: State, start: int = 0) -> list[Json]:
-    """Every hotspot from an index on."""
-    count = len(state.hotspots)
-    if start >= count:
+def hotspots_json(state: State, indexes: Sequence[int]) -> list[Json]:
+    """The hotspots of these indexes."""
+    if not indexes:
         return []
     trust = compute_trust_ppm(state)
-    return [hotspot_json(state, state.hotspots[i], trust[i]) for i in range(start, count)]
+    return [hotspot_json(state, state.hotspots[i], trust[i]) for i in indexes]
 
 
 def hotspot_json(state: State, hotspot: Hotspot, trust_ppm: int) -> Json:

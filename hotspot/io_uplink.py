@@ -32,6 +32,7 @@ RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 REFRESH_S = 5.0
 OWNER_S = 60.0  # what an owner looks at changes once an epoch
 KNOCK_S = 2.0
+GATHER_S = 0.3  # keys that are first heard within this are asked for at once
 TRY_LATER = frozenset({408, 425, 429})  # refusals of the moment, not of what was asked
 
 
@@ -159,6 +160,7 @@ class Uplink(threading.Thread):
         self._mixes: set[int] = set()
         self._peers: dict[bytes, None] = {}
         self._everybody = everybody
+        self._ask_at = 0.0
         self._known = 0  # hotspots that the main loop was told of
         self._sessions: set[int] = set()
         self._standings: dict[tuple[int, tuple[int, ...]], None] = {}
@@ -190,6 +192,8 @@ class Uplink(threading.Thread):
         """Report who a key is."""
         with self._lock:
             self._peers[key] = None
+            if len(self._peers) == 1:  # others that are heard soon go along
+                self._ask_at = time.monotonic() + GATHER_S
             self._call()
 
     def fetch_session(self, session: int) -> None:
@@ -271,7 +275,9 @@ class Uplink(threading.Thread):
         self._deliver()
         self._ask_sessions()
         self._ask_claims()
-        self._ask_peers()
+        gathering_s = self._ask_at - time.monotonic() if self._peers else 0.0
+        if gathering_s <= 0:
+            self._ask_peers()
         waiting = self._ask_mixes()
         if self._everybody and time.monotonic() >= self._refresh_at:
             rows = self._client.hotspots(self._known)
@@ -279,7 +285,8 @@ class Uplink(threading.Thread):
             self._known += len(rows)
             self._emit(DirectoryKnown(tuple((r.index, r.key, r.bind_epoch) for r in rows)))
         self._ask_owner()
-        return 0.1 if waiting else REFRESH_S
+        rest_s = 0.1 if waiting else REFRESH_S
+        return min(rest_s, gathering_s) if gathering_s > 0 else rest_s
 
     def _deliver(self) -> None:
         while self._wires and not self._stopping:
@@ -337,12 +344,15 @@ class Uplink(threading.Thread):
         self._emit(known)
 
     def _ask_peers(self) -> None:
-        for key in list(self._peers):
-            spot = self._client.hotspot(key)
+        while keys := list(self._peers)[:BATCH]:
+            known = {row.key: row for row in self._client.hotspots_of(keys)}
             with self._lock:
-                del self._peers[key]
-            found = (None, 0) if spot is None else (spot.index, spot.bind_epoch)
-            self._emit(PeerKnown(key, *found))
+                for key in keys:
+                    del self._peers[key]
+            for key in keys:
+                spot = known.get(key)
+                found = (None, 0) if spot is None else (spot.index, spot.bind_epoch)
+                self._emit(PeerKnown(key, *found))
 
     def _ask_mixes(self) -> bool:
         for epoch in sorted(self._mixes):

@@ -108,7 +108,9 @@ def _learn_indexes(homes: list[Path], client: LedgerClient, seen: Seen) -> None:
         for row in client.hotspots():
             node = node_of.get(row.key.hex())
             if node is not None:
-                seen.sightings[node] = (row.index, row.bind_epoch)
+                # A message reveals the secret before: the chain must hold that one, too.
+                active = max(row.bind_epoch, row.first_epoch + 1)
+                seen.sightings[node] = (row.index, active)
 
 
 def _keys(homes: list[Path]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from chain.draws import digest
 from chain.io_client import HotspotInfo, LedgerRefused, LedgerUnavailable, SessionInfo
 from chain.records import SubmitResult
 from chain.wire import record_id_of
-from hotspot.io_uplink import LedgerAway, LedgerBack, MixKnown, Submitted, Uplink
+from hotspot.io_uplink import LedgerAway, LedgerBack, MixKnown, PeerKnown, Submitted, Uplink
 
 
 @dataclass
@@ -20,6 +20,8 @@ class FlakyLedger:
     refuses: bytes = b""
     seen: list[bytes] = field(default_factory=list)
     mixes: dict[int, bytes] = field(default_factory=dict)
+    registered: dict[bytes, int] = field(default_factory=dict)
+    asked: list[tuple[bytes, ...]] = field(default_factory=list)
 
     def _reach(self) -> None:
         if self.away:
@@ -42,6 +44,14 @@ class FlakyLedger:
     def hotspots(self, start: int = 0) -> list[HotspotInfo]:
         self._reach()
         return []
+
+    def hotspots_of(self, keys: list[bytes]) -> list[HotspotInfo]:
+        self._reach()
+        self.asked.append(tuple(keys))
+        zero = dict.fromkeys(HotspotInfo.__dataclass_fields__, 0)
+        rows = [(key, self.registered[key]) for key in keys if key in self.registered]
+        told = {"owner": bytes(32), "bind_epoch": 2}
+        return [HotspotInfo(**zero | told | {"key": k, "index": i}) for k, i in rows]  # type: ignore[arg-type]
 
     def session(self, index: int) -> SessionInfo | None:
         self._reach()
@@ -129,3 +139,17 @@ def test_stopping_with_patience_delivers_what_waits() -> None:
     waiter.uplink.stop(patience_s=10)
     assert ledger.seen == [b"\x84last"]
     assert any(isinstance(event, Submitted) for event in waiter.uplink.drain())
+
+
+def test_keys_that_are_heard_together_are_asked_for_at_once_and_each_gets_an_answer() -> None:
+    known, strange = digest("key", b"1"), digest("key", b"2")
+    ledger = FlakyLedger()
+    ledger.registered = {known: 7}
+    waiter = Waiter(ledger)
+    waiter.uplink.start()
+    waiter.uplink.find_peer(known)
+    waiter.uplink.find_peer(strange)
+    answers = {waiter.until(PeerKnown) for _ in range(2)}
+    waiter.uplink.stop()
+    assert answers == {PeerKnown(known, 7, 2), PeerKnown(strange, None, 0)}
+    assert ledger.asked == [(known, strange)]
