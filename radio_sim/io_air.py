@@ -95,6 +95,7 @@ class LiveAir:
     ) -> None:
         self._taps = list(taps)
         self._medium = medium
+        medium.keep_clear_of_vlan(time.monotonic_ns())
         self._watch = watch
         self._recorder = recorder
         self._handover = Handover(drivers or [PROFILES["lab"]] * len(taps), seed)

@@ -225,6 +225,10 @@ class Medium:
             for receiver, level in zip(*reach, strict=True)
         ]
 
+    def keep_clear_of_vlan(self, start_ns: int) -> None:
+        """Choose device clocks that TAP devices carry unharmed (`Drivers.keep_clear_of_vlan`)."""
+        self._drivers.keep_clear_of_vlan(start_ns)
+
     def tells_signal(self, node: int) -> bool:
         """Whether a node's driver gives the signal with each frame."""
         return self._drivers.tells_signal(node)

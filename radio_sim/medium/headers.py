@@ -24,6 +24,8 @@ _FIXED = struct.Struct("<BBHI")
 _CHANNEL_FLAGS = {True: 0x00A0, False: 0x0140}  # 2 GHz CCK, 5 GHz OFDM
 _PRESENT_CHANNEL, _PRESENT_TSFT, _PRESENT_SIGNAL, _PRESENT_NOISE = 1 << 3, 1 << 0, 1 << 5, 1 << 6
 _PRESENT_ALL = _PRESENT_CHANNEL | _PRESENT_TSFT | _PRESENT_SIGNAL | _PRESENT_NOISE
+_VLAN_HIGH = (0x0081, 0xA888)  # bits 32 to 47 of a TSFT whose bytes 4, 5 are 81 00 or 88 A8
+_DAY_HIGH = 21  # how far those bits move in a day
 _RATES_MAX = 4096  # agents may craft headers without end
 
 NO_RATE = Refusal(
@@ -43,6 +45,17 @@ class Drivers:
         self._skew_ppb: list[int] = ((skews * 40_001).astype(np.int64) - 20_000).tolist()
         self._fields = [_drawn_fields(seed, n) if real_fields else FIELDS_ALL for n in range(nodes)]
         self.noise_dbm: list[int] = []
+
+    def keep_clear_of_vlan(self, start_ns: int) -> None:
+        """Set forward the clocks that a TAP's kernel would take for a VLAN tag within a day.
+
+        A TAP looks for an Ethernet type at bytes 12 and 13, the middle of TSFT: where they read
+        0x8100 the kernel takes four bytes out, and the receiver is deaf for 71 minutes.
+        """
+        for node, clock_us in enumerate(self._clock_us):
+            high = (start_ns // US + clock_us) >> 32 & 0xFFFF
+            if any(0 <= tag - high <= _DAY_HIGH for tag in _VLAN_HIGH):
+                self._clock_us[node] = clock_us + ((_DAY_HIGH + 2) << 32)
 
     def tells_signal(self, node: int) -> bool:
         """Whether a node's driver gives the signal with each frame."""
