@@ -56,7 +56,7 @@ def _csv(path: Path) -> dict[str, list[Any]]:
 
 def _parquet(path: Path) -> dict[str, list[Any]]:
     try:
-        import pyarrow.parquet as parquet  # type: ignore[import-untyped]
+        import pyarrow.parquet as parquet
     except ImportError:
         raise UserError("pyarrow", "not installed", "pip install pyarrow, or use CSV") from None
     table = parquet.read_table(path)
