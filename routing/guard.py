@@ -34,6 +34,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from routing.chooser import Chooser
+
 SHORTEST_PATH = "shortest_path"
 NO_MODEL = "no_model"
 MODEL = "model"
@@ -75,8 +77,17 @@ class Guard:
         self._params = params
         self._records = {name: _Record() for name in EXPERTS}
         self._floor = self._records[SHORTEST_PATH]
-        self.in_use = params.start if params.start in params.allowed else SHORTEST_PATH
-        self.reason = "nothing measured yet"
+        self._chooser = Chooser(params.start, params.allowed, SHORTEST_PATH, "costs less than")
+
+    @property
+    def in_use(self) -> str:
+        """The expert that chooses now."""
+        return self._chooser.in_use
+
+    @property
+    def reason(self) -> str:
+        """Why it does, for people."""
+        return self._chooser.reason
 
     def settle(self, planned_us: Mapping[str, int], used: str, used_us: int) -> None:
         """Take a round's realised costs: of each plan there was, and of what was really used."""
@@ -138,23 +149,14 @@ class Guard:
         """Name the expert in use from now on, and remember why in `reason`."""
         problems = (forecast_problem, plan_problem)
         obstacles = {name: self.obstacle(name, *problems) for name in EXPERTS}
-        admissible = [name for name in EXPERTS if obstacles[name] is None]
-        best = min(admissible, key=self._rank)
-        if obstacles[self.in_use] is not None:
-            self.reason = f"{self.in_use}: {obstacles[self.in_use]}"
-            self.in_use = best
-        elif self._is_clearly_better(best):
-            self.reason = f"{best} costs less than {self.in_use}"
-            self.in_use = best
-        return self.in_use
+        return self._chooser.choose(obstacles, self._rank, self._is_better)
 
     def _rank(self, name: str) -> tuple[int, int]:
         score = self._records[name].score
         return (0 if score is None else score, EXPERTS.index(name))
 
-    def _is_clearly_better(self, name: str) -> bool:
-        mine = self._records[self.in_use].score
-        other = self._records[name].score
-        if name == self.in_use or mine is None or other is None:
+    def _is_better(self, name: str, than: str) -> bool:
+        other, mine = self._records[name].score, self._records[than].score
+        if mine is None or other is None:
             return False
         return other * 1_000 <= mine * self._params.engage_permille

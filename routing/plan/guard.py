@@ -31,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from routing.chooser import Chooser
 from routing.guard import MODEL, NO_MODEL, SHORTEST_PATH
 
 SCENARIOS = "scenarios"
@@ -57,8 +58,17 @@ class PlanGuard:
         self._params = params
         self._scores: dict[str, float] = {}
         self._steps = dict.fromkeys(PLAN_EXPERTS, 0)
-        self.in_use = params.start if params.start in params.allowed else SHORTEST_PATH
-        self.reason = "nothing measured yet"
+        self._chooser = Chooser(params.start, params.allowed, SHORTEST_PATH, "fills less than")
+
+    @property
+    def in_use(self) -> str:
+        """The expert that plans now."""
+        return self._chooser.in_use
+
+    @property
+    def reason(self) -> str:
+        """Why it does, for people."""
+        return self._chooser.reason
 
     def settle(self, utilisation: Mapping[str, float]) -> None:
         """Take the realised maximum utilisation of each expert's last plan."""
@@ -101,22 +111,14 @@ class PlanGuard:
     def choose(self, recent: Mapping[str, float], forecast_problem: str | None) -> str:
         """Name the expert whose plan to use; `recent` holds the plans' recent mean maxima."""
         obstacles = {name: self.obstacle(name, recent, forecast_problem) for name in PLAN_EXPERTS}
-        admissible = [name for name in PLAN_EXPERTS if obstacles[name] is None]
-        best = min(admissible, key=self._rank)
-        if obstacles[self.in_use] is not None:
-            self.reason = f"{self.in_use}: {obstacles[self.in_use]}"
-            self.in_use = best
-        elif self._is_clearly_better(best):
-            self.reason = f"{best} fills less than {self.in_use}"
-            self.in_use = best
-        return self.in_use
+        return self._chooser.choose(obstacles, self._rank, self._is_better)
 
     def _rank(self, name: str) -> tuple[float, int]:
         # Without evidence as good as the floor; among equals the later, which knows more.
         return self._scores.get(name, 1.0), -PLAN_EXPERTS.index(name)
 
-    def _is_clearly_better(self, name: str) -> bool:
-        mine, other = self._scores.get(self.in_use), self._scores.get(name)
+    def _is_better(self, name: str, than: str) -> bool:
+        mine, other = self._scores.get(than), self._scores.get(name)
         if mine is None or other is None:
             return False
         return other < mine * self._params.engage
