@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import select
 import sys
@@ -93,10 +94,9 @@ def load_config(path: Path) -> HotspotConfig:
 
 def init(options: argparse.Namespace) -> int:
     """Write a folder with settings and keys for a new hotspot."""
-    import h3
-
     from chain.io_keys import load_or_create_seed
     from chain.keys import public_key
+    from hotspot.hexagon import cell_at, centre_of
 
     if not -90 <= options.lat <= 90 or not -180 <= options.lon <= 180:
         raise UserError(
@@ -110,8 +110,8 @@ def init(options: argparse.Namespace) -> int:
     if path.exists():
         raise UserError("--dir", f"{path} exists", "edit it, or choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    cell = h3.latlng_to_cell(options.lat, options.lon, options.resolution)
-    latitude, longitude = h3.cell_to_latlng(cell)
+    cell = f"{cell_at(options.lat, options.lon, options.resolution):x}"
+    latitude, longitude = centre_of(options.lat, options.lon, options.resolution)
     values = {
         "cell": f'"{cell}"',
         "latitude_udeg": round(latitude * 1e6),
@@ -261,24 +261,28 @@ def listen(options: argparse.Namespace) -> int:
 
     dissect = _dissector(options.codec)
     radio = open_spec(parse_spec(options.radio or f"monitor:{options.interface}", "--radio"))
-    deadline = time.monotonic() + options.seconds
-    heard = 0
-    while (left_s := deadline - time.monotonic()) > 0:
-        select.select([radio], [], [], left_s)
-        for frame in radio.receive():
-            if (row := dissect(frame)) is not None:
-                heard += 1
-                _print_heard(options, row)
-    radio.close()
-    sys.stderr.write(f"{heard} beacons in {options.seconds:g} s\n")
+    began_s, heard = time.monotonic(), 0
+    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(radio):
+        while (left_s := began_s + options.seconds - time.monotonic()) > 0:
+            select.select([radio], [], [], left_s)
+            for frame in radio.receive():
+                if (row := dissect(frame)) is not None:
+                    heard += 1
+                    _print_heard(options, row)
+    sys.stderr.write(f"{heard} beacons in {time.monotonic() - began_s:.0f} s\n")
     return EXIT_OK if heard else EXIT_FAILED
 
 
-def _dissector(codec: str) -> Callable[[bytes], dict[str, str | int | None] | None]:
-    if codec == "scapy":
-        from hotspot.layer import dissect_line
+def _dissector(codec: str | None) -> Callable[[bytes], dict[str, str | int | None] | None]:
+    """The codec that was asked for; else scapy where it is installed."""
+    if codec != "fast":
+        try:
+            from hotspot.layer import dissect_line
 
-        return dissect_line
+            return dissect_line
+        except ModuleNotFoundError:
+            if codec is not None:
+                raise
     from hotspot.frame import describe_frame
 
     return describe_frame
@@ -486,10 +490,9 @@ def _add_config(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_codec(sub: argparse.ArgumentParser, default: str | None = None) -> None:
-    said = default or "scapy where it is installed"
-    text = f"who reads and writes frames (default: {said})"
-    sub.add_argument("--codec", choices=CODECS, default=default, help=text)
+def _add_codec(sub: argparse.ArgumentParser) -> None:
+    text = "who reads and writes frames (default: scapy where it is installed)"
+    sub.add_argument("--codec", choices=CODECS, help=text)
 
 
 def _add_map(sub: argparse.ArgumentParser) -> None:
@@ -504,7 +507,7 @@ def _add_listen(sub: argparse.ArgumentParser) -> None:
         "--interface", default="mon0", help="monitor-mode interface (default: %(default)s)"
     )
     sub.add_argument("--radio", metavar="KIND:NAME", help=f"instead of --interface: {RADIOS}")
-    _add_codec(sub, "scapy")
+    _add_codec(sub)
     sub.add_argument(
         "--seconds", type=float, default=60.0, help="how long to listen (default: %(default)g)"
     )

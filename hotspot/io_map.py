@@ -28,6 +28,7 @@ from chain.params import PRESETS
 from chain.records import Refusal, Transfer
 from chain.wire import seal, unpack_receptions
 from hotspot.frame import Heard, parse_frame
+from hotspot.hexagon import cell_at
 from hotspot.mapper import (
     FIX_GAP_MS,
     MAPPER_RESOLUTION,
@@ -256,9 +257,7 @@ def _now_ms() -> int:
 
 
 def _cell_at(latitude: float, longitude: float) -> int:
-    import h3
-
-    return int(h3.latlng_to_cell(latitude, longitude, MAPPER_RESOLUTION), 16)
+    return cell_at(latitude, longitude, MAPPER_RESOLUTION)
 
 
 # ---- state

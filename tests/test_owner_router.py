@@ -10,6 +10,7 @@ import venv
 from collections.abc import Iterator
 from pathlib import Path
 
+import h3
 import pytest
 from doors_helpers import ROOT, ledger_service, make_ledger, wait_for
 from owner_helpers import make_spot
@@ -131,9 +132,18 @@ def test_the_doctor_says_what_it_sees_there(router: tuple[Router, Path]) -> None
 
 def test_what_needs_more_says_which_extra(router: tuple[Router, Path]) -> None:
     made, config = router
-    scapy = made.run("hotspot", "listen", "--radio", f"replay:{config.parent / 'air.pcap'}")
+    air = ("--radio", f"replay:{config.parent / 'air.pcap'}", "--seconds", "0.2", "--json")
+    scapy = made.run("hotspot", "listen", "--codec", "scapy", *air)
     assert (scapy.returncode, "wavecomb[scapy]" in scapy.stderr) == (1, True)
-    listen = ("listen", "--codec", "fast", "--seconds", "0.2", "--json", "--radio")
-    done = made.run("hotspot", *listen, f"replay:{config.parent / 'air.pcap'}")
+    for chosen in ((), ("--codec", "fast")):
+        done = made.run("hotspot", "listen", *chosen, *air)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["kind"] == "proof of coverage"
+
+
+def test_a_hotspot_begins_there(router: tuple[Router, Path]) -> None:
+    made, _ = router
+    done = made.run("hotspot", "init", "--dir", "begun", "--lat", "40.7", "--lon", "-74", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["kind"] == "proof of coverage"
+    assert json.loads(done.stdout)["cell"] == h3.latlng_to_cell(40.7, -74, 9)
+    assert made.run("hotspot", "config", "check", "--config", "begun/hotspot.toml").returncode == 0
