@@ -123,6 +123,10 @@ HOTSPOT = get_object(
     slashed={"type": "boolean"},
     ends_epoch=get_nullable(COUNT),
     bond_returns_epoch=get_nullable(COUNT),
+    rotation=get_nullable(
+        get_object(id=HASH, new_key=HASH, from_epoch=COUNT, by={"enum": ["keys", "owner"]})
+    ),
+    former_keys=get_array(get_object(key=HASH, until_epoch=COUNT)),
     hold=get_nullable(
         get_object(
             id=HASH, test=STRING, opened_epoch=COUNT, expiry_epoch=COUNT, pay_ucr=UCR, words=STRING

@@ -18,6 +18,7 @@ PARTS = (
     "io_cli_records",
     "io_cli_finding",
     "io_cli_hold",
+    "io_cli_rotation",
     "io_cli_ask",
     "io_cli_promise",
     "io_cli_ops",

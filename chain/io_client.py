@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from chain.errors import UserError
 from chain.promise import Promise, parse_promise
-from chain.records import Refusal, SubmitResult
+from chain.records import Asserted, Refusal, SubmitResult
 from chain.wire import record_id_of
 
 TIMEOUT_S = 10.0
@@ -52,23 +52,11 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class HotspotInfo:
-    """A registered hotspot; `cell` is the H3 integer."""
+class HotspotInfo(Asserted):
+    """A registered hotspot and what it asserts; `cell` is the H3 integer."""
 
     index: int
-    key: bytes
-    owner: bytes
-    cell: int
-    latitude_udeg: int
-    longitude_udeg: int
-    height_m: int
-    gain_cdb: int
-    eirp_cdbm: int
-    frequency_mhz: int
-    flags: int
     bind_epoch: int
-    first_epoch: int
-    chain_length: int
     last_epoch: int | None
     trust_ppm: int
     bond_ucr: int

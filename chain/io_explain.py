@@ -13,6 +13,7 @@ from chain.io_judgement import load_judgement
 from chain.io_restore import load_params
 from chain.io_schema import REGISTRATION
 from chain.io_store import Store
+from chain.keys import KEY_BYTES
 from chain.ledger import Ledger
 from chain.records import EpochMessage, Refusal
 from chain.rules.verdicts import REASONS
@@ -123,7 +124,8 @@ def count_codes(rows: list[bytes]) -> dict[str, int]:
 
 def _explain_key(store: Store, key: bytes) -> Answer | None:
     sql = "SELECT key FROM state WHERE name = 'hotspots' AND substr(row, 1, 32) = ?"
-    if rows := store.rows(sql, (key,)):
+    other = "SELECT key FROM state WHERE name IN ('rotations', 'former_keys') AND instr(row, ?)"
+    if rows := store.rows(sql, (key,)) or store.rows(other, (key,)):
         return _explain_hotspot(store, int.from_bytes(rows[0]["key"], "big"))
     account = store.rows("SELECT row FROM state WHERE name = 'accounts' AND key = ?", (key,))
     if not account:
@@ -155,13 +157,37 @@ def _explain_hotspot(store: Store, index: int) -> Answer | None:
     return {
         "kind": "hotspot",
         "hotspot": index,
-        "key": getattr(signed.record, "key", b"").hex(),
         "owner": getattr(signed.record, "owner", b"").hex(),
+        **_keys(store, index),
         "power_steps": _power_steps(store, index),
         "as_witness": _witness_counts(store, index, newest),
         "as_beaconer": _beacon_counts(store, index, newest),
         "payments": _payments(store, "hotspot = ?", index),
     }
+
+
+def _keys(store: Store, index: int) -> Answer:
+    """The key of now, those of before with the epochs that ended them, and the next one."""
+    rows = store.rows(
+        "SELECT name, row FROM state WHERE key = ?"
+        " AND name IN ('hotspots', 'rotations', 'former_keys')",
+        (index.to_bytes(4, "big"),),
+    )
+    found = {row["name"]: row["row"] for row in rows}
+    answer: Answer = {"key": found["hotspots"][:KEY_BYTES].hex(), "former_keys": []}
+    if raw := found.get("former_keys"):
+        keys = TABLES["former_keys"].row.unpack(raw).keys
+        answer["former_keys"] = [{"key": k.hex(), "until_epoch": until} for until, k in keys]
+    if raw := found.get("rotations"):
+        pending = TABLES["rotations"].row.unpack(raw)
+        who = "its owner asks" if pending.by_owner else "both keys and the owner signed"
+        answer["rotation"] = {
+            "new_key": pending.new_key.hex(),
+            "from_epoch": pending.from_epoch,
+            "words": f"From epoch {pending.from_epoch} on another key speaks for this hotspot:"
+            f" {who}." + (" The key of now may object until then." if pending.by_owner else ""),
+        }
+    return answer
 
 
 def _newest_rows(store: Store, sql: str, index: int, newest: int) -> list[Answer]:

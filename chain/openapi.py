@@ -264,6 +264,7 @@ def _parameter(route: Route, parameter: Parameter) -> dict[str, Any]:
         "schema": dict(parameter.schema),
         "description": parameter.text,
     }
-    if parameter.schema.get("type") == "array":
+    if not in_path:
+        # Said even where it is OpenAPI's default: the OGC's test suite reads it literally.
         document |= {"style": "form", "explode": False}
     return document

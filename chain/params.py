@@ -102,6 +102,14 @@ class Params:
     # more than a third open: where more lie, those who lie are who the statistics believe.
     hold_new_permille: int = 100
     hold_open_permille: int = 333
+    # Whether a hotspot may take another key (chain/rules/rotations.py).
+    keys_rotate: bool = True
+    # An owner who lost a hotspot's key waits this long for another to speak, so that who holds the
+    # key may object: three days, as for appeals.
+    rotation_delay_epochs: int = 432
+    # What a former key signed is taken this long: a day to claim its receipts, a day to open their
+    # leaves (`opening_epochs`). No other rotation before, so that one former key stands at most.
+    rotation_grace_epochs: int = 288
     # Keys are given a role for a year at most, 366 days of ten minutes: what nobody renews lapses.
     appointment_epochs_max: int = 52_704
     # Most holders of a role at a time, by its number: 1,024 seeds, as in a genesis; 32 cosigners,
@@ -219,6 +227,8 @@ PRESETS = {
         hold_epochs_max=1_440,  # a day
         hold_deposit_ucr=0,
         hold_auditors_min=1,
+        rotation_delay_epochs=60,
+        rotation_grace_epochs=12,
         opening_epochs=6,  # two until the draw, four to answer
         bond_ucr=CREDIT_UCR,
         bootstrap_ucr=1_000 * CREDIT_UCR,
@@ -240,6 +250,8 @@ PRESETS = {
         hold_epochs_max=1_440,  # four hours
         hold_deposit_ucr=0,
         hold_auditors_min=1,
+        rotation_delay_epochs=30,
+        rotation_grace_epochs=12,
         opening_epochs=6,  # a minute: two epochs until the draw, four to answer
         bond_ucr=0,
         bootstrap_ucr=1_000 * CREDIT_UCR,
@@ -252,7 +264,7 @@ OLDER_RULES: dict[int, dict[str, Any]] = {
     1: {
         **{"map_late_epochs": 0, "mutual_epochs": 1, "moves_reset": False},
         **{"slope_cut_percent": 50, "slope_floor_cdbm": -7_500, "conducted_limits": False},
-        "slope_reach_cdbm": NO_FLOOR_CDBM,
+        **{"slope_reach_cdbm": NO_FLOOR_CDBM, "keys_rotate": False},
     },
 }
 

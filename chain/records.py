@@ -29,11 +29,9 @@ class Genesis:
 
 
 @dataclass(frozen=True, slots=True)
-class Registration:
-    """A hotspot's assertion of where it stands and what it radiates."""
+class Asserted:
+    """What a hotspot asserts: who it is, where it stands, what it radiates, its hash chain."""
 
-    TYPE: ClassVar[int] = 2
-    NAME: ClassVar[str] = "registration"
     key: bytes
     owner: bytes
     cell: int
@@ -46,6 +44,14 @@ class Registration:
     flags: int
     first_epoch: int
     chain_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Registration(Asserted):
+    """A hotspot's assertion, with the link of the chain that leads to all others."""
+
+    TYPE: ClassVar[int] = 2
+    NAME: ClassVar[str] = "registration"
     anchor: bytes
 
 
@@ -363,6 +369,29 @@ class Activation:
     operators: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRotation:
+    """A hotspot's next key, with a hash chain of its own; all else stays what it is."""
+
+    TYPE: ClassVar[int] = 27
+    NAME: ClassVar[str] = "key-rotation"
+    hotspot: int
+    new_key: bytes
+    from_epoch: int
+    chain_length: int
+    anchor: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRotationObjection:
+    """A key's word that it isn't lost: the rotation that its owner alone asked for is off."""
+
+    TYPE: ClassVar[int] = 28
+    NAME: ClassVar[str] = "rotation-objection"
+    hotspot: int
+    rotation: bytes
+
+
 Record = (
     Genesis
     | Registration
@@ -390,6 +419,8 @@ Record = (
     | HoldRuling
     | HoldAppeal
     | Activation
+    | KeyRotation
+    | KeyRotationObjection
 )
 
 

@@ -19,6 +19,7 @@ from chain.holds import OpenHold, PastHold
 from chain.log import CompactRange
 from chain.params import Params, get_params
 from chain.records import Genesis, Registration
+from chain.rotations import FormerKeys, Rotation
 
 Touched = dict[str, set[Any]]
 # Of an anchor this much is kept: it only tells the chains of one hotspot apart, so whoever made two
@@ -239,6 +240,7 @@ class State:
     (chain/rules/mutual.py).
     `holds` are open, by hotspot, `past_holds` the newest that ended; `hold_new` counts by auditor
     those of this settlement, `hold_open` those that are open.
+    `index_of` knows the keys that hotspots had and will have, too: `former_keys`, `rotations`.
     `claims` holds open claims, `claim_of` their numbers by relay and epoch, `claiming` what each
     relay's open claims ask for in all.
     """
@@ -292,6 +294,8 @@ class State:
     past_holds: dict[int, PastHold] = field(default_factory=dict)
     hold_new: dict[bytes, int] = field(default_factory=dict)
     hold_open: dict[bytes, int] = field(default_factory=dict)
+    rotations: dict[int, Rotation] = field(default_factory=dict)
+    former_keys: dict[int, FormerKeys] = field(default_factory=dict)
     settled: dict[int, Balances] = field(default_factory=dict)  # of the newest settlement
     supply: Supply = field(default_factory=Supply)
     stats: Counter[str] = field(default_factory=Counter)

@@ -22,6 +22,7 @@ from chain.checkpoint import decode_balances
 from chain.holds import OpenHold, PastHold
 from chain.hotspot_row import pack_hotspot, unpack_hotspot
 from chain.params import get_params
+from chain.rotations import FormerKeys, Rotation
 from chain.state import (
     Account,
     BountyCell,
@@ -242,6 +243,25 @@ class ActivationTable(Table):
             state.params = get_params(state.genesis.preset, get_rules(state))
 
 
+class RotationTable(Table):
+    """Next keys by hotspot, which the index knows already."""
+
+    def load(self, state: State, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Load all, after the hotspots."""
+        Table.load(self, state, rows)
+        state.index_of.update((r.new_key, index) for index, r in state.rotations.items())
+
+
+class FormerKeyTable(Table):
+    """Keys that hotspots had, which the index still knows."""
+
+    def load(self, state: State, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Load all, after the hotspots."""
+        Table.load(self, state, rows)
+        for index, former in state.former_keys.items():
+            state.index_of.update((key, index) for _, key in former.keys)
+
+
 TABLES: dict[str, Table] = {}
 
 
@@ -288,6 +308,8 @@ register(Table("holds", U32, coded(OpenHold), sparse=True))
 register(Table("past_holds", U32, coded(PastHold), sparse=True))
 register(Table("hold_new", HASH, NUMBER, sparse=True))
 register(Table("hold_open", HASH, NUMBER, sparse=True))
+register(RotationTable("rotations", U32, coded(Rotation), sparse=True))
+register(FormerKeyTable("former_keys", U32, coded(FormerKeys), sparse=True))
 register(Table("stats", TEXT, NUMBER, rooted=False))
 
 # Single numbers of the state, by the path of their attribute; all but the time are in the root.

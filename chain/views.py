@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from chain.admission_views import hotspot_end_json
@@ -10,11 +11,12 @@ from chain.claim_views import held_json
 from chain.header import Header
 from chain.hold_views import hotspot_hold_json
 from chain.ledger import Ledger
-from chain.records import SubmitResult
+from chain.records import Asserted, SubmitResult
 from chain.rules.trust import compute_trust_ppm
 from chain.state import Hotspot, Session, State, compute_held_ucr, get_rules, is_conserved
 
 Json = dict[str, Any]
+ASSERTED = tuple(field.name for field in fields(Asserted))
 
 
 def head_json(ledger: Ledger) -> Json:
@@ -73,28 +75,37 @@ def hotspots_json(state: State, indexes: Sequence[int]) -> list[Json]:
 def hotspot_json(state: State, hotspot: Hotspot, trust_ppm: int) -> Json:
     """One hotspot with its newest assertion."""
     assertion = hotspot.newest
-    registration = assertion.registration
+    asserted = {name: getattr(assertion.registration, name) for name in ASSERTED}
     return {
         "index": hotspot.index,
+        **asserted,
         "key": hotspot.key.hex(),
-        "owner": registration.owner.hex(),
-        "cell": f"{registration.cell:x}",
-        "latitude_udeg": registration.latitude_udeg,
-        "longitude_udeg": registration.longitude_udeg,
-        "height_m": registration.height_m,
-        "gain_cdb": registration.gain_cdb,
-        "eirp_cdbm": registration.eirp_cdbm,
-        "frequency_mhz": registration.frequency_mhz,
-        "flags": registration.flags,
+        "owner": hotspot.owner.hex(),
+        "cell": f"{assertion.registration.cell:x}",
         "bind_epoch": assertion.bind_epoch,
-        "first_epoch": registration.first_epoch,
-        "chain_length": registration.chain_length,
         "last_epoch": None if hotspot.last_epoch < 0 else hotspot.last_epoch,
         "trust_ppm": trust_ppm,
         "bond_ucr": hotspot.bond_ucr,
         "earned_ucr": hotspot.earned_ucr,
         "hold": hotspot_hold_json(state, hotspot.index),
+        **get_keys_json(state, hotspot.index),
         **hotspot_end_json(state, hotspot.index),
+    }
+
+
+def get_keys_json(state: State, hotspot: int) -> Json:
+    """The keys of a hotspot that are not its key now: the next one, and those of before."""
+    pending, former = state.rotations.get(hotspot), state.former_keys.get(hotspot)
+    rotation = pending and {
+        "id": pending.record_id.hex(),
+        "new_key": pending.new_key.hex(),
+        "from_epoch": pending.from_epoch,
+        "by": "owner" if pending.by_owner else "keys",
+    }
+    before = former.keys if former else ()
+    return {
+        "rotation": rotation,
+        "former_keys": [{"key": key.hex(), "until_epoch": until} for until, key in before],
     }
 
 

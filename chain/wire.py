@@ -31,6 +31,8 @@ from chain.records import (
     Hold,
     HoldAppeal,
     HoldRuling,
+    KeyRotation,
+    KeyRotationObjection,
     LeafOpening,
     MapperCommit,
     MapperReport,
@@ -229,6 +231,11 @@ LAYOUT: dict[int, tuple[type[Any], tuple[Field, ...]]] = {
     HoldRuling.TYPE: (HoldRuling, (U32, HASH, Integer(2, 4), HASH, AUDITORS)),
     HoldAppeal.TYPE: (HoldAppeal, (U32, HASH)),
     Activation.TYPE: (Activation, (U16, U32, Many(U8, 1, 64, ascending=True))),
+    KeyRotation.TYPE: (
+        KeyRotation,
+        (U32, HASH, Integer(1, (1 << 32) - 1), Integer(1, MAX_CHAIN_LENGTH), HASH),
+    ),
+    KeyRotationObjection.TYPE: (KeyRotationObjection, (U32, HASH)),
 }
 NAMES = {kind: tuple(f.name for f in fields(cls)) for kind, (cls, _) in LAYOUT.items()}
 RECEIPT_NAMES = tuple(field.name for field in fields(Receipt))

@@ -25,6 +25,8 @@ from chain.records import (
     Hold,
     HoldAppeal,
     HoldRuling,
+    KeyRotation,
+    KeyRotationObjection,
     LeafOpening,
     MapperCommit,
     MapperReport,
@@ -72,6 +74,7 @@ from chain.rules.randomness import get_lots, get_lots_source, is_awaited, proces
 from chain.rules.receipts import process_receipts, process_session_claim
 from chain.rules.registration import process_registration
 from chain.rules.rewards import process_settlement
+from chain.rules.rotations import process_key_rotation, process_objection, process_rotations
 from chain.rules.sessions import process_session_open
 from chain.rules.settled import process_settled
 from chain.rules.slopes import process_old_slopes
@@ -238,6 +241,10 @@ def process_record(state: State, signed: Signed, verify: Verify, effects: Effect
             return process_hold_ruling(state, signed, ruling, verify, effects)
         case HoldAppeal() as appeal:
             return process_hold_appeal(state, signed, appeal, verify)
+        case KeyRotation() as rotation:
+            return process_key_rotation(state, signed, rotation, verify)
+        case KeyRotationObjection() as objection:
+            return process_objection(state, signed, objection, verify)
         case ValidatorFault() as fault:  # Ledger.submit takes them of an engine alone
             return process_validator_fault(state, signed, fault)
         case Genesis():
@@ -254,6 +261,7 @@ def process_epoch_close(state: State, effects: Effects, pairs: PairCache) -> Non
     state.epoch += 1
     process_rules(state)
     process_moves(state)
+    process_rotations(state)
     process_inbox(state)
     process_old_commits(state)
     for epoch in [epoch for epoch in state.mixes if epoch <= state.epoch - MIXES_KEPT]:

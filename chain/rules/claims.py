@@ -29,6 +29,7 @@ from chain.packed import (
 from chain.records import Dispute, LeafOpening, Opening, Refusal, RelayClaim, Signed
 from chain.rules.bonds import get_end_refusal, is_slashed, process_slash
 from chain.rules.burns import compute_burn, process_burns
+from chain.rules.former_keys import get_key_at, is_signed_by_hotspot
 from chain.rules.outcome import ALREADY, Accepted, Effects, Verdict, Verify
 from chain.rules.randomness import get_lots, is_awaited
 from chain.rules.receipts import get_signature_refusal
@@ -70,7 +71,7 @@ def get_relay_claim_refusal(
         return Refusal("unknown_hotspot", f"relay: {claim.relay} is not registered; register first")
     if claim.epoch not in (state.epoch, state.epoch - 1):
         return Refusal("wrong_epoch", f"epoch: must be {state.epoch} or the one before")
-    key = state.hotspots[claim.relay].key
+    key = get_key_at(state, state.hotspots[claim.relay], claim.epoch)
     if len(signed.signatures) != 1 or not verify(
         key, claim.NAME, state.network_id, signed.body, signed.signatures[0]
     ):
@@ -239,8 +240,8 @@ def process_dispute(state: State, signed: Signed, dispute: Dispute, verify: Veri
     if dispute.position >= len(entries):
         return Refusal("wrong_leaf", f"position: the claim has {len(entries)} leaves")
     payer = state.hotspots[state.sessions[entries[dispute.position].session].payer]
-    if len(signed.signatures) != 1 or not verify(
-        payer.key, dispute.NAME, state.network_id, signed.body, signed.signatures[0]
+    if len(signed.signatures) != 1 or not is_signed_by_hotspot(
+        state, payer, dispute.NAME, signed.body, signed.signatures[0], verify
     ):
         return Refusal("bad_signature", f"signatures: the payer, hotspot {payer.index}, must sign")
     asked = bits.union(claim.drawn, claim.disputed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from chain.draws import chain_link
 from chain.records import RECEPTION_BYTES, EpochMessage, Refusal, Signed
 from chain.rules.bonds import get_end_refusal
+from chain.rules.former_keys import get_key_at
 from chain.rules.late import is_taken, process_seen
 from chain.rules.outcome import ACCEPTED, LATE, Accepted, Effects, LateReport, Verdict, Verify
 from chain.state import Chain, Hotspot, OnTime, State
@@ -56,7 +57,7 @@ def get_message_refusal(
     if hotspot.assertion_at(message.epoch) is None:
         binds = hotspot.assertions[0].bind_epoch
         return Refusal("not_bound_yet", f"epoch: registration binds in {binds}; wait until then")
-    if not is_signed_by(state, signed, hotspot, verify):
+    if not is_signed_by(state, signed, get_key_at(state, hotspot, message.epoch), verify):
         return Refusal("bad_signature", "signatures: the hotspot's key must sign, once")
     if is_taken(hotspot, message.epoch, params.late_epochs):
         if message.epoch < state.epoch - params.late_epochs:
@@ -68,10 +69,10 @@ def get_message_refusal(
     return get_reveal_refusal(state, message, get_revealed_chain(hotspot, message.epoch))
 
 
-def is_signed_by(state: State, signed: Signed, hotspot: Hotspot, verify: Verify) -> bool:
-    """Whether the one signature is the hotspot's."""
+def is_signed_by(state: State, signed: Signed, key: bytes, verify: Verify) -> bool:
+    """Whether the one signature is this key's."""
     return len(signed.signatures) == 1 and verify(
-        hotspot.key, signed.record.NAME, state.network_id, signed.body, signed.signatures[0]
+        key, signed.record.NAME, state.network_id, signed.body, signed.signatures[0]
     )
 
 

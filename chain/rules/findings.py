@@ -16,6 +16,7 @@ from chain.note import ED25519, Note, VerifierKey, parse_note, verify_note
 from chain.records import EpochMessage, Finding, Refusal, RelayClaim, Signed
 from chain.rules.appointments import get_first_members, get_rows, process_revocation
 from chain.rules.bonds import get_end_refusal, is_released, is_slashed, process_slash
+from chain.rules.former_keys import get_key_at
 from chain.rules.outcome import Accepted, Effects, Verdict, Verify
 from chain.rules.treasury import get_account_refusal
 from chain.state import State
@@ -61,7 +62,9 @@ def get_culprit(state: State, finding: Finding, verify: Verify) -> bytes | Refus
         return refusal
     proves = get_beacons_refusal if finding.kind == Offence.BEACON_FORK else get_messages_refusal
     refusal = proves(state, finding, verify)
-    return state.hotspots[finding.subject].key if refusal is None else refusal
+    if refusal is not None:
+        return refusal
+    return get_key_at(state, state.hotspots[finding.subject], finding.epoch)
 
 
 def get_subject_refusal(state: State, finding: Finding) -> Refusal | None:
@@ -93,7 +96,7 @@ def get_messages_refusal(state: State, finding: Finding, verify: Verify) -> Refu
         subject = record.hotspot if isinstance(record, EpochMessage) else record.relay
         if (subject, record.epoch) != (finding.subject, finding.epoch):
             return other_evidence(number, f"is of hotspot {subject}, epoch {record.epoch}")
-        key = state.hotspots[finding.subject].key
+        key = get_key_at(state, state.hotspots[finding.subject], finding.epoch)
         if len(signed.signatures) != 1 or not verify(
             key, record.NAME, state.network_id, signed.body, signed.signatures[0]
         ):
@@ -104,7 +107,7 @@ def get_messages_refusal(state: State, finding: Finding, verify: Verify) -> Refu
 
 def get_beacons_refusal(state: State, finding: Finding, verify: Verify) -> Refusal | None:
     """Why two payloads don't prove that a key aired two beacons under one number, if so."""
-    key, payloads = state.hotspots[finding.subject].key, []
+    key, payloads = get_key_at(state, state.hotspots[finding.subject], finding.epoch), []
     for number, raw in enumerate(finding.evidence):
         payload = parse_beacon_payload(raw)
         if isinstance(payload, Refusal):

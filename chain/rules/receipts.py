@@ -13,6 +13,7 @@ from hashlib import sha256
 from chain.packed import PackedError, receipt_body, receipt_hash, unpack_receipts
 from chain.records import Receipt, Receipts, Refusal, SessionClaim
 from chain.rules.burns import process_burns
+from chain.rules.former_keys import is_signed_by_hotspot
 from chain.rules.outcome import ALREADY, Accepted, Effects, Verdict, Verify
 from chain.state import Session, State
 
@@ -89,12 +90,11 @@ def get_signature_refusal(
     state: State, session: Session, receipt: Receipt, body: bytes, verify: Verify
 ) -> Refusal | None:
     """Which end of the session did not sign the receipt's body, if one did not."""
-    hotspots, network_id = state.hotspots, state.network_id
-    payer, payee = hotspots[session.payer], hotspots[session.payee]
-    if not verify(payer.key, Receipt.NAME, network_id, body, receipt.payer_signature):
-        return Refusal("bad_signature", f"signature: hotspot {payer.index} did not sign this")
-    if not verify(payee.key, Receipt.NAME, network_id, body, receipt.payee_signature):
-        return Refusal("bad_signature", f"signature: hotspot {payee.index} did not sign this")
+    ends = ((session.payer, receipt.payer_signature), (session.payee, receipt.payee_signature))
+    for index, signature in ends:
+        hotspot = state.hotspots[index]
+        if not is_signed_by_hotspot(state, hotspot, Receipt.NAME, body, signature, verify):
+            return Refusal("bad_signature", f"signature: hotspot {index} did not sign this")
     return None
 
 

@@ -13,6 +13,7 @@ from chain.rules.bonds import compute_bond_due, is_slashed, process_registration
 from chain.rules.moves import process_planned_move
 from chain.rules.outcome import ALREADY, Accepted, Verdict, Verify
 from chain.rules.regions import get_region_refusal
+from chain.rules.rotations import get_pending_refusal
 from chain.rules.treasury import get_balance_refusal
 from chain.state import ANCHOR_BYTES, Assertion, Chain, Hotspot, State
 from chain.wire import body_of
@@ -58,6 +59,8 @@ def get_registration_refusal(
     """Why a registration can't be taken, if so."""
     if hotspot and is_slashed(state, hotspot.index):
         return Refusal("slashed", "key: fraud was proven of it; register a new one")
+    if hotspot and (refusal := get_rotated_refusal(state, hotspot, registration)):
+        return refusal
     if hotspot and is_replayed(hotspot, registration):
         return Refusal("duplicate", "registration: was said before; sign a new one")
     if not is_signed_by_all(state, signed, registration, hotspot, verify):
@@ -72,6 +75,19 @@ def get_registration_refusal(
         return refusal
     due = compute_bond_due(state, hotspot, registration)
     return get_balance_refusal(state, registration.owner, due, "owner: the bond")
+
+
+def get_rotated_refusal(
+    state: State, hotspot: Hotspot, registration: Registration
+) -> Refusal | None:
+    """Why a key can't assert anything, or not now, because of a rotation."""
+    if refusal := get_pending_refusal(state, hotspot.index):
+        return refusal
+    if registration.key != hotspot.key:
+        until = next(u for u, k in state.former_keys[hotspot.index].keys if k == registration.key)
+        detail = f"gave way to {hotspot.key.hex()} in epoch {until}; sign with that one"
+        return Refusal("rotated", f"key: {detail}")
+    return None
 
 
 def is_at_centre(registration: Registration) -> bool:

@@ -24,6 +24,8 @@ from chain.records import (
     Hold,
     HoldAppeal,
     HoldRuling,
+    KeyRotation,
+    KeyRotationObjection,
     LeafOpening,
     MapperCommit,
     MapperReport,
@@ -41,6 +43,7 @@ from chain.records import (
 )
 from chain.rules.appointments import get_operator_keys
 from chain.rules.claims import get_entries
+from chain.rules.former_keys import get_key_at
 from chain.state import State
 
 # (key, domain name, body, signature): what a rule hands to Verify, but for the network id.
@@ -97,6 +100,17 @@ def _hotspot(state: State, index: int) -> bytes | None:
     return state.hotspots[index].key if index < len(state.hotspots) else None
 
 
+def _hotspot_at(state: State, index: int, epoch: int) -> bytes | None:
+    if index >= len(state.hotspots):
+        return None
+    return get_key_at(state, state.hotspots[index], epoch)
+
+
+def _rotating(state: State, record: KeyRotation) -> Keys:
+    """Old key, new key, owner. Where two signed these are guesses that the rules don't ask for."""
+    return _hotspot(state, record.hotspot), record.new_key, _owner(state, record.hotspot)
+
+
 def _owner(state: State, index: int) -> bytes | None:
     return state.hotspots[index].owner if index < len(state.hotspots) else None
 
@@ -126,9 +140,9 @@ _KEYS: dict[type, Callable[[State, Any], Keys]] = {
     Deposit: _operators,
     Appointment: _operators,
     Activation: _operators,
-    EpochMessage: lambda state, record: (_hotspot(state, record.hotspot),),
+    EpochMessage: lambda state, record: (_hotspot_at(state, record.hotspot, record.epoch),),
     SessionOpen: lambda state, record: (_hotspot(state, record.payer),),
-    RelayClaim: lambda state, record: (_hotspot(state, record.relay),),
+    RelayClaim: lambda state, record: (_hotspot_at(state, record.relay, record.epoch),),
     Dispute: lambda state, record: (_payer(state, record),),
     Transfer: lambda _, record: (record.account,),
     Withdrawal: lambda _, record: (record.account,),
@@ -141,4 +155,6 @@ _KEYS: dict[type, Callable[[State, Any], Keys]] = {
     Hold: lambda _, record: record.auditors,
     HoldRuling: lambda _, record: record.auditors,
     HoldAppeal: lambda state, record: (_owner(state, record.subject),),
+    KeyRotation: _rotating,
+    KeyRotationObjection: lambda state, record: (_hotspot(state, record.hotspot),),
 }

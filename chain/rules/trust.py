@@ -42,7 +42,7 @@ def get_seed_indexes(state: State) -> list[int]:
     if is_without_seeds(state):
         return [hotspot.index for hotspot in state.hotspots]
     keys = (member.key for member in get_keys(state, Role.SEED, state.epoch))
-    indexes = sorted(state.index_of[key] for key in keys if key in state.index_of)
+    indexes = sorted({state.index_of[key] for key in keys if key in state.index_of})
     return [index for index in indexes if not state.is_ended(index, state.epoch)]
 
 

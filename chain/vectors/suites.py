@@ -14,6 +14,7 @@ from chain.vectors.scenarios_admission import FRAUD, ROLES, TREASURY
 from chain.vectors.scenarios_cells import CELLS
 from chain.vectors.scenarios_claims import RELAYS
 from chain.vectors.scenarios_holds import HOLDS
+from chain.vectors.scenarios_rotations import ROTATIONS
 from chain.vectors.scenarios_rules import RULES
 from chain.vectors.suite import Json, Suite, get_file_problem
 
@@ -22,6 +23,7 @@ INDEX = "index"
 SUITES: tuple[Suite, ...] = (
     *(CBOR, WIRE, SIGNING, DRAWS, GEO, BOUNDS, SHARING, WORK, TRUST, LOG, CLAIMS, BALANCES),
     *(ADMISSION, EPOCHS, COVERAGE, TRAFFIC, RELAYS, CELLS, ROLES, TREASURY, FRAUD, HOLDS, RULES),
+    ROTATIONS,
 )
 Read = Callable[[str], Json]
 Note = Callable[[int, int], None]

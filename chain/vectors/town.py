@@ -31,6 +31,8 @@ from chain.records import (
     Hold,
     HoldAppeal,
     HoldRuling,
+    KeyRotation,
+    KeyRotationObjection,
     LeafOpening,
     MapperCommit,
     MapperReport,
@@ -126,6 +128,7 @@ class Town:
         self.heard: dict[int, dict[int, bytes]] = {}
         self.place_of = dict(PLACES)
         self.nonces: dict[bytes, int] = {}
+        self.next_from: dict[int, int] = {}  # hotspots that take their next key, and when
 
     # --- keys and numbers -------------------------------------------------------------------
 
@@ -152,7 +155,14 @@ class Town:
 
     def secret(self, number: int, epoch: int) -> bytes:
         """x_epoch of a hotspot."""
+        first = self.next_from.get(number)
+        if first is not None and epoch >= first:
+            return self.next_chain(number)[epoch - first + 1]
         return self.chain(number)[epoch - FIRST_EPOCH + 1]
+
+    def next_chain(self, number: int) -> tuple[bytes, ...]:
+        """The hash chain that goes with a hotspot's next key, the anchor first."""
+        return get_chain(self.seed("next chain", number), self.chain_length)
 
     @property
     def network_id(self) -> bytes:
@@ -283,7 +293,19 @@ class Town:
             self.heard.get(epoch - 1, {}).get(number, b""),
             self.secret(number, epoch - 1),
         )
-        return self.seal(replace(record, **changes), ("hotspot", number))  # type: ignore[arg-type]
+        first = self.next_from.get(number)
+        signer = "hotspot" if first is None or epoch < first else "next"
+        return self.seal(replace(record, **changes), (signer, number))  # type: ignore[arg-type]
+
+    def rotation(
+        self, number: int, from_epoch: int, *, lost: bool = False, **changes: int | bytes
+    ) -> Signed:
+        """The next key of a hotspot, signed by both and the owner, or without a lost old one."""
+        anchor = self.next_chain(number)[0]
+        key = self.key("next", number)
+        record = KeyRotation(number, key, from_epoch, self.chain_length, anchor)
+        signers = (("hotspot", number), ("next", number), ("owner", number))
+        return self.seal(replace(record, **changes), *signers[lost:])  # type: ignore[arg-type]
 
     def opening(self, payer: int, payee: int, nonce: int = 0, **changes: int) -> Signed:
         """A session: 1 credit per MiB, 2 per 1,000 tokens, 10 in escrow."""
@@ -402,4 +424,6 @@ def get_samples(town: Town) -> list[Signed]:
         town.ruling(1, bytes(32), 2, (0,)),
         town.seal(HoldAppeal(1, bytes(32)), ("owner", 1)),
         town.seal(Activation(2, 9, (0, 1)), *OPERATORS_01),
+        town.rotation(1, 9),
+        town.seal(KeyRotationObjection(1, bytes(32)), ("hotspot", 1)),
     ]
