@@ -9,6 +9,7 @@ from typing import Any
 
 from chain.errors import UserError
 from hotspot.config import check_ledger_url, read_section
+from hotspot.kernel_settings import KernelSection, parse_kernel
 
 SAMPLE = """\
 # Wavecomb gateway settings. Every key is shown with its default.
@@ -32,6 +33,17 @@ forecaster = ""               # model file of `wavecomb routing train`; empty: n
 far_forecaster = ""           # model of minutes, for 15 and 60 min ahead; needs a forecaster too
 telemetry = "telemetry"       # folder of link telemetry, kept 8 days; empty: none is kept
 planner = true                # plan all paths at once, where wavecomb[routing] is installed
+
+[kernel]
+netd = ""                     # socket of hotspot-netd, /run/wavecomb-netd/netd.sock; empty: none
+lease_ms = 30000              # without us for so long, the base mesh protocol carries on alone
+plan_ms = 10000               # how often what enters the mesh here is planned anew
+addresses = "fd57::/64"       # of hotspots: index 0 has the first one, 1 the second, ...
+segments = "fd57:1::/64"      # their segment identifiers, likewise
+devices = "fd57:2::/32"       # networks of their people's devices, a /64 each, likewise
+networks = []                 # other networks behind hotspots: "10.57.3.0/24=3"
+rates = []                    # devices to shape into classes, and their kbps: "mesh0=40000"
+trusted = []                  # access devices whose own DSCP may choose a class: "ap0"
 
 [provider]
 backend = ""                  # "wordllama", "openai", or empty: this hotspot answers nothing
@@ -168,6 +180,7 @@ class GatewayConfig:
     ledger: LedgerSection = field(default_factory=LedgerSection)
     gateway: GatewaySection = field(default_factory=GatewaySection)
     routing: RoutingSection = field(default_factory=RoutingSection)
+    kernel: KernelSection = field(default_factory=KernelSection)
     provider: ProviderSection = field(default_factory=ProviderSection)
     relay: RelaySection = field(default_factory=RelaySection)
     spending: SpendingSection = field(default_factory=SpendingSection)
@@ -187,6 +200,7 @@ def parse_gateway_config(text: str, source: str) -> GatewayConfig:
         ledger=read_section("ledger", LedgerSection, _take(table, "ledger")),
         gateway=read_section("gateway", GatewaySection, _take(table, "gateway")),
         routing=read_section("routing", RoutingSection, _take(table, "routing")),
+        kernel=read_section("kernel", KernelSection, _take(table, "kernel")),
         provider=read_section("provider", ProviderSection, _take(table, "provider")),
         relay=read_section("relay", RelaySection, _take(table, "relay")),
         spending=read_section("spending", SpendingSection, _take(table, "spending")),
@@ -230,6 +244,7 @@ def _check(config: GatewayConfig) -> None:
     for peer in link.peers:
         if not isinstance(peer, str) or not peer.partition("=")[0].isdecimal():
             raise UserError("link.peers", f"{peer!r} is no peer", 'like "3=127.0.0.1:9003"')
+    parse_kernel(config.kernel)
     _check_numbers(config)
 
 

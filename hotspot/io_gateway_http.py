@@ -418,6 +418,8 @@ def metrics_text(status: dict[str, Any]) -> str:
         ("jobs_running", "gauge", status["jobs"]["running"]),
         ("sessions_paying", "gauge", len(status["paying"])),
         ("sessions_paid", "gauge", len(status["paid"])),
+        ("kernel_steered", "gauge", int(status["kernel"]["state"] == "steered")),
+        ("kernel_paths", "gauge", status["kernel"]["paths"]),
         ("forwarded_bytes_total", "counter", status["counts"].get("forwarded_bytes", 0)),
     ]
     lines = []

@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chain.errors import UserError
 from chain.io_client import LedgerClient
@@ -60,14 +60,19 @@ from hotspot.io_uplink import (
     Uplink,
 )
 from hotspot.jobs import COMPLETE, Offer
+from hotspot.kernel_settings import KERNEL_OFF, parse_kernel
 from hotspot.linkstate import LinkReport
+from hotspot.neighbours import KernelLoad
 from hotspot.payee import Price
 from hotspot.relay import RelayNode, RelayOptions
 from hotspot.tolls import Spending
-from routing.io_service import RoutingService, RoutingSettings
+from routing.io_service import RoutingService, RoutingSettings, load_planner
 from routing.job_plan import Rooms, Task, Timetable
 from routing.router import Router
 from routing.types import JobPromise
+
+if TYPE_CHECKING:
+    from hotspot.io_kernel_steering import KernelSteering
 
 Answers = asyncio.Queue[Action]
 REGISTRATION_POLL_S = 1.0
@@ -121,6 +126,7 @@ class Gateway:
         self.backend = make_backend(config)
         self.directory = Directory()
         self.ledger_problem = ""
+        self.steering: KernelSteering | None = None
         self.link_address = ("", 0)
         self._answers: dict[bytes, Answers] = {}
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
@@ -152,6 +158,7 @@ class Gateway:
         self._uplink.submit(waiting)
         self._uplink.start()
         self._routing_task = self._loop.create_task(self._tend_routing())
+        self._start_steering()
         self.pump()
 
     def _make_routing(self) -> RoutingService:
@@ -173,6 +180,30 @@ class Gateway:
             rows = self.routing.tick(now_ms, flows, self.node.table.providers(now_ms))
             if rows:
                 await asyncio.to_thread(self.routing.write, rows, now_ms)
+
+    def _start_steering(self) -> None:
+        """Hand plans to netd, where there is one: only then what that takes is imported."""
+        chosen = self.config.kernel
+        if not chosen.netd:
+            return
+        from hotspot.io_kernel_steering import KernelSteering
+
+        planner = load_planner(lambda text: self._say("warning", text))
+        settings = parse_kernel(chosen)
+        path = self.base / chosen.netd
+        self.steering = KernelSteering(path, self.index, settings, planner, self._say)
+        tending = self.steering.run(self.node.table.samples, self._take_loads, self.now_ns)
+        self._steering_task = self._loop.create_task(tending)
+
+    def _take_loads(self, loads: Sequence[tuple[int, KernelLoad]]) -> None:
+        for peer, load in loads:
+            self.node.links.take_load(peer, load)
+
+    async def _stop_steering(self) -> None:
+        if self.steering is not None:
+            self._steering_task.cancel()
+            await asyncio.gather(self._steering_task, return_exceptions=True)
+            self.steering.close()
 
     def _restore_jobs(self) -> None:
         kept = self.queue.jobs(self.key)
@@ -247,6 +278,7 @@ class Gateway:
         self._routing_task.cancel()
         await asyncio.gather(self._routing_task, return_exceptions=True)
         self.routing.close(self.now_ns() // 1_000_000)
+        await self._stop_steering()
         self.node.harvest()
         while actions := self.node.take_actions():
             self._perform(actions)
@@ -504,6 +536,7 @@ class Gateway:
             "placement": self.routing.router.placer.summary(),
             "links": [_link_row(row) for row in node.table.samples() if row.source == node.index],
             "routing": self.routing.status(now_ms),
+            "kernel": self.steering.status() if self.steering else dict(KERNEL_OFF),
             "known": node.table.ages_ms(now_ms),
             "paying": [_session_row(s) for s in node.payer.sessions.values()],
             "paid": [_session_row(s) for s in node.payee.sessions.values()],

@@ -15,6 +15,21 @@ MAX_NEIGHBOURS = 64
 LOSS_WEIGHT = 8
 
 
+@dataclass(frozen=True, slots=True)
+class KernelLoad:
+    """What a neighbour's device carried, ours and everybody's, as netd counts; `time_ns` when.
+
+    Sums since counting began; `sharers` neighbours are behind the same device. 0 kbps: not known.
+    """
+
+    time_ns: int
+    tx_bytes: int
+    rx_bytes: int
+    sharers: int
+    rate_kbps: int = 0
+    queue_bytes: int = 0
+
+
 @dataclass(slots=True)
 class Neighbour:
     """One link, as seen from this end."""
@@ -28,6 +43,8 @@ class Neighbour:
     sent_bytes: int = 0
     report: LinkReport | None = None
     report_ns: int = 0
+    kernel: KernelLoad | None = None
+    counted: KernelLoad | None = None  # as of the last announcement
 
     def has_report(self, now_ns: int) -> bool:
         """Tell whether the driver spoke recently."""
@@ -72,6 +89,11 @@ class Neighbourhood:
         if report.peer in self.links:
             self.links[report.peer].report, self.links[report.peer].report_ns = report, now_ns
 
+    def take_load(self, peer: int, load: KernelLoad) -> None:
+        """Take what the kernel counted on the way to a neighbour."""
+        if peer in self.links:
+            self.links[peer].kernel = load
+
     def take_echo(self, peer: int, echo: Probe, now_ns: int) -> None:
         """Take the echo of a probe: the link is alive, and this is its round trip."""
         link = self.links.get(peer)
@@ -107,13 +129,32 @@ class Neighbourhood:
             load_kbps = 8 * link.sent_bytes // elapsed_ms
             link.sent_bytes = 0
             rows.append(self._row(link, load_kbps, now_ns))
+            link.counted = link.kernel
         return rows
 
     def _row(self, link: Neighbour, load_kbps: int, now_ns: int) -> LinkRow:
         report = link.report
+        sent_kbps, both_kbps = _kernel_kbps(link.counted, link.kernel)
+        load_kbps = max(load_kbps, sent_kbps)  # the overlay's own bytes are among the kernel's
         if report is not None and link.has_report(now_ns):
             state = (report.busy_permille, report.queue_bytes, report.loss_permille, report.rtt_us)
             return LinkRow(link.peer, report.rate_kbps, load_kbps, *state)
-        rate = self._default_rate_kbps
-        busy = min(1_000, 1_000 * load_kbps // max(1, rate))
-        return LinkRow(link.peer, rate, load_kbps, busy, 0, link.loss_permille, link.rtt_us)
+        kernel = link.kernel
+        rate = kernel.rate_kbps if kernel and kernel.rate_kbps else self._default_rate_kbps
+        queue_bytes = kernel.queue_bytes if kernel else 0
+        busy = min(1_000, 1_000 * max(load_kbps, both_kbps) // max(1, rate))
+        state = (busy, queue_bytes, link.loss_permille, link.rtt_us)
+        return LinkRow(link.peer, rate, load_kbps, *state)
+
+
+def _kernel_kbps(before: KernelLoad | None, now: KernelLoad | None) -> tuple[int, int]:
+    """(sent to a neighbour, the device's both ways) since the last announcement.
+
+    Which of a device's neighbours got what isn't counted: each is taken to get the same.
+    """
+    if before is None or now is None or now.time_ns <= before.time_ns:
+        return 0, 0
+    elapsed_ms = max(1, (now.time_ns - before.time_ns) // 1_000_000)
+    sent = 8 * max(0, now.tx_bytes - before.tx_bytes) // elapsed_ms
+    heard = 8 * max(0, now.rx_bytes - before.rx_bytes) // elapsed_ms
+    return sent // max(1, now.sharers), sent + heard

@@ -1,7 +1,8 @@
 """What a hotspot's kernel should hold: its plan, seen with the neighbours that are alive now.
 
     adjacent    every neighbour's segment identifier, out of the device where it was heard
-    source      (segments) our own traffic: weighted source routes, each as a segment list
+    source      (segments) our own traffic: weighted source routes, each as a segment list;
+                (multipath) our own traffic's first hops alone, and then the base protocol's way
     colours     (multipath) per target the weighted next hops of a version of the plan
 
 Everything below follows from its arguments alone, so a lost neighbour, a new plan, an expired lease
@@ -20,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from routing.kernel.nodeplan import HOPS_MAX, SEGMENTS, Choices, Hops, NodePlan
+from routing.kernel.nodeplan import HOPS_MAX, SEGMENTS, WEIGHT_MAX, Choices, Hops, NodePlan
 from routing.kernel.state import (
     COLOUR_MASK,
     COLOUR_SHIFT,
@@ -85,6 +86,8 @@ def desired_state(plan: NodePlan | None, view: View, place: Place) -> KernelStat
     routes = adjacent_routes(plan, view)
     if plan.mode == SEGMENTS:
         routes += source_routes(plan, view)
+    else:
+        routes += entry_routes(plan, view)
     for table in plan.tables:
         if table.colour in colours:
             routes += colour_routes(plan, table.colour, view)
@@ -119,7 +122,7 @@ def _rules(plan: NodePlan, colours: tuple[int, ...]) -> list[Rule]:
     for family in (4, 6):
         if family == 6:
             found.append(Rule(6, PRIORITY_FIRST, 0, 0, TABLE_ADJACENT))
-        if plan.mode == SEGMENTS:
+        if plan.mode == SEGMENTS or plan.paths:
             # Our own packets need no mark: so a connection knows its route's MTU from the start.
             found.append(Rule(family, PRIORITY_FIRST + 1, 0, 0, TABLE_SOURCE, is_own=True))
             marked = (PRIORITY_FIRST + 2, SOURCE_MARK, SOURCE_MARK, TABLE_SOURCE)
@@ -166,6 +169,25 @@ def source_routes(plan: NodePlan, view: View) -> list[Route]:
             ways = _together([_next_hop(plan, view, w, path) for w, path in paths])
             mtu = _room(paths, view)
             routes += [Route(TABLE_SOURCE, prefix, ways, mtu) for prefix in prefixes[target]]
+    return routes
+
+
+def entry_routes(plan: NodePlan, view: View) -> list[Route]:
+    """Weighted first hops of what enters here, where nobody has segments.
+
+    Who gets such a packet sends it on by the base protocol, also where that leads back here: then
+    it came from the mesh and isn't steered again, so it is diverted once at most.
+    """
+    weights: dict[int, dict[int, int]] = {}
+    for weight, hops in plan.paths:
+        if view.is_whole(hops):
+            to = weights.setdefault(hops[-1], {})
+            to[hops[1]] = min(WEIGHT_MAX, to.get(hops[1], 0) + weight)
+    prefixes, routes = _reached(plan), []
+    for target, shares in sorted(weights.items()):
+        near = [(view.neighbours[hop], weight) for hop, weight in sorted(shares.items())]
+        ways = _together([NextHop(at.device, at.address, weight) for at, weight in near])
+        routes += [Route(TABLE_SOURCE, prefix, ways) for prefix in prefixes[target]]
     return routes
 
 

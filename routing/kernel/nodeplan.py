@@ -3,7 +3,8 @@
     {"version": 7, "lease_ms": 30000, "node": 3, "mode": "segments",
      "nodes":    [[index, address, sid], ...],            every hotspot that a path may name
      "prefixes": [[prefix, index], ...],                  networks behind hotspots
-     "paths":    [[weight, [3, 5, 9]], ...],              segments: our own source routes
+     "paths":    [[weight, [3, 5, 9]], ...],              our own source routes; multipath: of
+                                                          which the first hop alone is steered
      "tables":   [[colour, version, [[target, [[neighbour, weight], ...]], ...]], ...],
      "stamp":    1,                                       multipath: colour of what enters here
      "rates":    [[device, kbps], ...],                   devices to shape into classes
@@ -109,6 +110,9 @@ def parse_node_plan(value: object) -> NodePlan:
     stamp = _number(value.get("stamp", 0), "plan.stamp", 0, max(COLOURS))
     if stamp and stamp not in {table.colour for table in tables}:
         raise _wrong("plan.stamp", "is the colour of no table")
+    paths = _paths(value.get("paths", []), addresses, node)
+    if mode == MULTIPATH and paths and tables:
+        raise _wrong("plan.tables", "stand beside plan.paths, and both would steer")
     return NodePlan(
         version=_number(value.get("version"), "plan.version", 1, 2**63 - 1),
         lease_ms=_number(value.get("lease_ms"), "plan.lease_ms", LEASE_MIN_MS, LEASE_MAX_MS),
@@ -117,7 +121,7 @@ def parse_node_plan(value: object) -> NodePlan:
         addresses=addresses,
         sids=sids,
         prefixes=_prefixes(value.get("prefixes", []), addresses),
-        paths=_paths(value.get("paths", []), addresses, node),
+        paths=paths,
         tables=tables,
         stamp=stamp,
         rates_kbps=_rates(value.get("rates", [])),
