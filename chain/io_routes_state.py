@@ -9,7 +9,6 @@ from chain.claim_views import claim_json
 from chain.errors import UserError
 from chain.hold_views import holds_json
 from chain.io_call import Answer, Call, Handler, missing
-from chain.rules.trust import compute_trust_ppm
 
 
 async def get_mix(call: Call) -> Answer:
@@ -33,10 +32,7 @@ async def get_hotspots(call: Call) -> Answer:
 
 async def get_hotspot(call: Call) -> Answer:
     """One hotspot by index or key."""
-    index = find_hotspot(call)
-    return views.hotspot_json(
-        call.state, call.state.hotspots[index], compute_trust_ppm(call.state)[index]
-    )
+    return views.hotspot_json(call.state, call.state.hotspots[find_hotspot(call)])
 
 
 def find_hotspot(call: Call) -> int:

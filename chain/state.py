@@ -301,6 +301,8 @@ class State:
     stats: Counter[str] = field(default_factory=Counter)
     log: CompactRange = field(default_factory=CompactRange)  # of every record so far
     touched: Touched = field(default_factory=dict)
+    # How many hotspots trust reaches, once somebody asked; rules that change trust forget it.
+    reached: int | None = field(default=None, compare=False)
 
     def copy(self) -> State:
         """A state that shares nothing that changes."""

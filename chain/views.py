@@ -12,7 +12,7 @@ from chain.header import Header
 from chain.hold_views import hotspot_hold_json
 from chain.ledger import Ledger
 from chain.records import Asserted, SubmitResult
-from chain.rules.trust import compute_trust_ppm
+from chain.rules.trust import get_trust_ppm
 from chain.state import Hotspot, Session, State, compute_held_ucr, get_rules, is_conserved
 
 Json = dict[str, Any]
@@ -66,13 +66,10 @@ def genesis_json(ledger: Ledger, wire: str) -> Json:
 
 def hotspots_json(state: State, indexes: Sequence[int]) -> list[Json]:
     """The hotspots of these indexes."""
-    if not indexes:
-        return []
-    trust = compute_trust_ppm(state)
-    return [hotspot_json(state, state.hotspots[i], trust[i]) for i in indexes]
+    return [hotspot_json(state, state.hotspots[i]) for i in indexes]
 
 
-def hotspot_json(state: State, hotspot: Hotspot, trust_ppm: int) -> Json:
+def hotspot_json(state: State, hotspot: Hotspot) -> Json:
     """One hotspot with its newest assertion."""
     assertion = hotspot.newest
     asserted = {name: getattr(assertion.registration, name) for name in ASSERTED}
@@ -84,7 +81,7 @@ def hotspot_json(state: State, hotspot: Hotspot, trust_ppm: int) -> Json:
         "cell": f"{assertion.registration.cell:x}",
         "bind_epoch": assertion.bind_epoch,
         "last_epoch": None if hotspot.last_epoch < 0 else hotspot.last_epoch,
-        "trust_ppm": trust_ppm,
+        "trust_ppm": get_trust_ppm(state, hotspot),
         "bond_ucr": hotspot.bond_ucr,
         "earned_ucr": hotspot.earned_ucr,
         "hold": hotspot_hold_json(state, hotspot.index),

@@ -13,7 +13,7 @@ from chain.packed import receipt_body
 from chain.params import PRESETS
 from chain.records import Finding, KeyRotation, Receipt, SubmitResult
 from chain.rules.former_keys import get_grace_key, get_key_at
-from chain.rules.trust import get_trusted
+from chain.rules.trust import compute_trust_ppm, get_trusted
 from chain.state import State
 from chain.state_root import compute_state_root
 from chain.tables import TABLES, get_scalars, set_scalar
@@ -49,7 +49,7 @@ def reload(state: State) -> State:
     found = State(state.network_id, state.genesis, state.params, state.time_ms)
     for name, value in get_scalars(state).items():
         set_scalar(found, name, value)
-    for name, table in TABLES.items():
+    for table in TABLES.values():
         packed = [
             (table.key.pack(key), table.pack_row(state, key)) for key in table.keys(state)
         ]
@@ -213,6 +213,19 @@ def test_the_owner_alone_may_rotate_a_lost_key_but_only_after_the_delay() -> Non
     assert town.ledger.state.hotspots[1].key == town.key("hotspot", 1)
     town.go_to(first)
     assert town.ledger.state.hotspots[1].key == town.key("next", 1)
+
+
+def test_the_api_tells_trust_as_the_rules_weigh_it() -> None:
+    town = Town("rotating")
+    town.join()
+    told = []
+    for epoch in range(2, 14):
+        town.run(epoch, epoch)
+        state = town.ledger.state
+        rows = views.hotspots_json(state, range(4))
+        told.append([row["trust_ppm"] for row in rows])
+        assert told[-1] == compute_trust_ppm(state)
+    assert told[0] != told[-1], "a settlement changed it"
 
 
 def test_the_api_says_which_key_follows_and_which_were_before() -> None:

@@ -61,7 +61,7 @@ def has_moved(state: State, hotspot: Hotspot) -> bool:
 
 def process_move(state: State, hotspot: Hotspot) -> None:
     """Forget what was known of a hotspot at the place that it left."""
-    hotspot.trust = 0
+    hotspot.trust, state.reached = 0, None
     if not is_blind(state.params, hotspot):
         hotspot.slope_db2 = hotspot.spread_db2 = 0
     state.touch("hotspots", hotspot.index)

@@ -11,7 +11,7 @@ from chain.optional import get_numpy
 from chain.params import Params
 from chain.rules.appointments import get_keys, get_rows
 from chain.rules.trust_arrays import compute_trust_by_arrays, fits_arrays
-from chain.state import State
+from chain.state import Hotspot, State
 
 TOTAL = 1 << 40  # the trust that all hotspots share
 FULL_PERMILLE = 1_000
@@ -97,6 +97,7 @@ def compute_round(
 
 def process_trust(state: State) -> None:
     """Give every hotspot the trust that the links since the last settlement carry to it."""
+    state.reached = None
     before = [hotspot.trust for hotspot in state.hotspots]
     trust = compute_trust(state.links, get_seed_indexes(state), before, state.params)
     for hotspot, value in zip(state.hotspots, trust, strict=True):
@@ -107,8 +108,20 @@ def process_trust(state: State) -> None:
 
 def compute_trust_ppm(state: State) -> list[int]:
     """Weight per hotspot index: its trust against the mean of who has any, at most FULL_PPM."""
-    reached = sum(1 for hotspot in state.hotspots if hotspot.trust)
+    reached = compute_reached(state)
     return [min(FULL_PPM, FULL_PPM * reached * h.trust // TOTAL) for h in state.hotspots]
+
+
+def compute_reached(state: State) -> int:
+    """How many hotspots have any trust."""
+    return sum(1 for hotspot in state.hotspots if hotspot.trust)
+
+
+def get_trust_ppm(state: State, hotspot: Hotspot) -> int:
+    """`compute_trust_ppm` of one hotspot; who has trust is counted once per settlement."""
+    if state.reached is None:
+        state.reached = compute_reached(state)
+    return min(FULL_PPM, FULL_PPM * state.reached * hotspot.trust // TOTAL)
 
 
 def get_trusted(state: State) -> frozenset[int]:
