@@ -21,8 +21,10 @@ CONFORMS_TO = [
     f"{_CORE}/ogcapi-tiles-1/1.0/conf/core",
     f"{_CORE}/ogcapi-tiles-1/1.0/conf/tileset",
     f"{_CORE}/ogcapi-tiles-1/1.0/conf/tilesets-list",
+    f"{_CORE}/ogcapi-tiles-1/1.0/conf/dataset-tilesets",
     f"{_CORE}/ogcapi-tiles-1/1.0/conf/geodata-tilesets",
     f"{_CORE}/ogcapi-tiles-1/1.0/conf/mvt",
+    f"{_CORE}/ogcapi-tiles-1/1.0/conf/oas30",
     f"{_CORE}/ogcapi-dggs-1/1.0/conf/core",
     f"{_CORE}/ogcapi-dggs-1/1.0/conf/data-retrieval",
     f"{_CORE}/ogcapi-dggs-1/1.0/conf/data-custom-depths",
@@ -63,7 +65,7 @@ def landing_page(request: web.Request) -> web.Response:
         link(request, "service-doc", "/", "text/html", "the map"),
         link(request, "conformance", "/conformance", JSON, "conformance classes"),
         link(request, "data", "/collections", JSON, "the collections"),
-        link(request, tilesets, "/collections/cells/tiles", JSON, "vector tiles"),
+        link(request, tilesets, "/tiles", JSON, "vector tiles"),
         link(request, dggrs, "/dggs", JSON, "discrete global grids"),
     ]
     document = {

@@ -96,10 +96,13 @@ class Tiles:
         return answer_json(request, styles.style(_absolute(request, path), values["threshold_dbm"]))
 
     async def get_tilesets(self, request: web.Request, _: Values) -> web.Response:
-        """The list of tile sets: one."""
-        here = openapi.MATRIX.rsplit("/", 1)[0]
-        links = [link(request, "self", here, JSON)]
+        """The list of tile sets, of the cells or of the whole map: one."""
+        links = [link(request, "self", request.path, JSON)]
         return answer_json(request, {"links": links, "tilesets": [_tileset(request)]})
+
+    async def get_dataset_tilesets(self, request: web.Request, values: Values) -> web.Response:
+        """The same list where the OGC's standard looks for it first."""
+        return await self.get_tilesets(request, values)
 
     async def get_tileset(self, request: web.Request, _: Values) -> web.Response:
         """One tile set."""
@@ -136,13 +139,22 @@ def _tileset(request: web.Request) -> Values:
         "title": "Cells of the coverage map",
         "dataType": "vector",
         "crs": "http://www.opengis.net/def/crs/EPSG/0/3857",
+        "tileMatrixSetId": "WebMercatorQuad",
         "tileMatrixSetURI": uri,
+        "tileMatrixSetLimits": [_limits(zoom) for zoom in range(mvt.ZOOM_MAX + 1)],
         "links": [
             link(request, "self", openapi.MATRIX, JSON),
             {"rel": scheme, "href": uri, "type": JSON},
             item,
         ],
     }
+
+
+def _limits(zoom: int) -> Values:
+    """Where tiles are answered: everywhere, for the map grows wherever somebody measures."""
+    last = (1 << zoom) - 1
+    rows = {"minTileRow": 0, "maxTileRow": last}
+    return {"tileMatrix": str(zoom), **rows, "minTileCol": 0, "maxTileCol": last}
 
 
 def make_tile(view: View, parent: int, resolution: int, names: tuple[str, ...]) -> Body:

@@ -121,6 +121,9 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(MATRIX, "tileset", "One tile set", (p.JSON_FORMAT,), ogc=True),
     Operation(
+        "/tiles", "dataset_tilesets", "The map's tile sets", (p.JSON_FORMAT,), ogc=True
+    ),
+    Operation(
         "/exports/{snapshot}.pmtiles",
         "pmtiles",
         "The whole snapshot as one PMTiles archive",
@@ -150,6 +153,14 @@ OPERATIONS: tuple[Operation, ...] = (
         (p.DEPTH, p.SNAPSHOT, p.DATA_FORMAT),
     ),
 )
+
+# What Requirement 23 of OGC API Tiles calls these operations; elsewhere they have our names.
+OGC_NAMES = {
+    "dataset_tilesets": ".dataset.vector.getTileSetsList",
+    "tilesets": "cells.collection.vector.getTileSetsList",
+    "tileset": "cells.collection.vector.getTileSet",
+    "ogc_tile": "cells.collection.vector.getTile",
+}
 
 _CELL = {"type": "string", "pattern": "^[0-9a-f]{15}$"}
 _NAMES = ["cells", "hotspots", "gaps", "beacons", "outline"]
@@ -206,6 +217,9 @@ def document_3_0(operations: Sequence[Operation], version: str) -> dict[str, Any
     found = document([operation for operation in operations if operation.ogc], version)
     found["openapi"] = "3.0.3"
     found["info"]["license"] = {"name": "MIT"}
+    for path in found["paths"].values():
+        name = path["get"]["operationId"]
+        path["get"]["operationId"] = OGC_NAMES.get(name, name)
     return dict(_older(found))
 
 
