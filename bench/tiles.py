@@ -43,7 +43,8 @@ from coverage_map.io_events import Hub
 from coverage_map.io_front import serve_front
 from coverage_map.io_service import SERVICE, Service
 from coverage_map.store.aggregates import aggregate
-from coverage_map.store.io_build import build, update
+from coverage_map.store.io_build import build
+from coverage_map.store.io_layers import update
 from coverage_map.store.io_observations import Observations, join_rows
 from coverage_map.store.io_snapshots import Published, Snapshots
 from coverage_map.store.tables import Table

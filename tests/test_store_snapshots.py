@@ -11,7 +11,8 @@ from store_helpers import by_cell, make_rows
 
 from chain.errors import UserError
 from coverage_map.store.aggregates import Rows, aggregate, join, levels_of
-from coverage_map.store.io_build import build, update
+from coverage_map.store.io_build import build
+from coverage_map.store.io_layers import update
 from coverage_map.store.io_observations import (
     NO_ROWS,
     Observations,
@@ -145,21 +146,24 @@ def test_many_ranges_give_the_same_snapshot(
     assert cut_up.manifest["files"] == whole.manifest["files"]
 
 
-def test_a_delta_joins_exactly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [5_500, 3_000])  # laid over it, and folded into it
+def test_a_delta_joins_exactly(tmp_path: Path, first: int) -> None:
     rows = make_rows(6_000, 8, MIXED)
-    observations, snapshots = stored(tmp_path, [part_of(rows, 0, 5_500)])
+    observations, snapshots = stored(tmp_path, [part_of(rows, 0, first)])
     base = build(observations, snapshots, observations.names(), {}, TIME_MS)
-    later = part_of(rows, 5_500, 6_000)
+    later = part_of(rows, first, 6_000)
     name = observations.append(later, kinds(later))
     joined = update(observations, snapshots, base, [name], TIME_MS)
     anew = published(tmp_path / "anew", [rows])
     assert joined.segments == observations.names()
+    assert bool(joined.layer) == (first == 5_500)
     for resolution, level in anew.levels.items():
         for column in COLUMNS:
-            assert (joined.levels[resolution][column] == level[column]).all(), (resolution, column)
+            assert (joined.merged[resolution][column] == level[column]).all(), (resolution, column)
         for column, size in LIST_COLUMNS.items():
             assert len(level[column]) == level[size].sum()
-            assert len(joined.levels[resolution][column]) == len(level[column])
+            if not joined.layer:
+                assert len(joined.levels[resolution][column]) == len(level[column])
 
 
 def test_joining_is_associative() -> None:

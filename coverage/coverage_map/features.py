@@ -11,8 +11,8 @@ from scipy.special import ndtr
 
 from coverage_map import cells
 from coverage_map.parameters import Bbox
-from coverage_map.store.tables import NONE_CDB, NONE_CDBM, Table
-from coverage_map.store.view import Clock, take
+from coverage_map.store.tables import NONE_CDB, NONE_CDBM
+from coverage_map.store.view import Clock, Columns, take
 
 Array = NDArray[Any]
 JsonObject = dict[str, Any]
@@ -20,23 +20,23 @@ WITHIN_DB = 6.0
 SERVED = 0.5
 
 
-def service_probability(table: Table, threshold_dbm: float) -> Array:
+def service_probability(table: Columns, threshold_dbm: float) -> Array:
     """That the best server alone reaches the threshold: a lower bound where cells overlap."""
     value, sd = value_dbm(table), np.maximum(sd_db(table), 0.01)
     return np.asarray(ndtr((value - threshold_dbm) / sd))
 
 
-def confidence(table: Table) -> Array:
+def confidence(table: Columns) -> Array:
     """Probability that the value is right within 6 dB."""
     return np.asarray(2.0 * ndtr(WITHIN_DB / np.maximum(sd_db(table), 0.01)) - 1.0)
 
 
-def value_dbm(table: Table) -> Array:
+def value_dbm(table: Columns) -> Array:
     """Signal of the best server, measured where measured; NaN for none."""
     return _hundredths(table["value_cdbm"], NONE_CDBM)
 
 
-def sd_db(table: Table) -> Array:
+def sd_db(table: Columns) -> Array:
     """Uncertainty of the value; NaN for none."""
     return _hundredths(table["sd_cdb"], NONE_CDB)
 
@@ -46,11 +46,11 @@ def _hundredths(column: Array, none: int) -> Array:
 
 
 def records(
-    table: Table, resolution: int, threshold_dbm: float, clock: Clock
+    table: Columns, resolution: int, threshold_dbm: float, clock: Clock
 ) -> dict[str, list[Any]]:
     """Columns of the records of a table's rows, in the order of a record's members."""
     measured = table["count"] > 0
-    first, last = (np.where(measured, table[name], -1).tolist() for name in ("first", "last"))
+    first, last = (_epochs(table, name) for name in ("first", "last"))
     found: dict[str, list[Any]] = {
         "h3": [cells.text_of(cell) for cell in table["cells"].tolist()],
         "resolution": [resolution] * len(measured),
@@ -67,15 +67,24 @@ def records(
         column = {"min": "low_cdbm", "max": "high_cdbm"}.get(name, f"{name}_cdbm")
         values = np.where(measured, _hundredths(table[column], NONE_CDBM), np.nan)
         found[f"{name}_dbm"] = _shown(values, 2)
-    found["first_epoch"] = [None if epoch < 0 else epoch for epoch in first]
-    found["last_epoch"] = [None if epoch < 0 else epoch for epoch in last]
-    found["newest_ms"] = [None if epoch < 0 else clock.end_ms(epoch) for epoch in last]
+    found["first_epoch"], found["last_epoch"] = first, last
+    found["newest_ms"] = _ends(last, clock)
     found["best_server"] = _known(table["server"])
     found["predicted_dbm"] = _shown(_hundredths(table["predicted_cdbm"], NONE_CDBM))
     found["predicted_sd_db"] = _shown(_hundredths(table["predicted_sd_cdb"], NONE_CDB))
     found["predicted_server"] = _known(table["predicted_server"])
     found["overlap"] = table["overlap"].tolist()
     return found
+
+
+def _epochs(table: Columns, name: str) -> list[int | None]:
+    """A column of epochs; None where nothing was received."""
+    pairs = zip(table["count"].tolist(), table[name].tolist(), strict=True)
+    return [epoch if count else None for count, epoch in pairs]
+
+
+def _ends(epochs: Sequence[int | None], clock: Clock) -> list[int | None]:
+    return [None if epoch is None else clock.end_ms(epoch) for epoch in epochs]
 
 
 def _shown(values: Array, digits: int = 1) -> list[float | None]:
@@ -104,7 +113,7 @@ def polygon(cell: int) -> JsonObject:
 
 
 def cell_features(
-    table: Table, resolution: int, threshold_dbm: float, clock: Clock
+    table: Columns, resolution: int, threshold_dbm: float, clock: Clock
 ) -> list[JsonObject]:
     """Features of a table's rows."""
     found = rows_of(records(table, resolution, threshold_dbm, clock))
@@ -126,7 +135,7 @@ def inside(places: NDArray[np.float64], bbox: Bbox) -> NDArray[np.bool_]:
 
 
 def zone_columns(
-    table: Table, coarser: Sequence[tuple[int, Table]], zone: int, resolution: int, clock: Clock
+    table: Columns, coarser: Sequence[tuple[int, Columns]], zone: int, resolution: int, clock: Clock
 ) -> JsonObject:
     """Compact columns of all cells of a resolution inside a zone.
 
@@ -143,9 +152,8 @@ def zone_columns(
     }
 
 
-def _columns(table: Table, clock: Clock) -> JsonObject:
+def _columns(table: Columns, clock: Clock) -> JsonObject:
     measured = table["count"] > 0
-    last = np.where(measured, table["last"], -1).tolist()
     return {
         "h3": [cells.text_of(cell) for cell in table["cells"].tolist()],
         "measured": measured.astype(int).tolist(),
@@ -153,6 +161,6 @@ def _columns(table: Table, clock: Clock) -> JsonObject:
         "sd_db": _shown(sd_db(table)),
         "count": table["count"].tolist(),
         "hotspots": table["hotspots"].tolist(),
-        "newest_ms": [0 if epoch < 0 else clock.end_ms(epoch) or 0 for epoch in last],
-        "server": table["server"].tolist(),
+        "newest_ms": _ends(_epochs(table, "last"), clock),
+        "server": _known(table["server"]),
     }

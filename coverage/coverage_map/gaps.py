@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 from coverage_map import cells
 from coverage_map.features import SERVED, feature, inside, polygon, service_probability, value_dbm
 from coverage_map.parameters import Bbox
-from coverage_map.store.tables import Table
-from coverage_map.store.view import take
+from coverage_map.store.view import Columns, take
 
 JsonObject = dict[str, Any]
 Rows = NDArray[np.intp]
 
 
 def gap_features(
-    level: Table, rows: Rows, bbox: Bbox | None, threshold_dbm: float
+    level: Columns, rows: Rows, bbox: Bbox | None, threshold_dbm: float
 ) -> list[JsonObject]:
     """Where service is missing, most promising first: next to served cells, but not served itself.
 
@@ -67,7 +66,7 @@ def _gap(
     return feature(cells.text_of(cell), polygon(cell), properties)
 
 
-def outline_features(level: Table, rows: Rows, threshold_dbm: float) -> list[JsonObject]:
+def outline_features(level: Columns, rows: Rows, threshold_dbm: float) -> list[JsonObject]:
     """One polygon per connected area whose cells are served, largest first."""
     part = take(level, rows)
     served = part["cells"][service_probability(part, threshold_dbm) >= SERVED].tolist()

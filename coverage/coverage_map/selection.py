@@ -20,8 +20,7 @@ from coverage_map.features import confidence, inside
 from coverage_map.hexagons import centres
 from coverage_map.parameters import Bbox
 from coverage_map.store.keys import COARSEST
-from coverage_map.store.tables import Table
-from coverage_map.store.view import View, take
+from coverage_map.store.view import Columns, View, take
 
 Rows = NDArray[np.intp]
 FEW = 3_000  # cells of a level that are simply looked at
@@ -41,7 +40,7 @@ class Wanted:
     epochs: tuple[int, int] | None = None
 
 
-def select(view: View, resolution: int, wanted: Wanted) -> tuple[Table, Rows]:
+def select(view: View, resolution: int, wanted: Wanted) -> tuple[Columns, Rows]:
     """All rows of a resolution, and which of them are wanted, in the order of cells."""
     level = view.level(resolution)
     rows: Rows = np.arange(len(level["cells"]))
@@ -59,7 +58,7 @@ def select(view: View, resolution: int, wanted: Wanted) -> tuple[Table, Rows]:
     return level, rows
 
 
-def page(level: Table, rows: Rows, after: int | None, limit: int) -> tuple[Rows, bool]:
+def page(level: Columns, rows: Rows, after: int | None, limit: int) -> tuple[Rows, bool]:
     """The rows after a cell, at most `limit`, and whether there are more."""
     if after is not None:
         rows = rows[np.searchsorted(level["cells"][rows], np.uint64(after), side="right") :]
@@ -121,7 +120,7 @@ def _middle(west: float, east: float) -> tuple[float, float]:
 
 def in_polygon(
     view: View, resolution: int, ring: Sequence[tuple[float, float]]
-) -> tuple[Table, Rows]:
+) -> tuple[Columns, Rows]:
     """Rows whose centre lies inside a ring of (longitude, latitude), by the even-odd rule."""
     corners = np.array(ring)
     box = (*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist())

@@ -17,6 +17,11 @@ PARQUET = "application/vnd.apache.parquet"
 CSV = "text/csv"
 WKB_TYPES = {"Point": 1, "LineString": 2, "Polygon": 3}
 JsonObject = Mapping[str, Any]
+# Where every value of a page is missing, its column still has the type that other pages have.
+_MISSING = {
+    **dict.fromkeys(("epoch", "ms", "server"), pa.int64()),
+    **dict.fromkeys(("dbm", "db", "probability", "confidence"), pa.float64()),
+}
 
 CRS84 = {
     "$schema": "https://proj.org/schemas/v0.7/projjson.schema.json",
@@ -59,7 +64,15 @@ CRS84 = {
 
 def arrow_of(columns: Mapping[str, Sequence[Any]]) -> bytes:
     """An Arrow IPC stream of columns."""
-    return _stream(pa.table(dict(columns)))
+    return _stream(_table_of(columns))
+
+
+def _table_of(columns: Mapping[str, Sequence[Any]]) -> Any:
+    kinds = {name: _MISSING.get(name.rpartition("_")[2]) for name in columns}
+    empty = {name for name, values in columns.items() if all(value is None for value in values)}
+    return pa.table(
+        {n: pa.array(v, kinds[n] if n in empty else None) for n, v in columns.items()}
+    )
 
 
 def features_arrow(found: Sequence[JsonObject]) -> bytes:
@@ -122,7 +135,7 @@ def _geometry_table(found: Sequence[JsonObject]) -> Any:
     names = list(found[0]["properties"]) if found else []
     columns: dict[str, Any] = {"id": [one["id"] for one in found]}
     columns |= {name: [one["properties"][name] for one in found] for name in names}
-    table = pa.table(columns)
+    table = _table_of(columns)
     shapes = pa.array([wkb_of(one["geometry"]) for one in found], pa.binary())
     field = pa.field("geometry", pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"})
     return table.append_column(field, shapes)

@@ -1,8 +1,8 @@
 """From observations to a published snapshot: ranges of the earth side by side, one writer in order.
 
 Each range reads its part of every segment, aggregates it and makes the levels 7 to 11; cells
-coarser than that are joined at the end, when they are few. A delta is joined with the snapshot
-before it instead: only rows that it touches are made anew.
+coarser than that are joined at the end, when they are few. A delta is laid over the snapshot before
+it instead (io_layers.py): only rows that it touches are made anew.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from coverage_map.store.aggregates import (
     levels_of,
     take,
 )
+from coverage_map.store.io_columns import ADDED
 from coverage_map.store.io_observations import (
     Observations,
     Segment,
@@ -41,8 +42,6 @@ from coverage_map.store.tables import (
     aggregates_of,
     between,
     nothing_predicted,
-    rows_under,
-    splice,
     table_of,
 )
 
@@ -141,25 +140,6 @@ def _sorted(parts: Aggregates) -> Aggregates:
     return group(parts, parts.keys) if len(parts) else parts
 
 
-def update(
-    observations: Observations,
-    snapshots: Snapshots,
-    base: Published,
-    segments: Sequence[str],
-    time_ms: int,
-    clock: tuple[int, int] = (0, 0),
-) -> Published:
-    """Publish the base with further segments joined in; predictions stay those of the base."""
-
-    def make(resolution: int, fresh: Aggregates) -> Table:
-        level = base.levels[resolution]
-        return splice(level, joined(level, fresh))
-
-    own = _own(observations, segments)
-    about = _about(_newest(base, own), time_ms, [*base.segments, *segments], clock)
-    return _publish_levels(snapshots, own, make, about)
-
-
 def refresh(
     observations: Observations,
     snapshots: Snapshots,
@@ -170,28 +150,26 @@ def refresh(
     clock: tuple[int, int] = (0, 0),
 ) -> Published:
     """Publish the base's measurements with further segments joined in, and new predictions."""
+    own = own_of(observations, segments)
+    fresh = levels_of(own, COARSEST)
 
-    def make(resolution: int, fresh: Aggregates) -> Table:
-        whole = join([aggregates_of(base.levels[resolution]), fresh])
+    def make(resolution: int) -> Table:
+        measured = aggregates_of(base.levels[resolution])
+        whole = join([measured, added_of(base, resolution), fresh[resolution]])
         return table_of(whole, predicted.get(resolution, nothing_predicted()))
 
-    own = _own(observations, segments)
-    about = _about(_newest(base, own), time_ms, [*base.segments, *segments], clock)
-    return _publish_levels(snapshots, own, make, about)
+    about = about_of(base, own, time_ms, segments, clock)
+    return publish_levels(snapshots, make, about)
 
 
-def _publish_levels(
-    snapshots: Snapshots,
-    own: Aggregates,
-    make: Callable[[int, Aggregates], Table],
-    about: Mapping[str, object],
+def publish_levels(
+    snapshots: Snapshots, make: Callable[[int], Table], about: Mapping[str, object]
 ) -> Published:
+    """Publish a full snapshot, level by level."""
     draft = snapshots.start()
     try:
-        fresh = levels_of(own, COARSEST)
         with ThreadPoolExecutor(2) as pool:
-            tables = pool.map(lambda r: (r, make(r, fresh[r])), RESOLUTIONS)
-            for resolution, table in tables:
+            for resolution, table in pool.map(lambda r: (r, make(r)), RESOLUTIONS):
                 draft.append({resolution: table})
         return snapshots.publish(draft, about)
     except BaseException:
@@ -199,7 +177,8 @@ def _publish_levels(
         raise
 
 
-def _own(observations: Observations, segments: Sequence[str]) -> Aggregates:
+def own_of(observations: Observations, segments: Sequence[str]) -> Aggregates:
+    """What segments hold, by their observations' own cells."""
     parts = []
     for name in segments:
         segment = observations.open(name)
@@ -208,8 +187,18 @@ def _own(observations: Observations, segments: Sequence[str]) -> Aggregates:
     return join(parts) if parts else empty()
 
 
-def _newest(base: Published, own: Aggregates) -> int:
-    return max(base.epoch, int(own.last.max(initial=0)))
+def added_of(base: Published, resolution: int) -> Aggregates:
+    """What a layer adds to its full snapshot at one level; nothing where it is no layer."""
+    found = base.added.get(resolution)
+    return empty() if found is None else Aggregates(**{name: found[name] for name in ADDED})
+
+
+def about_of(
+    base: Published, own: Aggregates, time_ms: int, segments: Sequence[str], clock: tuple[int, int]
+) -> dict[str, object]:
+    """What a manifest says of a base with further segments."""
+    newest = max(base.epoch, int(own.last.max(initial=0)))
+    return _about(newest, time_ms, [*base.segments, *segments], clock)
 
 
 def _about(
@@ -221,27 +210,3 @@ def _about(
         "segments": list(segments),
         "clock": list(clock),
     }
-
-
-def joined(base: Mapping[str, np.ndarray], fresh: Aggregates) -> Table:
-    """Complete rows of all cells that `fresh` touches at one level of a snapshot."""
-    rows = rows_under(base, fresh.keys)
-    whole = join([aggregates_of(base, rows), fresh])
-    return table_of(whole, _prediction_of(base, rows))
-
-
-def _prediction_of(base: Mapping[str, np.ndarray], rows: np.ndarray) -> Predicted:
-    """What the base predicts for rows; what the estimator measured there is overtaken."""
-    import coverage_map.store.tables as t
-
-    blank = nothing_predicted()
-    kept = {n: np.asarray(base[n])[rows] for n in ("cells", "predicted_cdbm", "predicted_sd_cdb")}
-    kept |= {n: np.asarray(base[n])[rows] for n in ("predicted_server", "overlap")}
-    size = len(rows)
-    return Predicted(
-        **kept,
-        measured_cdbm=np.full(size, t.NONE_CDBM, blank.measured_cdbm.dtype),
-        measured_cdb=np.full(size, t.NONE_CDB, blank.measured_cdb.dtype),
-        measured_server=np.full(size, t.NOBODY, blank.measured_server.dtype),
-    )
-

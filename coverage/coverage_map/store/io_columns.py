@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,11 +13,12 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from coverage_map.store.aggregates import LISTS, TYPES
-from coverage_map.store.tables import COLUMNS, JOIN_COLUMNS, Table
+from coverage_map.store.tables import COLUMNS, JOIN_COLUMNS
 
 HEADER_BYTES = 128
 READ_BYTES = 1 << 20
-NAMES = (*COLUMNS, *JOIN_COLUMNS, *(name for names in LISTS.values() for name in names))
+FULL = (*COLUMNS, *JOIN_COLUMNS, *(name for names in LISTS.values() for name in names))
+ADDED = tuple(TYPES)
 
 
 def kind_of(name: str) -> np.dtype[Any]:
@@ -49,13 +51,13 @@ class ColumnWriter:
 
 
 class LevelWriter:
-    """All columns of one resolution, in a directory of its own."""
+    """Columns of one resolution, in a directory of its own; the first one says how many rows."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, names: Sequence[str] = FULL) -> None:
         directory.mkdir(parents=True)
-        self.columns = {n: ColumnWriter(directory / f"{n}.npy", kind_of(n)) for n in NAMES}
+        self.columns = {n: ColumnWriter(directory / f"{n}.npy", kind_of(n)) for n in names}
 
-    def append(self, table: Table) -> None:
+    def append(self, table: Mapping[str, NDArray[Any]]) -> None:
         """Add rows, whose cells follow those that are there."""
         for name, column in self.columns.items():
             column.append(table[name])
@@ -64,7 +66,7 @@ class LevelWriter:
         """Finish all files; how many rows there are."""
         for column in self.columns.values():
             column.close()
-        return self.columns["cells"].rows
+        return next(iter(self.columns.values())).rows
 
 
 class Mapped(dict[str, NDArray[Any]]):

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from chain.errors import UserError
 from coverage_map.store.aggregates import Aggregates, Rows, aggregate, empty, join, levels_of
-from coverage_map.store.io_build import build, joined, refresh, update
+from coverage_map.store.io_build import build, refresh
 from coverage_map.store.io_columns import sync_directory
+from coverage_map.store.io_layers import joined, update
 from coverage_map.store.io_observations import (
     NO_ROWS,
     Observations,
@@ -149,7 +150,7 @@ class Keeper:
     def _lay_over(self, epoch: int) -> None:
         self._revision += 1
         fresh = levels_of(self._fresh, COARSEST) if len(self._fresh) else {}
-        overlay = {r: joined(self._base.levels[r], level) for r, level in fresh.items()}
+        overlay = {r: joined(self._base, r, level) for r, level in fresh.items()}
         self.view = replace(
             self._plain_view(),
             epoch=max(epoch, self._base.epoch),
@@ -301,11 +302,8 @@ class Keeper:
         return build(self.observations, self.snapshots, self.segments, {}, 0)
 
     def _plain_view(self) -> View:
-        base = self._base
-        return View(
-            *(base.identity, base.epoch, base.time_ms, base.levels),
-            revision=self._revision if self._pending else 0,
-            clock=self.clock,
+        return replace(
+            self._base.view(self.clock), revision=self._revision if self._pending else 0
         )
 
     def view_of(self, name: str) -> View | None:
@@ -318,7 +316,7 @@ class Keeper:
             found = self.snapshots.open(name)
         else:
             return None
-        return View(found.identity, found.epoch, found.time_ms, found.levels, clock=self.clock)
+        return found.view(self.clock)
 
 
 def _where(rows: Rows, which: NDArray[np.bool_]) -> Rows:

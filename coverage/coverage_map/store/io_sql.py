@@ -40,7 +40,7 @@ def open_sql(directory: Path, snapshot: str | None = None) -> Any:
     _add_observations(connection, directory / "observations")
     published = snapshots.open(name)
     for resolution in RESOLUTIONS:
-        level = published.levels[resolution]
+        level = published.merged[resolution]
         columns = {n: pa.array(np.asarray(level[n])) for n in COLUMNS}
         connection.register(f"columns_{resolution}", pa.table(columns))
         connection.execute(

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from coverage_map.store.kernels import released
 
 
@@ -30,3 +32,24 @@ def splice_list(source, old_at, old, new_at, new, out):
             for j in range(new_at[row - size], new_at[row - size + 1]):
                 out[at] = new[j]
                 at += 1
+
+
+@released
+def starts_of(sizes, rows, starts):
+    """Where the lists of some rows, ascending, start: one pass over what lies before them."""
+    at, before = 0, 0
+    for i in range(len(rows)):
+        for row in range(before, rows[i]):
+            at += sizes[row]
+        before = rows[i]
+        starts[i] = at
+
+
+@released
+def gather_list(starts, sizes, rows, column, out):
+    """The lists of some rows, one after the other."""
+    at = 0
+    for i in range(len(rows)):
+        for j in range(starts[i], starts[i] + np.int64(sizes[rows[i]])):
+            out[at] = column[j]
+            at += 1

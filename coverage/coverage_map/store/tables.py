@@ -61,6 +61,7 @@ COLUMNS: dict[str, type[np.generic]] = {
     "sd": np.uint8,
 }
 JOIN_COLUMNS: dict[str, type[np.generic]] = {"total_cdbm": np.int64, "bins_n": np.uint16}
+PREDICTED = ("predicted_cdbm", "predicted_sd_cdb", "predicted_server", "overlap")
 LIST_COLUMNS = {name: size for size, names in LISTS.items() for name in names}
 
 
@@ -99,6 +100,23 @@ def between(predicted: Predicted, low: int, high: int) -> Predicted:
 
 def table_of(measured: Aggregates, predicted: Predicted) -> Table:
     """The table of one resolution from what was measured and what is predicted there."""
+    return _coded(_with_predicted(_measured_table(measured), predicted))
+
+
+def table_over(measured: Aggregates, base: Mapping[str, Array], rows: Array) -> Table:
+    """The table of measured cells, with what the base predicts in those rows of it.
+
+    What the estimator made of older measurements there is overtaken.
+    """
+    table = _measured_table(measured)
+    at = places_of(table["cells"], np.asarray(base["cells"])[rows])
+    for name in PREDICTED:
+        table[name] = np.full(len(measured), _blank(name), COLUMNS[name])
+        table[name][at] = np.asarray(base[name])[rows]
+    return _coded(table)
+
+
+def _measured_table(measured: Aggregates) -> Table:
     about = describe(measured)
     table: Table = {name: getattr(measured, name) for name in (*PER_CELL[1:], *LIST_COLUMNS)}
     table["cells"] = cells_of(measured.keys)
@@ -106,7 +124,7 @@ def table_of(measured: Aggregates, predicted: Predicted) -> Table:
     table["p10_cdbm"], table["p50_cdbm"], table["p90_cdbm"] = about.quantiles_cdbm
     table["server"] = about.server
     table["value_cdbm"], table["sd_cdb"] = about.server_cdbm, about.sd_cdb
-    return _coded(_with_predicted(table, predicted))
+    return table
 
 
 def _mean_cdbm(measured: Aggregates) -> Array:
@@ -125,7 +143,7 @@ def _with_predicted(table: Table, predicted: Predicted) -> Table:
                 column[at] = table[name]
                 table[name] = column
         table["cells"] = cells
-    for name in ("predicted_cdbm", "predicted_sd_cdb", "predicted_server", "overlap"):
+    for name in PREDICTED:
         table[name] = np.full(len(cells), _blank(name), COLUMNS[name])
         table[name][seen] = getattr(predicted, name)
     return _prefer(table, predicted, seen)
@@ -166,7 +184,7 @@ def aggregates_of(table: Mapping[str, Array], rows: Array | None = None) -> Aggr
 
     Rows that are only predicted have a count of 0 and empty lists; they are left out.
     """
-    from coverage_map.store.aggregates import list_rows
+    from coverage_map.store.splicing import gather_list, starts_of
 
     rows = np.arange(len(table["cells"])) if rows is None else rows
     rows = rows[np.asarray(table["count"])[rows] > 0]
@@ -175,8 +193,12 @@ def aggregates_of(table: Mapping[str, Array], rows: Array | None = None) -> Aggr
     found = {name: np.asarray(table[name])[rows] for name in PER_CELL[1:]}
     found["keys"] = keys_of(np.asarray(table["cells"])[rows])
     for size, names in LISTS.items():
-        at = list_rows(offsets(np.asarray(table[size])), rows)
-        found |= {name: np.asarray(table[name])[at] for name in names}
+        sizes, starts = np.asarray(table[size]), np.empty(len(rows), np.int64)
+        starts_of(sizes, rows, starts)
+        total = int(found[size].sum(dtype=np.int64))
+        for name in names:
+            found[name] = np.empty(total, TYPES[name])
+            gather_list(starts, sizes, rows, np.asarray(table[name]), found[name])
     return Aggregates(**found)
 
 
@@ -184,7 +206,7 @@ def splice(base: Mapping[str, Array], fresh: Mapping[str, Array]) -> Table:
     """The base with fresh rows in place of those of the same cell, and new ones between."""
     from coverage_map.store.splicing import splice_column, splice_list
 
-    source = _sources(np.asarray(base["cells"]), np.asarray(fresh["cells"]))
+    source = sources_of(np.asarray(base["cells"]), np.asarray(fresh["cells"]))
     table: Table = {}
     for name, kind in (COLUMNS | JOIN_COLUMNS).items():
         table[name] = np.empty(len(source), kind)
@@ -199,7 +221,7 @@ def splice(base: Mapping[str, Array], fresh: Mapping[str, Array]) -> Table:
     return table
 
 
-def _sources(old: Cells, new: Cells) -> NDArray[np.int64]:
+def sources_of(old: Cells, new: Cells) -> NDArray[np.int64]:
     """For each row of the result, its row in the old cells, or beyond their end in the new ones."""
     at = np.searchsorted(old, new)
     known = at < len(old)
@@ -219,9 +241,12 @@ def _sources(old: Cells, new: Cells) -> NDArray[np.int64]:
 
 def rows_under(table: Mapping[str, Array], keys: Keys) -> NDArray[np.intp]:
     """Rows of a table whose cells have one of these keys (ascending)."""
-    cells = np.asarray(table["cells"])
-    wanted = cells_of(keys)
-    at = np.searchsorted(cells, wanted)
-    inside = at < len(cells)
+    return places_of(np.asarray(table["cells"]), cells_of(keys))
+
+
+def places_of(known: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """Where in a sorted column those of the wanted ones (sorted, each once) are that it has."""
+    at = np.searchsorted(known, wanted)
+    inside = at < len(known)
     at, wanted = at[inside], wanted[inside]
-    return np.asarray(at[cells[at] == wanted])
+    return np.asarray(at[known[at] == wanted])
