@@ -45,7 +45,7 @@ def sid_of(node: int) -> str:
 
 def host_prefix(node: int) -> str:
     """The network of people's devices behind a hotspot, without its last part."""
-    return f"fd57:2:{node + 1:x}::"
+    return f"fd57:2:0:{node + 1:x}::"
 
 
 def host_address(node: int) -> str:

@@ -28,6 +28,13 @@ MAX_DATAGRAM = 1400
 MAX_HOPS = 16
 NO_SESSION = 0xFFFF_FFFF
 FROM_INITIATOR = 1  # flag: sent by the end that opened the flow, who is also the payer
+# Flags' bits 1 and 2: what the flow wants, so that every hop's kernel may queue it accordingly.
+# Others' older versions leave them alone, and send them as they came.
+PLAIN_FLOW, JOB_FLOW, AI_FLOW = 0, 1, 2
+_CLASS_SHIFT, _CLASS_MASK = 1, 0b110
+# DSCPs that netd reads (RFC 2597, 3246, 4594): AF11 for jobs, EF for AI requests, CS6 for control.
+_DSCP_OF_CLASS = {JOB_FLOW: 10, AI_FLOW: 46}
+_DSCP_CONTROL = 48
 
 _HEAD = struct.Struct(">BBBBBI")
 _PROBE = struct.Struct(">BBIQ")
@@ -100,6 +107,24 @@ def pack_routed(
 def forward(data: bytes) -> bytes:
     """The same routed datagram, addressed to the next hotspot on its route."""
     return data[:3] + bytes((data[3] + 1,)) + data[4:]
+
+
+def with_class(data: bytes, flow_class: int) -> bytes:
+    """The same DATA datagram, saying what its flow wants."""
+    flags = data[2] & ~_CLASS_MASK | flow_class << _CLASS_SHIFT
+    return data[:2] + bytes((flags,)) + data[3:]
+
+
+def class_of(flags: int) -> int:
+    """What a DATA datagram's flow wants, by its flags."""
+    return (flags & _CLASS_MASK) >> _CLASS_SHIFT
+
+
+def dscp_of(data: bytes) -> int:
+    """The DSCP that a datagram of ours leaves with."""
+    if data[1] != DATA:
+        return _DSCP_CONTROL
+    return _DSCP_OF_CLASS.get(class_of(data[2]), 0)
 
 
 def pack_gossip(body: bytes) -> bytes:

@@ -32,7 +32,9 @@ from hotspot.jobs import Offer
 from hotspot.linkstate import LinkReport, LinkStateTable, Memo
 from hotspot.neighbours import PROBE_NS, Neighbourhood
 from hotspot.overlay import (
+    AI_FLOW,
     CONTROL,
+    JOB_FLOW,
     NO_SESSION,
     Gossip,
     Probe,
@@ -42,6 +44,7 @@ from hotspot.overlay import (
     pack_probe,
     pack_routed,
     parse,
+    with_class,
 )
 from hotspot.payee import PayeeBook, PayeeSession, Price
 from hotspot.payer import PayerBook
@@ -418,11 +421,12 @@ class RelayNode:
 
     def _send_stream(self, flow: Flow, data: bytes) -> None:
         if flow.is_ours:
+            flow.flow_class = JOB_FLOW if self.jobs.owns(flow) else AI_FLOW
             flow.carried_bytes += len(data)
             for session in flow.sessions:
                 if session != NO_SESSION:
                     self.payer.count_sent(session, len(data))
-        self._send(flow.route[1], data)
+        self._send(flow.route[1], with_class(data, flow.flow_class))
 
     # --- gossip ---------------------------------------------------------------------------------
 

@@ -6,7 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from chain.records import Refusal
-from hotspot.overlay import DATA, FROM_INITIATOR, MAX_HOPS, NO_SESSION, Routed, pack_routed
+from hotspot.overlay import (
+    DATA,
+    FROM_INITIATOR,
+    MAX_HOPS,
+    NO_SESSION,
+    PLAIN_FLOW,
+    Routed,
+    class_of,
+    pack_routed,
+)
 from hotspot.transport import Stream, is_midway
 
 LINGER_NS = 15_000_000_000  # a closed flow still answers retransmissions this long
@@ -22,7 +31,8 @@ class Flow:
     """One stream and its way: `route` starts at this hotspot; `sessions` runs beside it.
 
     `purpose` is what an accepted flow opened with, once that is here; `carried_bytes` counts the
-    datagrams of a flow of ours in both directions, as relays count them.
+    datagrams of a flow of ours in both directions, as relays count them. `flow_class` of an
+    accepted flow is what its initiator says that it wants.
     """
 
     initiator: int
@@ -35,6 +45,7 @@ class Flow:
     closed_ns: int | None = None
     purpose: bytes = b""
     carried_bytes: int = 0
+    flow_class: int = PLAIN_FLOW
 
     @property
     def peer(self) -> int:
@@ -87,6 +98,7 @@ class StreamTable:
         if not flow.is_ours:  # the payer chooses the way, and may have changed it
             flow.route = packet.route[::-1]
             flow.sessions = packet.sessions[::-1]
+            flow.flow_class = class_of(packet.flags)
         flow.touched_ns = now_ns
         refusal = flow.stream.receive(packet.payload, now_ns)
         return refusal if refusal is not None and flow.stream.failure is None else flow

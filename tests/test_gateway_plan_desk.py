@@ -124,7 +124,7 @@ def test_a_version_rises_only_with_its_content_and_above_what_netd_has() -> None
     assert (changed.version, changed.paths) == (43, ((64, (0, 2, 3)),))
 
 
-# --- kernels without segments -----------------------------------------------------------------------
+# --- kernels without segments ---------------------------------------------------------------------
 
 
 def test_without_segments_the_first_hop_alone_is_steered() -> None:
@@ -187,7 +187,8 @@ def test_a_first_hop_that_is_kept_never_leads_into_a_circle(
 def simple_paths(
     links: list[tuple[int, int]], source: int, target: int
 ) -> list[tuple[int, ...]]:
-    found, edge = [], [(source,)]
+    found: list[tuple[int, ...]] = []
+    edge: list[tuple[int, ...]] = [(source,)]
     while edge:
         grown = [(*p, b) for p in edge for a, b in sorted(links) if a == p[-1] and b not in p]
         found += [p for p in grown if p[-1] == target]
