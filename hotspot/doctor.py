@@ -35,6 +35,8 @@ def judge_daemon(status: dict[str, Any] | None, age_s: int | None) -> list[Findi
         return [Finding("daemon", BAD, "no status file", remedy)]
     if "stopped" in status:
         return [Finding("daemon", BAD, f"could not start: {status['stopped']}", "mend that")]
+    if "ended" in status:
+        return [Finding("daemon", BAD, f"{status['ended']}, {age_s} s ago", "start it again")]
     if age_s > STALE_S:
         remedy = "restart it; if it hangs again, send: wavecomb hotspot bundle"
         return [Finding("daemon", BAD, f"last said something {age_s} s ago", remedy)]
@@ -72,6 +74,8 @@ def judge_views(
     if beacons.get("unheard", 0) and not heard:
         seen = f"none of our {beacons['unheard']} newest beacons was heard by anybody"
         return Finding("views", BAD, seen, "check the antenna: wavecomb hotspot doctor --radio")
+    if not beacons:
+        return Finding("views", GOOD, "reports arrive; the ledger has judged no beacon of ours yet")
     return Finding("views", GOOD, f"both see it: {heard} of the newest beacons were heard")
 
 
@@ -102,6 +106,14 @@ def _names(test: RadioTest, peers: Sequence[bytes], known: dict[bytes, int] | No
         name = f"hotspot {known[key]}" if known else f"{key.hex()[:16]} (the ledger is away)"
         words.append(name if loudest is None else f"{name} at {loudest} dBm")
     return ", ".join(words)
+
+
+def judge_queue(damaged: bool) -> list[Finding]:
+    """Whether a damaged queue was put aside: the disk or its power may be failing."""
+    if not damaged:
+        return []
+    remedy = "check the disk and the power supply, then delete the .damaged files"
+    return [Finding("queue", DOUBT, "a damaged queue was put aside, and life went on", remedy)]
 
 
 def judge_disk(free_mib: int) -> Finding:

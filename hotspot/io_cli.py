@@ -26,7 +26,6 @@ from hotspot.config import (
     parse_config,
     use_radio,
 )
-from hotspot.screen import terminal_lines
 
 EXAMPLES = """
   wavecomb hotspot init --dir ~/hotspot --lat 40.7128 --lon -74.0060
@@ -66,6 +65,7 @@ EXAMPLES = """
   wavecomb hotspot update rollback --root /var/lib/wavecomb/app
 """
 OWNER_VERBS = {
+    "status": "show what the daemon last said of itself; exit code 1 for faults",
     "info": "say what this hotspot is: keys, place, radio, versions, files",
     "top": "show the status again and again until Ctrl-C",
     "doctor": "look at everything and say what to do; exit code 1 where something is bad",
@@ -75,8 +75,6 @@ OWNER_VERBS = {
     "metrics": "print the status for Prometheus",
     "bundle": "pack what a helper needs to see, and no secret",
 }
-STALE_S = 15
-STATUS_KEYS = {"at_ms", "index", "radio", "epoch", "counts", "queue", "faults", "heard", "state"}
 
 
 def load_config(path: Path) -> HotspotConfig:
@@ -109,7 +107,6 @@ def init(options: argparse.Namespace) -> int:
     path = folder / "hotspot.toml"
     if path.exists():
         raise UserError("--dir", f"{path} exists", "edit it, or choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
     cell = f"{cell_at(options.lat, options.lon, options.resolution):x}"
     latitude, longitude = centre_of(options.lat, options.lon, options.resolution)
     values = {
@@ -121,11 +118,14 @@ def init(options: argparse.Namespace) -> int:
         "interface": json.dumps(spec.target),
         "url": f'"{options.ledger}"',
     }
+    text = _filled(SAMPLE, values)
+    parse_config(text, "hotspot.toml")  # before anything is written
+    folder.mkdir(parents=True, exist_ok=True)
     keys = {
         name: public_key(load_or_create_seed(folder / f"{name}.key")).hex()
         for name in ("hotspot", "owner")
     }
-    _write_whole(path, _filled(SAMPLE, values))
+    _write_whole(path, text)
     if options.json:
         print_json({"config": str(path), "cell": cell, **keys})
     else:
@@ -133,7 +133,8 @@ def init(options: argparse.Namespace) -> int:
         print(f"cell      {cell} (resolution {options.resolution}: that precise you are seen)")
         print(f"hotspot   {keys['hotspot']}")
         print(f"owner     {keys['owner']}")
-        print(f"next      wavecomb hotspot run --config {path}")
+        print(f"next      wavecomb hotspot key backup --config {path}")
+        print(f"then      wavecomb hotspot run --config {path}")
     return EXIT_OK
 
 
@@ -172,47 +173,6 @@ def run(options: argparse.Namespace) -> int:
     config = replace(config, hotspot=replace(config.hotspot, key_file=key_file))
     Daemon(config, options.config.parent).run()
     return EXIT_OK
-
-
-def status(options: argparse.Namespace) -> int:
-    """What the daemon last said of itself; exit code 1 if that is stale or it has faults."""
-    config = load_config(options.config)
-    path = options.config.parent / config.hotspot.status_file
-    report = _read_status(path)
-    age_s = time.time_ns() // 1_000_000_000 - int(report["at_ms"]) // 1000
-    report["age_s"] = age_s
-    if options.json:
-        print_json(report)
-    else:
-        _print_status(report)
-    bad = age_s > STALE_S or report["faults"] or "stopped" in report
-    return EXIT_FAILED if bad else EXIT_OK
-
-
-def _read_status(path: Path) -> dict[str, Any]:
-    """What the daemon wrote; UserError if it did not, or something else stands there."""
-    remedy = "start the daemon: wavecomb hotspot run"
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            "status_file", f"{path}: {error.strerror}", remedy, exit_code=EXIT_FAILED
-        ) from error
-    except ValueError:
-        report = None
-    known = isinstance(report, dict) and report.keys() >= STATUS_KEYS
-    if not known or type(report["at_ms"]) is not int:
-        raise UserError(
-            "status_file", f"{path} is no status of a daemon", remedy, exit_code=EXIT_FAILED
-        )
-    return dict(report)
-
-
-def _print_status(report: dict[str, Any]) -> None:
-    age_s = int(report["age_s"])
-    if age_s > STALE_S:
-        print(f"stale: said {age_s} s ago; is the daemon running?")
-    print("\n".join(terminal_lines(report, age_s, width=120)))
 
 
 def key(options: argparse.Namespace) -> int:
@@ -354,7 +314,6 @@ def _parser(called: str) -> Parser:
     _add_init(add_command(verbs, "init", "write a folder with settings and keys for a new hotspot"))
     for verb, function, text in (
         ("run", run, "run the daemon until it is told to stop"),
-        ("status", status, "show what the daemon last said of itself; exit code 1 for faults"),
         ("queue", queue, "count what waits for the ledger, was delivered, refused or dropped"),
     ):
         sub = add_command(verbs, verb, text)

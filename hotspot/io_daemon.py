@@ -73,13 +73,15 @@ class Daemon:
         try:
             self._open(base)
         except UserError as error:
-            self._tell_failure(error)
+            if error.field != "daemon":  # the status file is that of the one that runs
+                self._tell_failure(error)
             raise
 
     def _open(self, base: Path) -> None:
         spot, health = self._config.hotspot, self._health
         health.enter(State.KEY, "reading the key files", self._boot_ns())
         self._seed = load_or_create_seed(base / spot.key_file)
+        self._machine.hold(base / spot.key_file)
         owner_seed = load_or_create_seed(base / spot.owner_key_file)
         health.enter(State.BOOT, "opening the queue and asking the ledger", self._boot_ns())
         path, limit_bytes = base / spot.queue, spot.queue_limit_mib << 20
@@ -425,6 +427,9 @@ class Daemon:
             self._reopen_radio()
         if not self._has_radio:
             self._reopen_radio()
+        if self._queue.is_damaged:  # it is mended at the start
+            self._log("warning", f"{self._queue.path} is damaged")
+            self._again = self._waker.stopping = True
         self._write_status()  # which works out the state, too
         self._supervisor.say("WATCHDOG=1", f"STATUS={self._headline()}")
 
@@ -499,7 +504,9 @@ class Daemon:
         try:
             self._page = Page(address, self._loop, self._status)
         except OSError as error:
-            self._log("info", f"no status page on {self._config.hotspot.page}: {error.strerror}")
+            said = os.strerror(error.errno) if error.errno else str(error)
+            remedy = "name another port: hotspot.page"
+            self._log("warning", f"no status page on {self._config.hotspot.page}: {said}; {remedy}")
             return
         self._log("info", f"status page on http://{address[0]}:{self._page.port}/")
 
@@ -535,8 +542,10 @@ class Daemon:
         )
 
     def _write_status(self) -> None:
+        is_over = self._waker.stopping and not self._again
         try:
-            write_json(self._status_path, self._status())
+            ended = {"ended": "it was told to stop"} if is_over else {}
+            write_json(self._status_path, self._status() | ended)
             self._note_disk("status", None)
         except OSError as error:
             self._note_disk("status", f"{self._status_path}: {error.strerror}")

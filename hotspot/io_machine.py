@@ -6,17 +6,20 @@ machine of its own whose clocks it turns itself; the daemon is the same object.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from chain.errors import EXIT_FAILED, UserError
 from chain.io_client import LedgerClient
 from hotspot.carriers.io_open import open_carrier
 from hotspot.clock import Moment
 from hotspot.config import HotspotConfig
-from hotspot.io_queue import DurableQueue
+from hotspot.io_queue import DurableQueue, open_whole
 from hotspot.io_radio import Radio
 from hotspot.io_system import boot_id, boot_ns, hook_result, is_synchronised, start_hook
 from hotspot.io_uplink import Uplink
@@ -46,13 +49,33 @@ class Machine:
         """Which start of the machine this is."""
         return boot_id()
 
+    def hold(self, key_file: Path) -> None:
+        """Be the only daemon with this key until the process ends: two would sign twice.
+
+        Raises UserError where another has it; a file system without locks is taken as it is.
+        """
+        held = os.open(key_file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(held)
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                problem = f"another daemon runs with {key_file}"
+                remedy = "stop that one first: two would sign twice, and lose the bond"
+                raise UserError("daemon", problem, remedy, exit_code=EXIT_FAILED) from error
+            return
+        self._held = held
+
     def open_radio(self, config: HotspotConfig) -> Radio:
         """The radio that the settings name. Raises UserError with the remedy."""
         return open_carrier(config)
 
     def open_queue(self, path: Path, limit_bytes: int) -> DurableQueue:
-        """What must not be lost. Raises UserError with the remedy."""
-        return DurableQueue(path, limit_bytes)
+        """What must not be lost. Raises UserError with the remedy.
+
+        A damaged file is put aside, what can be read of it is kept, and life goes on.
+        """
+        return open_whole(path, limit_bytes)
 
     def connect(self, url: str) -> LedgerClient:
         """A ledger, for what must be known before the start."""

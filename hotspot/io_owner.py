@@ -28,10 +28,12 @@ from hotspot.config import HotspotConfig, parse_config
 from hotspot.doctor import (
     BAD,
     GOOD,
+    STALE_S,
     Finding,
     judge_clock,
     judge_daemon,
     judge_disk,
+    judge_queue,
     judge_radio,
     judge_views,
 )
@@ -42,25 +44,47 @@ from hotspot.services import LINUX_FOLDER, OPENWRT_FOLDER, procd_script, systemd
 from hotspot.uci import format_uci, uci_to_toml
 
 TEST_FRAMES = 3
+STATUS_KEYS = {"at_ms", "index", "radio", "epoch", "counts", "queue", "faults", "heard", "state"}
 CLEAR = "\x1b[H\x1b[J"
 
 
 def read_status(config: HotspotConfig, base: Path) -> tuple[dict[str, Any], int]:
     """(status, its age in seconds); UserError where the daemon has left none."""
     path = base / config.hotspot.status_file
-    remedy = "start the daemon: wavecomb hotspot run"
+    remedy = f"start the daemon: wavecomb hotspot run --config {base / 'hotspot.toml'}"
     try:
         status = json.loads(path.read_text(encoding="utf-8"))
-        age_s = time.time_ns() // 1_000_000_000 - int(status["at_ms"]) // 1000
-        if "state" not in status:
-            raise KeyError("state")
-        return status, age_s
+        known = isinstance(status, dict) and status.keys() >= STATUS_KEYS
+        if not known or type(status["at_ms"]) is not int:
+            raise ValueError(path)
     except OSError as error:
         said = f"{path}: {error.strerror}"
+        if isinstance(error, FileNotFoundError):
+            said = f"no {path}: no daemon has run with these settings yet"
         raise UserError("status_file", said, remedy, exit_code=EXIT_FAILED) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         said = f"{path} is no status of a daemon"
         raise UserError("status_file", said, remedy, exit_code=EXIT_FAILED) from error
+    return status, time.time_ns() // 1_000_000_000 - int(status["at_ms"]) // 1000
+
+
+def is_well(status: dict[str, Any], age_s: int) -> bool:
+    """Whether a daemon runs, says so, and has no faults."""
+    ended = "stopped" in status or "ended" in status
+    return age_s <= STALE_S and not status["faults"] and not ended
+
+
+def status(options: argparse.Namespace, config: HotspotConfig, base: Path) -> int:
+    """What the daemon last said of itself; exit code 1 if that is stale or it has faults."""
+    report, age_s = read_status(config, base)
+    if options.json:
+        print_json({**report, "age_s": age_s})
+    else:
+        if age_s > STALE_S and "ended" not in report:
+            print(f"stale: said {age_text(age_s)} ago; is the daemon running?")
+        width = shutil.get_terminal_size((120, 24)).columns
+        print("\n".join(terminal_lines(report, age_s, max(80, width))))
+    return EXIT_OK if is_well(report, age_s) else EXIT_FAILED
 
 
 def info(options: argparse.Namespace, config: HotspotConfig, base: Path) -> int:
@@ -74,9 +98,10 @@ def info(options: argparse.Namespace, config: HotspotConfig, base: Path) -> int:
         "key": public_key(load_seed(base / spot.key_file)).hex(),
         "owner": public_key(load_seed(base / spot.owner_key_file)).hex(),
         "cell": spot.cell,
+        "place": f"{spot.latitude_udeg / 1e6:.6f}, {spot.longitude_udeg / 1e6:.6f}",
         "height_m": spot.height_m,
         "eirp_dbm": spot.eirp_cdbm / 100,
-        "interface": config.radio.interface,
+        "radio": f"{config.radio.kind}:{config.radio.interface}",
         "frequency_mhz": config.radio.frequency_mhz,
         "ledger": config.ledger.url,
         "page": f"http://{spot.page}/" if spot.page else "none",
@@ -99,7 +124,7 @@ def top(options: argparse.Namespace, config: HotspotConfig, base: Path) -> int:
             print(clear + "\n".join(terminal_lines(status, age_s, width)), flush=True)
         shown += 1
         if options.count and shown >= options.count:
-            return EXIT_FAILED if status["faults"] or "stopped" in status else EXIT_OK
+            return EXIT_OK if is_well(status, age_s) else EXIT_FAILED
         time.sleep(options.every)
 
 
@@ -152,7 +177,12 @@ def earnings(options: argparse.Namespace, config: HotspotConfig, base: Path) -> 
     print(f"said      {age_text(said['age_s'])} ago")
     for name, field in (("earned", "earned_ucr"), ("account", "balance_ucr"), ("bond", "bond_ucr")):
         print(f"{name:<10}{credits_text(said[field])} credits")
+    if said["index"] is None:
+        print("why       the ledger doesn't know this hotspot yet; the daemon registers it")
+        return EXIT_OK
     why = said["why"] or {}
+    if not (why.get("as_beaconer", {}).get("beacons") or why.get("payments")):
+        print("why       no beacon has been judged yet: that takes two epochs, pay a settlement")
     for verdict, count in why.get("as_beaconer", {}).get("beacons", {}).items():
         print(f"beacons   {count} {verdict}")
     for reason, count in why.get("as_witness", {}).items():
@@ -200,6 +230,8 @@ def doctor(options: argparse.Namespace, config: HotspotConfig, base: Path) -> in
         status = None
         found = judge_daemon(None, None)
     found.append(judge_disk(shutil.disk_usage(base).free >> 20))
+    queue_path = base / config.hotspot.queue
+    found += judge_queue(queue_path.with_name(f"{queue_path.name}.damaged").exists())
     found += _check_ledger(config, base, status)
     if options.radio:
         found.append(_test_radio(options, config, base))
@@ -351,6 +383,8 @@ def _show(options: argparse.Namespace, rows: dict[str, Any]) -> None:
     if options.json:
         print_json(rows)
     else:
-        print("\n".join(f"{name:<14} {value}" for name, value in rows.items()))
+        for name, value in rows.items():
+            text = ", ".join(map(str, value)) or "none" if isinstance(value, list) else value
+            print(f"{name:<14} {text}")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,7 @@ class DurableQueue:
 
     def __init__(self, path: Path, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         self.path = path
+        self.is_damaged = False
         self._limit_bytes = limit_bytes
         self._trimmed_epoch = -1
         try:
@@ -107,7 +109,22 @@ class DurableQueue:
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(SCHEMA)
         except (sqlite3.Error, OSError) as error:
-            raise _queue_error(path, error) from error
+            with contextlib.suppress(AttributeError):
+                self._db.close()
+            raise self._error(error) from error
+
+    def _error(self, error: Exception) -> UserError:
+        """What people are told; a damaged file is remembered as such."""
+        if is_damage(error):
+            self.is_damaged = True
+        return _queue_error(self.path, error)
+
+    def check(self) -> None:
+        """UserError if the file is damaged: each page is looked at, 1 ms a MiB."""
+        ((said,),) = self._run("PRAGMA quick_check(1)")
+        if said != "ok":
+            damage = sqlite3.DatabaseError(" ".join(said.split()))
+            raise self._error(damage) from damage
 
     def close(self) -> None:
         """Close the file; everything stored is on disk already."""
@@ -156,14 +173,14 @@ class DurableQueue:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             known = isinstance(error, UserError)
-            raise error if known else _queue_error(self.path, error) from error
+            raise error if known else self._error(error) from error
 
     def _run(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """One statement and its rows; UserError if the disk refuses or the file is damaged."""
         try:
             return self._db.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise _queue_error(self.path, error) from error
+            raise self._error(error) from error
 
     def _store_action(self, key: bytes, epoch: int, action: Action, fresh: list[Outgoing]) -> None:
         if isinstance(action, KeepReceptions):
@@ -231,6 +248,17 @@ class DurableQueue:
         self._db.execute(
             "INSERT OR REPLACE INTO notes VALUES ('dropped', ?)", (str(total).encode(),)
         )
+
+    def adopt(self, rows: Iterable[tuple[Any, ...]]) -> int:
+        """Take over another file's (id, hotspot, type, epoch, wire); count those that are whole."""
+        insert = "INSERT OR IGNORE INTO records(id, hotspot, type, epoch, wire) VALUES (?,?,?,?,?)"
+        taken = set()
+        with self._transaction():
+            for row in rows:
+                if isinstance(row[4], bytes) and record_id_of(row[4]) == row[0]:
+                    self._db.execute(insert, row)
+                    taken.add(row[0])
+        return len(taken)
 
     # --- finding again ----------------------------------------------------------------------------
 
@@ -303,6 +331,53 @@ class DurableQueue:
         )
 
 
+def is_damage(error: BaseException | None) -> bool:
+    """Whether the file itself is broken; a full disk, a lock or a mode is an OperationalError."""
+    kind = type(error)
+    return issubclass(kind, sqlite3.DatabaseError) and kind in (
+        sqlite3.DatabaseError,
+        sqlite3.InternalError,
+    )
+
+
+def open_whole(path: Path, limit_bytes: int) -> DurableQueue:
+    """A queue; a damaged file is put aside as `NAME.damaged`, and its records are taken over.
+
+    What is not taken over is the memory of the node: it registers new secrets, so that nothing is
+    signed a second time. UserError as `DurableQueue` says where the file isn't the trouble.
+    """
+    queue: DurableQueue | None = None
+    try:
+        queue = DurableQueue(path, limit_bytes)
+        queue.check()
+        return queue
+    except UserError as error:
+        if queue is not None:
+            queue.close()
+        if not is_damage(error.__cause__):
+            raise
+    aside = path.with_name(f"{path.name}.damaged")
+    for tail in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + tail)
+        if part.exists():
+            part.replace(aside.with_name(aside.name + tail))
+    queue = DurableQueue(path, limit_bytes)
+    saved = queue.adopt(_readable(aside))
+    sys.stderr.write(f"warning: {path} was damaged; kept as {aside}, {saved} records taken over\n")
+    return queue
+
+
+def _readable(path: Path) -> Iterator[tuple[Any, ...]]:
+    """Undelivered records of a damaged file, from both ends to where it can't be read."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        for order in ("ASC", "DESC"):
+            query = "SELECT id, hotspot, type, epoch, wire FROM records NOT INDEXED"
+            with contextlib.suppress(sqlite3.Error):
+                yield from db.execute(f"{query} WHERE state = 0 ORDER BY rowid {order}")
+
+
 def _queue_error(path: Path, error: Exception) -> UserError:
     remedy = "free some space, mend the mode of its folder, or name another path"
+    if is_damage(error):
+        remedy = "the daemon mends it at its next start: wavecomb hotspot run"
     return UserError("queue", f"{path}: {error}", remedy, exit_code=EXIT_FAILED)

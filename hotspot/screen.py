@@ -250,6 +250,10 @@ def terminal_lines(status: Status, age_s: int, width: int = 80) -> list[str]:
     state, queue, counts = status["state"], status["queue"], status["counts"]
     index = status["index"]
     name = f"hotspot {index}" if index >= 0 else "not registered yet"
+    if "stopped" in status:
+        return [f"{state['name']}: could not start, {age_text(age_s)} ago: {status['stopped']}"]
+    if "ended" in status:
+        name = f"not running: {status['ended']}   {name}"
     lines = [
         f"{name}   epoch {status['epoch']}   said {age_text(age_s)} ago",
         f"{state['name']} for {age_text(state['age_s'])}: {state['reason']}",
@@ -257,8 +261,6 @@ def terminal_lines(status: Status, age_s: int, width: int = 80) -> list[str]:
     for fault, row in status["faults"].items():
         lines.append(f"! {fault} for {age_text(row['age_s'])}: {row['detail']}")
         lines.append(f"  to do: {row['remedy']}")
-    if "stopped" in status:
-        return [line[:width] for line in lines]
     ledger = status["ledger"]
     lines += [
         "",

@@ -472,6 +472,9 @@ class VirtualMachine(Machine):
         """Which start of the machine."""
         return f"boot-{self.world.boots}"
 
+    def hold(self, key_file: Path) -> None:
+        """Nobody else is there."""
+
     def open_radio(self, config: HotspotConfig) -> Any:
         """The radio, where the device is there."""
         del config

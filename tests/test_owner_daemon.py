@@ -60,6 +60,9 @@ def prepare(folder: Path, bench: Bench) -> None:
 class Mocked(Machine):
     """This machine, with a radio that a test feeds."""
 
+    def hold(self, key_file: Path) -> None:
+        """A second daemon stands for the first after its death."""
+
     def open_radio(self, config: HotspotConfig) -> Radio:
         return MockRadio()
 

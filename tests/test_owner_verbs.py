@@ -51,6 +51,13 @@ def test_info_names_the_public_keys_and_never_a_seed(spot: Running) -> None:
     assert "frequency_mhz" in ask(spot, "info").out
 
 
+def test_a_second_daemon_with_the_same_key_is_refused(spot: Running) -> None:
+    done = ask(spot, "run")
+    assert done.code == 1
+    assert "another daemon" in done.err
+    assert ask(spot, "status").code == 0, "the first goes on"
+
+
 def test_top_prints_as_often_as_it_is_told(spot: Running) -> None:
     done = ask(spot, "top", "--json", "--count", 2, "--every", 0.05)
     documents = [json.loads(line) for line in done.out.splitlines()]
