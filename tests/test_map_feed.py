@@ -129,7 +129,7 @@ def test_a_restart_goes_on_from_its_last_snapshot_without_the_records_before(
     town.run_to(5)
     store = Store(tmp_path / "map.sqlite")
     first = asyncio.run(follow(town, store, Keeper(tmp_path)))
-    store.close()
+    first.close()
     assert first.feed is not None
     town.run_epoch(6)
     town.run_epoch(7)

@@ -72,6 +72,7 @@ def test_a_restart_goes_on_from_the_checkpoint_alone(tmp_path: Path) -> None:
     keeper.receive(rows, witnesses(rows), EPOCH)
     published = keeper.publish(None, TIME_MS, b"the caller's own")
     keeper.receive(lost, witnesses(lost), EPOCH)
+    keeper.close()
     again = Keeper(tmp_path / "map")
     assert again.state == b"the caller's own"
     assert again.view.identity == published.identity
@@ -86,6 +87,7 @@ def test_a_crash_between_snapshot_and_checkpoint_counts_nothing_twice(tmp_path: 
     keeper.publish(None, TIME_MS, b"one")
     keeper.receive(more, witnesses(more), EPOCH)
     keeper.plan(None, TIME_MS, b"two").make()  # published, never adopted
+    keeper.close()
     again = Keeper(tmp_path / "map")
     assert again.state == b"one"
     again.receive(more, witnesses(more), EPOCH)
@@ -103,31 +105,12 @@ def test_after_a_roll_back_the_next_snapshot_holds_everything_again(tmp_path: Pa
         names.append(keeper.publish(None, TIME_MS).identity)
     keeper.roll_back(names[0])
     assert keeper.view.snapshot == names[0]
-    assert Keeper(tmp_path / "map").view.snapshot == names[0]
+    keeper.close()
+    keeper = Keeper(tmp_path / "map")
+    assert keeper.view.snapshot == names[0]
     keeper.receive(parts[2], witnesses(parts[2]), EPOCH)
     keeper.publish(None, TIME_MS)
     same_as_built(keeper, parts, tmp_path / "all")
-
-
-def test_compaction_keeps_every_row_and_survives_a_roll_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("coverage_map.store.io_keeper.SEGMENTS_MAX", 2)
-    keeper = Keeper(tmp_path / "map")
-    parts = [make_rows(300, seed) for seed in range(4)]
-    first = ""
-    for part in parts:
-        keeper.receive(part, witnesses(part), EPOCH)
-        first = first or keeper.publish(None, TIME_MS).identity
-    keeper.publish(None, TIME_MS)
-    keeper.compact()
-    assert len(keeper.segments) < 4
-    assert set(keeper.observations.names()) == set(keeper.segments)
-    keeper.publish(None, TIME_MS)
-    same_as_built(keeper, parts, tmp_path / "all")
-    keeper.roll_back(first)
-    keeper.publish(None, TIME_MS)
-    same_as_built(keeper, parts, tmp_path / "rolled back")
 
 
 def test_people_wait_across_restarts_until_there_are_enough(tmp_path: Path) -> None:
@@ -138,6 +121,7 @@ def test_people_wait_across_restarts_until_there_are_enough(tmp_path: Path) -> N
         one = Rows(*(getattr(rows, name)[device : device + 1] for name in Rows.__slots__))
         assert keeper.receive(one, people(one), EPOCH) == []
     keeper.publish(None, TIME_MS)
+    keeper.close()
     keeper = Keeper(tmp_path / "map")
     assert len(keeper.view.level(9)["cells"]) == 0
     last = Rows(*(getattr(rows, name)[2:] for name in Rows.__slots__))
@@ -172,6 +156,7 @@ def test_a_damaged_checkpoint_is_one_clear_error(tmp_path: Path) -> None:
     rows = make_rows(100, 1)
     keeper.receive(rows, witnesses(rows), EPOCH)
     keeper.publish(None, TIME_MS)
+    keeper.close()
     (tmp_path / "map" / "checkpoint.json").write_text("{")
     with pytest.raises(UserError, match=r"checkpoint\.json"):
         Keeper(tmp_path / "map")
@@ -182,5 +167,6 @@ def test_a_snapshot_that_was_removed_is_made_again_from_the_observations(tmp_pat
     rows = make_rows(500, 1, (9, 10))
     keeper.receive(rows, witnesses(rows), EPOCH)
     keeper.publish(None, TIME_MS)
+    keeper.close()
     shutil.rmtree(tmp_path / "map" / "snapshots")
     same_as_built(Keeper(tmp_path / "map"), [rows], tmp_path / "all")

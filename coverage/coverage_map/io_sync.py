@@ -21,6 +21,7 @@ from coverage_map.feed import Entry, Feed, News
 from coverage_map.io_learning import Learning
 from coverage_map.io_ledger import PAGE, LedgerDown, LedgerSource
 from coverage_map.io_store import Store
+from coverage_map.io_upkeep import Upkeep
 from coverage_map.observations import Standing
 from coverage_map.snapshot import Snapshot
 from coverage_map.store.forecasts import predicted_of, with_ancestors
@@ -57,6 +58,7 @@ class Sync:
         self.feed: Feed | None = None
         self.estimator = Estimator()
         self.learning = Learning(self.estimator)
+        self.upkeep = Upkeep(self.keeper)
         self.snapshot: Snapshot | None = None
         self._publish: Publish = _tell_nobody
         self._epoch = -1
@@ -71,10 +73,12 @@ class Sync:
     @property
     def ready(self) -> bool:
         """Whether there is a map to serve: one that was built, or one from before a restart."""
-        return self.snapshot is not None or bool(self.keeper.segments)
+        kept = bool(self.keeper.segments) or self.keeper.pending > 0
+        return self.snapshot is not None or kept
 
     def close(self) -> None:
         """Close what it keeps."""
+        self.upkeep.stop()
         self.store.close()
         self.keeper.close()
 
@@ -97,6 +101,7 @@ class Sync:
             if self.feed is not None:
                 self._dirty |= self.learning.step(self.feed.sites, self.feed.links)
             await self._build_if_due()
+            self._look_after_store()
             await asyncio.sleep(pause)
 
     async def step(self) -> None:
@@ -136,8 +141,22 @@ class Sync:
 
     async def _build_if_due(self) -> None:
         pause = max(BUILD_EVERY_S, BUILD_SHARE * self._took_s if self.snapshot else 0.0)
-        if self._dirty and time.monotonic() - self._built_at >= pause:
+        if self._dirty and time.monotonic() - self._built_at >= pause and not self.upkeep.running:
             await self.build()
+
+    def _look_after_store(self) -> None:
+        """Take in what `wavecomb map import` has handed over, and tidy while nothing else is due.
+
+        During a tidying no snapshot is made; what arrives is shown all the same.
+        """
+        try:
+            count, changed = self.keeper.take_inbox(max(self._epoch, 0))
+            self._dirty |= count > 0
+            if changed:
+                self._publish("cells", {"cells": [f"{cell:x}" for cell in changed]})
+            self.upkeep.start_if_due(busy=self._dirty and self.feed is not None)
+        except (UserError, OSError) as error:
+            self._set_state("fault", str(error))
 
     def _show(self, feed: Feed) -> None:
         """Lay what was just measured over the map."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -18,8 +19,9 @@ from coverage_map.estimator_csv import read_columns
 from coverage_map.mappers_import import Drive, Heard, match_drive, summarise
 from coverage_map.planning.inputs import Radio
 from coverage_map.planning.io_cli import area_of, world_of
-from coverage_map.planning.io_world import sites_of_csv, sites_of_map
+from coverage_map.planning.io_world import get_json, sites_of_csv, sites_of_map
 from coverage_map.planning.processes import execute
+from coverage_map.store.aggregates import Rows
 
 EXAMPLES = """
   wavecomb map drive --url http://127.0.0.1:8650 --circle 47.38,8.54,3000 --count 12 --out drive.gpx
@@ -57,11 +59,11 @@ def _add_import(table: Parser) -> None:
     table.add_argument("--out", type=Path, metavar="CSV", help="write cells for --measured")
     table.add_argument(
         "--data", type=Path, metavar="DIR",
-        help="give it to the map kept there (which isn't running now), as a person's readings: "
+        help="give it to the map kept there, running or not, as a person's readings: "
         "shown once three devices agree on a cell",
     )  # fmt: skip
     table.add_argument(
-        "--epoch", type=int, default=0, metavar="E", help="when it was (default: %(default)s)"
+        "--epoch", type=int, metavar="E", help="when it was (default: the epoch of --url, or 0)"
     )
     table.add_argument("--json", action="store_true", help="print one line of JSON")
 
@@ -107,16 +109,25 @@ def run_import(options: argparse.Namespace) -> int:
     heard = summarise(drive)
     if options.out:
         write_heard(options.out, heard)
-    if options.data:
-        give(options.data, drive, options.epoch)
-    said = {
+    said: dict[str, Any] = {
         "readings": len(drive.cell), "unmatched": drive.unmatched, "unreadable": refused,
         "cells": len(np.unique(drive.cell)), "hotspots": len(np.unique(drive.hotspot)),
     }  # fmt: skip
+    if options.data:
+        said["map"] = give(options.data, drive, _epoch_of(options))
     print_json(said) if options.json else print(
         "\n".join(f"{name:12}{value}" for name, value in said.items())
     )
     return EXIT_OK
+
+
+def _epoch_of(options: argparse.Namespace) -> int:
+    if options.epoch is None and options.url:
+        return int(get_json(f"{options.url.rstrip('/')}/stats")["epoch"])
+    epoch = options.epoch or 0
+    if not 0 <= epoch < 1 << 32:
+        raise UserError("--epoch", f"{epoch} is no epoch", "give a whole number from 0 on")
+    return int(epoch)
 
 
 def read_drive(path: Path, sites: dict[int, Any]) -> tuple[Drive, int]:
@@ -153,23 +164,41 @@ def write_heard(path: Path, heard: Heard) -> None:
             ))  # fmt: skip
 
 
-def give(folder: Path, drive: Drive, epoch: int) -> None:
-    """Hand a drive to the map's store, under its rules of privacy."""
-    from hashlib import sha256
+def give(folder: Path, drive: Drive, epoch: int) -> str:
+    """Hand a drive to the map's store, under its rules of privacy; what became of it.
 
-    from coverage_map.store.aggregates import Rows
+    A map that is running takes it in by itself; otherwise it is taken in here.
+    """
+    from coverage_map.store.io_inbox import Inbox, name_of
     from coverage_map.store.io_keeper import Keeper
+    from coverage_map.store.io_lock import InUse
 
+    rows = rows_of_drive(drive, epoch)
+    name = name_of(rows)
+    try:
+        keeper = Keeper(folder)
+    except InUse:
+        Inbox(folder).put(rows, np.full(len(rows), KIND_IMPORT, np.uint8))
+        return "handed to the map that runs there"
+    try:
+        if keeper.has_taken(name):
+            return "was there already"
+        keeper.inbox.put(rows, np.full(len(rows), KIND_IMPORT, np.uint8))
+        keeper.take_inbox(epoch)
+        keeper.publish(None, time.time_ns() // 1_000_000, keeper.state)
+    finally:
+        keeper.close()
+    return "taken in"
+
+
+def rows_of_drive(drive: Drive, epoch: int) -> Rows:
+    """A drive as rows of the store."""
     # One device per file, named by its content: the same file twice is still one device.
     name = sha256(drive.cell.tobytes() + drive.level_dbm.tobytes()).digest()[:3]
     device = int.from_bytes(name, "big") * 2 + PERSON
     signal = np.clip(np.round(drive.level_dbm * 100), -SIGNAL_MAX_CDBM, SIGNAL_MAX_CDBM)
-    rows = Rows(
+    return Rows(
         drive.cell, drive.hotspot.astype(np.uint32),
         np.full(len(drive.cell), device, np.uint32), signal.astype(np.int16),
         np.full(len(drive.cell), epoch, np.uint32),
     )  # fmt: skip
-    keeper = Keeper(folder)
-    keeper.receive(rows, np.full(len(drive.cell), KIND_IMPORT, np.uint8), epoch)
-    keeper.publish(None, time.time_ns() // 1_000_000, keeper.state)
-    keeper.close()

@@ -163,14 +163,18 @@ def refresh(
 
 
 def publish_levels(
-    snapshots: Snapshots, make: Callable[[int], Table], about: Mapping[str, object]
+    snapshots: Snapshots,
+    make: Callable[[int], Table],
+    about: Mapping[str, object],
+    tell: Told = lambda _: None,
 ) -> Published:
-    """Publish a full snapshot, level by level."""
+    """Publish a full snapshot, level by level; `tell` gets the share that is done."""
     draft = snapshots.start()
     try:
         with ThreadPoolExecutor(2) as pool:
             for resolution, table in pool.map(lambda r: (r, make(r)), RESOLUTIONS):
                 draft.append({resolution: table})
+                tell((resolution - COARSEST + 1) / len(RESOLUTIONS))
         return snapshots.publish(draft, about)
     except BaseException:
         draft.discard()

@@ -24,12 +24,13 @@ from chain.errors import UserError
 from coverage_map.store.aggregates import Aggregates, Rows, aggregate, empty, join, levels_of
 from coverage_map.store.io_build import build, refresh
 from coverage_map.store.io_columns import sync_directory
+from coverage_map.store.io_inbox import Inbox
 from coverage_map.store.io_layers import joined, update
+from coverage_map.store.io_lock import Lock
 from coverage_map.store.io_observations import (
     NO_ROWS,
     Observations,
     join_rows,
-    merge_segments,
     read_all,
 )
 from coverage_map.store.io_snapshots import Published, Snapshots
@@ -38,7 +39,6 @@ from coverage_map.store.privacy import PEOPLE_FINEST, release
 from coverage_map.store.tables import Predicted
 from coverage_map.store.view import Clock, View
 
-SEGMENTS_MAX = 24  # more small files than this are merged into one
 PEOPLE_KINDS = (1, 2)
 KIND_WITNESS, KIND_MAPPER, KIND_IMPORT = 0, 1, 2
 
@@ -56,6 +56,7 @@ class Plan:
     time_ms: int
     state: bytes
     missing: list[str] | None
+    parcels: frozenset[str]
 
     def make(self) -> tuple[Published, str | None]:
         """Write what is pending and publish; the snapshot, and the segment if there is one."""
@@ -81,10 +82,18 @@ class Keeper:
     """One store in one directory, or in a temporary one that goes with it."""
 
     def __init__(self, directory: Path | None) -> None:
-        """Open or create it; UserError when the directory can't be used."""
+        """Open or create it; UserError when the directory can't be used, InUse when it is."""
         self._temporary = directory is None
         made = directory or Path(tempfile.mkdtemp(prefix="wavecomb-map-"))
         self.directory = made
+        self._lock = Lock(made)
+        try:
+            self._open(made)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, made: Path) -> None:
         self.observations = Observations(made / "observations")
         self.snapshots = Snapshots(made / "snapshots")
         self.clock = Clock()
@@ -96,6 +105,9 @@ class Keeper:
         self._state_name = ""
         self._snapshot_name: str | None = None
         self._merged: dict[str, list[str]] = {}
+        self.inbox = Inbox(made)
+        self._taken: set[str] = set()  # parcels that the checkpoint holds
+        self._parcels: set[str] = set()  # parcels that only memory holds so far
         self.state = b""
         self.segments = self._checkpoint()
         self._saved_pool = self.pool
@@ -103,7 +115,8 @@ class Keeper:
         self.view = self._plain_view()
 
     def close(self) -> None:
-        """Remove the directory if it is a temporary one."""
+        """Let others have the directory; remove it if it is a temporary one."""
+        self._lock.release()
         if self._temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -147,6 +160,29 @@ class Keeper:
         self._lay_over(epoch)
         return [int(cell) for cell in np.unique(open_rows.cell)]
 
+    def take_inbox(self, epoch: int) -> tuple[int, list[int]]:
+        """Take in what others have handed over; how many parcels, and which cells changed."""
+        count, changed = 0, set[int]()
+        for name in self.inbox.names():
+            if name in self._parcels:
+                continue
+            parcel = None if name in self._taken else self.inbox.read(name)
+            if parcel is None:
+                self.inbox.remove(name)
+                continue
+            try:
+                changed.update(self.receive(parcel.rows, parcel.kind, epoch))
+            except ValueError:  # a person's place that is too fine
+                self.inbox.put_aside(name)
+                continue
+            self._parcels.add(name)
+            count += 1
+        return count, sorted(changed)
+
+    def has_taken(self, name: str) -> bool:
+        """Whether a parcel of this name was ever taken in."""
+        return name in self._taken or name in self._parcels
+
     def _lay_over(self, epoch: int) -> None:
         self._revision += 1
         fresh = levels_of(self._fresh, COARSEST) if len(self._fresh) else {}
@@ -167,12 +203,14 @@ class Keeper:
         caller needs to go on after a restart from all that it has given up to now.
         """
         taken = list(self._pending)
-        return Plan(self, taken, self.pool, predicted, time_ms, state, self._missing())
+        missing, parcels = self._missing(), frozenset(self._parcels)
+        return Plan(self, taken, self.pool, predicted, time_ms, state, missing, parcels)
 
     def adopt(self, plan: Plan, made: Published, segment: str | None) -> None:
         """Serve what a plan has made; what came meanwhile stays laid over it."""
         self.segments = [*self.segments, segment] if segment else self.segments
         self.state, self._saved_pool = plan.state, plan.pool
+        self._taken |= plan.parcels
         self._base = made
         del self._pending[: len(plan.taken)]
         late = [aggregate(rows) for rows, _ in self._pending]
@@ -181,6 +219,12 @@ class Keeper:
         if late:
             self._lay_over(self._base.epoch)
         self._save()
+        for name in plan.parcels:
+            self.inbox.remove(name)
+        self._parcels -= plan.parcels
+        self._prune()
+
+    def _prune(self) -> None:
         self.snapshots.prune()
         for export in (self.directory / "exports").glob("*.pmtiles"):
             if export.stem not in self.snapshots.names():
@@ -226,13 +270,30 @@ class Keeper:
         self._save()
         return self._base
 
-    def compact(self) -> None:
-        """Merge all segments into one when there are many; files that nobody names go away."""
-        if len(self.segments) > SEGMENTS_MAX:
-            old = self.segments
-            self.segments = [merge_segments(self.observations, old)]
-            self._merged[self.segments[0]] = [x for n in old for x in (n, *self._merged.get(n, ()))]
-            self._save()
+    # ---- upkeep, see io_upkeep.py ----
+
+    def replace_base(self, old: Published, new: Published) -> None:
+        """Serve a snapshot that says the same as the one that is served, if it still is."""
+        if self._base is not old:
+            self.snapshots.select(self._base.identity)
+            return
+        self._base = new
+        self.view = self._plain_view()
+        if len(self._fresh):
+            self._lay_over(new.epoch)
+        self._save()
+        self._prune()
+
+    def replace_segments(self, old: list[str], new: str) -> None:
+        """Name one file of observations in place of several; UserError if those are not here."""
+        if not set(old) <= set(self.segments):
+            raise UserError("--data", "files changed while they were merged", "compact again")
+        self._merged[new] = [x for n in old for x in (n, *self._merged.pop(n, ()))]
+        self.segments = [new, *(name for name in self.segments if name not in old)]
+        self._save()
+
+    def clear_away(self) -> None:
+        """Remove files of observations that nobody names any more."""
         for name in set(self.observations.names()) - {*self.segments, self._pool_name}:
             (self.observations.directory / name).unlink()
 
@@ -247,6 +308,7 @@ class Keeper:
                 self.pool = read_all(self.observations.open(found["pool"]))
             self._pool_name = found["pool"]
             self._merged = {str(new): list(old) for new, old in found["merged"].items()}
+            self._taken = set(found.get("taken", ()))
             segments = [str(name) for name in found["segments"]]
             self._snapshot_name = str(found["snapshot"])
             if found["state"]:
@@ -281,6 +343,7 @@ class Keeper:
             "clock": [self.clock.start_ms, self.clock.epoch_ms],
             "pool": self._pool_name,
             "merged": self._merged,
+            "taken": sorted(self._taken),
         }
         part = self.directory / "checkpoint.json.part"
         with part.open("w") as file:

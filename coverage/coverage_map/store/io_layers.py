@@ -16,7 +16,7 @@ from dataclasses import fields
 import numpy as np
 
 from coverage_map.store.aggregates import Aggregates, join, levels_of, take
-from coverage_map.store.io_build import about_of, added_of, own_of, publish_levels
+from coverage_map.store.io_build import Told, about_of, added_of, own_of, publish_levels
 from coverage_map.store.io_observations import Observations
 from coverage_map.store.io_snapshots import RESOLUTIONS, Draft, Published, Snapshots
 from coverage_map.store.keys import COARSEST
@@ -57,11 +57,11 @@ def update(
     return _lay(snapshots, base, fresh, about)
 
 
-def fold(snapshots: Snapshots, base: Published) -> Published:
+def fold(snapshots: Snapshots, base: Published, tell: Told = lambda _: None) -> Published:
     """Publish a full snapshot that says what a layer and its base do together."""
     kept = ("epoch", "time_ms", "segments", "clock")
     about = {name: base.manifest[name] for name in kept}
-    return _fold(snapshots, base, {r: added_of(base, r) for r in RESOLUTIONS}, about)
+    return _fold(snapshots, base, {r: added_of(base, r) for r in RESOLUTIONS}, about, tell)
 
 
 def share_of(base: Published, fresh: Mapping[int, Aggregates] | None = None) -> float:
@@ -119,10 +119,11 @@ def _fold(
     base: Published,
     added: Mapping[int, Aggregates],
     about: Mapping[str, object],
+    tell: Told = lambda _: None,
 ) -> Published:
     full = Published(base.base, base.manifest, base.levels)
 
     def make(resolution: int) -> Table:
         return splice(full.levels[resolution], joined(full, resolution, added[resolution]))
 
-    return publish_levels(snapshots, make, about)
+    return publish_levels(snapshots, make, about, tell)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped,unused-ignore]
@@ -92,15 +93,14 @@ class Observations:
             column_encoding=_DELTA,
             write_statistics=["epoch"],
         )
-        with writer:
-            for columns in parts:
-                for at in range(0, len(columns[0]), GROUP_ROWS):
-                    piece = [pa.array(column[at : at + GROUP_ROWS]) for column in columns]
-                    writer.write_table(pa.table(piece, schema=SCHEMA), row_group_size=GROUP_ROWS)
-                    found = keys_of(columns[0][at : at + GROUP_ROWS])
-                    keys.append(int(found[0]))
-                    last = int(found[-1])
-            writer.add_key_value_metadata({KEYS.decode(): json.dumps([*keys, last])})
+        try:
+            with writer:
+                for columns in parts:
+                    last = _write_groups(writer, columns, keys)
+                writer.add_key_value_metadata({KEYS.decode(): json.dumps([*keys, last])})
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         with path.open("rb+") as file:
             os.fsync(file.fileno())
         path.rename(self.directory / name)
@@ -115,6 +115,18 @@ class Observations:
             remedy = "restore it, or remove the data directory: the map follows from the ledger"
             raise UserError("--data", f"can't read {path}: {error}", remedy, exit_code=1) from error
         return Segment(path, found.num_rows, np.array(keys, np.uint64))
+
+
+def _write_groups(writer: Any, columns: Sequence[NDArray[np.generic]], keys: list[int]) -> int:
+    """Write rows; the first key of each group is added to `keys`, the last key of all returned."""
+    last = keys[-1] if keys else 0
+    for at in range(0, len(columns[0]), GROUP_ROWS):
+        piece = [pa.array(column[at : at + GROUP_ROWS]) for column in columns]
+        writer.write_table(pa.table(piece, schema=SCHEMA), row_group_size=GROUP_ROWS)
+        found = keys_of(columns[0][at : at + GROUP_ROWS])
+        keys.append(int(found[0]))
+        last = int(found[-1])
+    return last
 
 
 def read_between(segment: Segment, low: int, high: int) -> Rows:
@@ -134,12 +146,21 @@ def read_all(segment: Segment) -> Rows:
     return read_between(segment, 0, 1 << 40)
 
 
-def merge_segments(observations: Observations, names: Sequence[str]) -> str:
-    """One segment of all rows of several; those stay until nobody names them."""
+def merge_segments(
+    observations: Observations,
+    names: Sequence[str],
+    tell: Callable[[float], None] = lambda _: None,
+) -> str:
+    """One segment of all rows of several; those stay until nobody names them.
+
+    `tell` gets the share that is done; if it raises, nothing is left of the new segment.
+    """
     opened = [observations.open(name) for name in names]
 
     def parts() -> Iterator[Sequence[NDArray[np.generic]]]:
-        for low, high in cut(opened, MERGED_AT_ONCE):
+        ranges = cut(opened, MERGED_AT_ONCE)
+        for number, (low, high) in enumerate(ranges):
+            tell(number / len(ranges))
             columns = [_columns_between(segment, low, high) for segment in opened]
             whole = [np.concatenate([c[n] for c in columns]) for n in range(len(SCHEMA))]
             order = np.argsort(keys_of(whole[0]), kind="stable")
