@@ -169,6 +169,7 @@ class JobRoutes:
     def _job_row(self, record: JobRecord) -> dict[str, Any]:
         offer, promise = record.offer, record.promise
         speed = self._gateway.node.jobs.speed_kbps(record.key)
+        path, short_bytes = self._gateway.node.jobs.outlook(record.key)
         return {
             "id": record.job_id,
             "name": offer.name,
@@ -184,6 +185,8 @@ class JobRoutes:
             "delivered_bytes": record.delivered,
             "rate_kbps": speed,
             "finish_estimate_ms": self._finish_ms(record, speed),
+            "path": list(path),
+            "short_bytes": short_bytes,
             "spent_ucr": record.spent_ucr,
             "max_price_ucr": record.budget_ucr or None,
             "promise": {

@@ -282,11 +282,14 @@ def _show(job: Mapping[str, Any], *, as_json: bool) -> None:
         ("state", job["state"] + (f": {job['detail']}" if job["detail"] else "")),
         ("delivered", f"{job['delivered_bytes']} bytes, {job['rate_kbps']} kbit/s"),
         ("promise", f"in {_in(promise['finish_ms'], now_s)} s for {promise['price_ucr']} ucr"),
-        ("path", " > ".join(map(str, promise["path"]))),
+        ("path", " > ".join(map(str, job["path"] or promise["path"]))),
         ("spent", f"{job['spent_ucr']} ucr"),
     ]
     if job["state"] == "running":
         rows.append(("expected", f"in {_in(job['finish_estimate_ms'], now_s)} s"))
+    if job["short_bytes"]:
+        late = f"the network surely carries {job['short_bytes']} bytes less than promised in time"
+        rows.append(("behind", late + "; all that is free is used"))
     print("\n".join(f"{name:<10}{value}" for name, value in rows))
 
 

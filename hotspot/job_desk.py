@@ -237,6 +237,16 @@ class JobDesk:
         self._keep(record)
         return None
 
+    def outlook(self, name: str) -> tuple[tuple[int, ...], int]:
+        """Return a job's way by the newest plan, and bytes for which it has no time; () and 0."""
+        run = self._runs.get(name)
+        if run is None or self._router is None:
+            return (), 0
+        status = self._router.job_status(run.record.job_id)
+        if isinstance(status, Refusal):
+            return (), 0
+        return status.promise.path.hops, status.short_bytes
+
     def speed_kbps(self, name: str) -> int:
         """How fast bytes of the file have arrived lately."""
         run = self._runs.get(name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from routing.cost import LinkEstimate, estimate_of, loaded_us, unloaded_us
-from routing.graph import LinkGraph, links_of
+from routing.graph import LinkGraph
 from routing.guard import MODEL, NO_MODEL, PLAN, SHORTEST_PATH
 from routing.history import History
 from routing.types import FlowClass, Forecast, Link, LinkSample
@@ -29,9 +29,15 @@ def forecast_estimate(measured: LinkEstimate, forecast: Forecast, flow: FlowClas
     rate = measured.rate_kbps
     if flow is FlowClass.JOB:
         rate = max(1, min(rate, int(forecast.rate_p10_kbps[at])))
-    shift = 1_000 * (load - measured.load_kbps) // max(1, measured.rate_kbps)
+    return moved_to(measured, rate, load)
+
+
+def moved_to(measured: LinkEstimate, rate_kbps: int, load_kbps: int) -> LinkEstimate:
+    """Return a link with a coming rate and load; the air is busier by the load that comes."""
+    shift = 1_000 * (load_kbps - measured.load_kbps) // max(1, measured.rate_kbps)
     busy = min(1_000, max(0, measured.busy_permille + shift))
-    return replace(measured, rate_kbps=rate, load_kbps=max(0, load), busy_permille=busy)
+    load = max(0, load_kbps)
+    return replace(measured, rate_kbps=rate_kbps, load_kbps=load, busy_permille=busy)
 
 
 def moved_estimate(measured: LinkEstimate, shift_kbps: int) -> LinkEstimate:
@@ -106,62 +112,38 @@ class Beliefs:
         measured = estimate_of(sample)
         return moved_estimate(measured, shift_kbps) if shift_kbps else measured
 
-    def available_kbps(
-        self, hops: tuple[int, ...], expert: str, reserved: dict[Link, int], own_kbps: int = 0
-    ) -> int:
-        """Return what a job could surely get on a path, kbps; `own_kbps` is what it sends there.
-
-        Airtime, not links, is what runs out: a relay's radio receives and sends every byte, so the
-        rates of its two links add harmonically within the radio's free share.
-        """
-        links = links_of(hops)
-        if not links:
-            return 0
-        beliefs = {link: self._safe(link, expert, FlowClass.JOB) for link in links}
-        held = self._airtime_held(reserved, expert)
-        rates = []
-        for node in hops:
-            mine = [beliefs[link] for link in links if node in link]
-            rates.append(_node_rate_kbps(mine, held.get(node, 0), own_kbps))
-        return min(rates)
-
-    def node_rates_kbps(
-        self, hops: tuple[int, ...], expert: str, own_kbps: Mapping[int, int]
-    ) -> dict[int, int]:
-        """Return what each radio of a path could carry of it, were it all that jobs send there.
-
-        `own_kbps`: what our jobs send through each radio now, which is no load to them.
-        """
-        beliefs = {link: self._safe(link, expert, FlowClass.JOB) for link in links_of(hops)}
-        return {
-            node: _node_rate_kbps(
-                [b for link, b in beliefs.items() if node in link], 0, own_kbps.get(node, 0)
-            )
-            for node in hops
-            if beliefs
-        }
-
-    def _airtime_held(self, reserved: dict[Link, int], expert: str) -> dict[int, int]:
-        """Return the permille of each radio's time that reservations will take."""
-        held: dict[int, int] = {}
-        for link, rate_kbps in reserved.items():
-            if self._graph.knows(link):
-                share = 1_000 * rate_kbps // self._safe(link, expert, FlowClass.JOB).rate_kbps
-                for node in link:
-                    held[node] = held.get(node, 0) + share
-        return held
+    def measured(self, link: Link, flow: FlowClass) -> LinkEstimate:
+        """Return a link that the graph knows as lately measured, its rate above zero."""
+        return self._safe(link, NO_MODEL, flow)
 
 
-def _node_rate_kbps(links: Sequence[LinkEstimate], held_permille: int, own_kbps: int) -> int:
+def node_rates_kbps(
+    hops: tuple[int, ...], links: Mapping[Link, LinkEstimate], own_kbps: Mapping[int, int]
+) -> dict[int, int]:
+    """Return what each radio of a path could carry of it, were it all that jobs send there.
+
+    Airtime, not links, is what runs out: a relay's radio receives and sends every byte, so the
+    rates of its two links add harmonically within the radio's free share. `own_kbps`: what our jobs
+    send through each radio now, which is no load to them.
+    """
+    return {
+        node: _node_rate_kbps(
+            [one for link, one in links.items() if node in link], own_kbps.get(node, 0)
+        )
+        for node in hops
+        if links
+    }
+
+
+def _node_rate_kbps(links: Sequence[LinkEstimate], own_kbps: int) -> int:
     """Return what one radio can carry of a path that uses these links of it.
 
-    What is measured may already hold what is reserved, so the larger of both counts, not the sum.
     What the job itself sends is no reason for it to slow down.
     """
     load = sum(1_000 * max(0, link.load_kbps - own_kbps) // link.rate_kbps for link in links)
     own = sum(1_000 * own_kbps // link.rate_kbps for link in links)
     busy = max(link.busy_permille for link in links) - own
-    free = max(0, 1_000 - HEADROOM_PERMILLE - max(load, busy, held_permille))
+    free = max(0, 1_000 - HEADROOM_PERMILLE - max(load, busy))
     ps_per_bit = sum(10**9 // link.rate_kbps for link in links)
     return free * 10**6 // max(1, ps_per_bit)
 

@@ -8,6 +8,8 @@
     coverage            of the last `window` outcomes fewer or more than the bounds fell below p90
     drift               its error against persistence rose (Page-Hinkley) and hasn't come back
 
+    rates               of as many outcomes too many fell below p10 of the rate; asked by jobs only
+
 Coverage bounds are wider than two standard errors of 200 independent outcomes, because outcomes
 of links that share a flow are not independent. A refusal of the forecaster keeps its own reason.
 """
@@ -35,6 +37,7 @@ class HealthParams:
     window: int = 200
     coverage_low: float = 0.80
     coverage_high: float = 0.985
+    rates_low: float = 0.80
     drift_slack: float = 0.1
     drift_alarm: float = 3.0
     drift_recent: int = 12
@@ -48,6 +51,7 @@ class _Pending:
     median: float
     high: float
     last: float
+    low_rate: float
 
 
 def fault_in(forecasts: Forecasts) -> str | None:
@@ -100,6 +104,7 @@ class ForecastHealth:
         self._base: tuple[object, ...] = ()
         self._same = 0
         self._below: deque[bool] = deque(maxlen=params.window)
+        self._kept: deque[bool] = deque(maxlen=params.window)  # rates at or above p10
         self._pending: dict[Link, deque[_Pending]] = {}
         self._drift = DriftAlarm(params)
 
@@ -137,6 +142,7 @@ class ForecastHealth:
                 forecast.load_p50_kbps[0],
                 forecast.load_p90_kbps[0],
                 float(newest.load_kbps),
+                forecast.rate_p10_kbps[0],
             )
         )
 
@@ -145,13 +151,15 @@ class ForecastHealth:
         error, naive = 0.0, 0.0
         for link in sorted(self._pending):
             for pending in self._due(link, now_ms):
-                loads = [
-                    sample.load_kbps
+                came = [
+                    sample
                     for sample in history.of(link)
                     if pending.start_ms < sample.time_ms <= pending.due_ms
                 ]
-                if loads:
-                    mean = sum(loads) / len(loads)
+                if came:
+                    mean = sum(sample.load_kbps for sample in came) / len(came)
+                    rate = sum(sample.rate_kbps for sample in came) / len(came)
+                    self._kept.append(rate + 1 >= pending.low_rate)
                     self._below.append(mean <= pending.high)
                     error += abs(mean - pending.median)
                     naive += abs(mean - pending.last)
@@ -171,6 +179,13 @@ class ForecastHealth:
         if len(self._below) < self._params.window:
             return None
         return sum(self._below) / len(self._below)
+
+    def rate_problem(self, now_ms: int) -> str | None:
+        """Return the reason not to promise capacity by the forecast now, or None."""
+        few = len(self._kept) < self._params.window
+        if not few and sum(self._kept) < self._params.rates_low * len(self._kept):
+            return "rates"
+        return self.problem(now_ms)
 
     def problem(self, now_ms: int) -> str | None:
         """Return the reason not to use the forecast now, or None if it is fit."""

@@ -25,12 +25,36 @@ _ENOUGH = 1e-6  # of a job that may be missing by rounding
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """What a kbit by a way takes of each resource, on what is sure, from some time on."""
+
+    from_ms: int
+    uses: Mapping[Resource, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Lane:
-    """A way: what a kbit takes of each resource, and what a MiB costs in ucr."""
+    """A way: what a kbit takes of each resource now, and what a MiB costs in ucr.
+
+    `later`: what plans count with, ascending and of the same resources; empty: as now.
+    """
 
     hops: tuple[int, ...]
     uses: Mapping[Resource, float]
     price_ucr: int
+    later: tuple[Segment, ...] = ()
+
+    def uses_between(self, start_ms: int, end_ms: int) -> Mapping[Resource, float]:
+        """Return the most that a kbit takes of each resource within a slot."""
+        ends = [one.from_ms for one in self.later[1:]]
+        known = [
+            one.uses
+            for one, until_ms in zip(self.later, (*ends, 1 << 62), strict=False)
+            if one.from_ms < end_ms and start_ms < until_ms
+        ]
+        if len(known) < 2:
+            return known[0] if known else self.uses
+        return {resource: max(uses[resource] for uses in known) for resource in self.uses}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,31 +150,50 @@ def share_until(cuts: Sequence[int], slot: int, due_ms: int) -> float:
     return min(1.0, max(0.0, (due_ms - start) / (end - start)))
 
 
-def fill(tasks: Sequence[Task], cuts: Sequence[int], rooms: Rooms) -> Timetable:
+def fill(
+    tasks: Sequence[Task], cuts: Sequence[int], rooms: Rooms, *, is_late: bool = False
+) -> Timetable:
     """Put each job, the one due first before others, into the earliest room.
 
     A job may use a slot in which it is due up to there: those before it are due earlier still, so
-    they go first within the slot as well.
+    they go first within the slot as well. `is_late`: the other way round, each into the latest
+    room; what then stands in the first slot can't wait.
     """
     used = {resource: [0.0] * (len(cuts) - 1) for resource in rooms}
     kbits: dict[str, tuple[float, ...]] = {}
     short: dict[str, float] = {}
-    for task in sorted(tasks, key=lambda t: (t.due_ms, t.job_id)):
-        row = [0.0] * (len(cuts) - 1)
-        ways = [(uses, rooms[r], used[r]) for r, uses in task.lane.uses.items()]
-        missing = task.kbits
-        for slot in range(len(row)):
-            share = share_until(cuts, slot, task.due_ms)
-            if share <= 0.0 or missing <= 0.0:
-                break
-            fits = min(missing, task.most_kbps * share * (cuts[slot + 1] - cuts[slot]) / 1_000)
-            for uses, whole, taken in ways:
-                fits = min(fits, max(0.0, whole[slot] * share - taken[slot]) / uses)
-            for uses, _, taken in ways:
-                taken[slot] += fits * uses
-            row[slot] = fits
-            missing -= fits
+    for task in sorted(tasks, key=lambda t: (t.due_ms, t.job_id), reverse=is_late):
+        row = _place(task, cuts, rooms, used, is_late=is_late)
         kbits[task.job_id] = tuple(row)
+        missing = task.kbits - sum(row)
         if missing > _ENOUGH * task.kbits:
             short[task.job_id] = missing
     return Timetable(tuple(cuts), kbits, short, {})
+
+
+def _place(
+    task: Task,
+    cuts: Sequence[int],
+    rooms: Rooms,
+    used: Mapping[Resource, list[float]],
+    *,
+    is_late: bool,
+) -> list[float]:
+    """Return a job's kbits by slot, and count them in `used`."""
+    row, missing = [0.0] * (len(cuts) - 1), task.kbits
+    slots = range(len(row) - 1, -1, -1) if is_late else range(len(row))
+    for slot in slots:
+        share = share_until(cuts, slot, task.due_ms)
+        if share <= 0.0 or missing <= 0.0:
+            continue
+        uses = task.lane.uses_between(cuts[slot], cuts[slot + 1])
+        fits = min(missing, task.most_kbps * share * (cuts[slot + 1] - cuts[slot]) / 1_000)
+        for resource, use in uses.items():
+            whole, taken = rooms[resource][slot], used[resource][slot]
+            free = min(whole * share, whole - taken) if is_late else whole * share - taken
+            fits = min(fits, max(0.0, free) / use)
+        for resource, use in uses.items():
+            used[resource][slot] += fits * use
+        row[slot] = fits
+        missing -= fits
+    return row

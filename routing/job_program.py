@@ -46,7 +46,7 @@ def solve(tasks: Sequence[Task], cuts: Sequence[int], rooms: Rooms) -> Timetable
         most[column] = task.most_kbps * share_until(cuts, slot, task.due_ms) * span_s
         by_slot.setdefault(slot, []).append((column, task))
     entries = [
-        (row, column, task.lane.uses[resource])
+        (row, column, task.lane.uses_between(cuts[slot], cuts[slot + 1])[resource])
         for row, (resource, slot, due_ms) in enumerate(limits)
         for column, task in by_slot.get(slot, ())
         if resource in task.lane.uses and (task.due_ms <= due_ms or due_ms == cuts[slot + 1])
@@ -123,8 +123,9 @@ def price_of_kbit(task: Task, timetable: Timetable) -> float:
     found = []
     for slot in range(len(timetable.edges_ms) - 1):
         if share_until(timetable.edges_ms, slot, task.due_ms) > 0.0:
+            span = timetable.edges_ms[slot], timetable.edges_ms[slot + 1]
             rents = [
-                task.lane.uses[resource] * rent
+                task.lane.uses_between(*span)[resource] * rent
                 for (resource, at, due_ms), rent in timetable.scarcity.items()
                 if at == slot and resource in task.lane.uses
                 and (task.due_ms <= due_ms or due_ms == timetable.edges_ms[slot + 1])

@@ -22,6 +22,11 @@ Pricer = Callable[[Task, Timetable], float]
 Wish = Callable[[Task, int], float]
 MAX_MOVES = 6  # ways of others that are tried for a newcomer
 KBIT_PER_MIB = 8_388.608
+NARROWER = 1.1  # uses, against those of before
+
+
+def _is_narrower(lane: Lane, before: Lane) -> bool:
+    return any(uses > NARROWER * before.uses.get(r, uses) for r, uses in lane.uses.items())
 
 
 @dataclass(slots=True)
@@ -129,13 +134,18 @@ class Schedule:
         price = -int(-per_kbit * task.kbits // 1)  # rounded up
         return Admitted(task.lane, timetable.finish_ms(task.job_id), price)
 
-    def renew(self, task: Task) -> None:
-        """Take a job's way as it is now; one from before a restart comes in by this."""
+    def renew(self, task: Task) -> bool:
+        """Take a job's way as it is now; one from before a restart comes in by this.
+
+        Tells whether it is news: unknown till now, or a way that has become so much narrower.
+        """
         known = self._entries.get(task.job_id)
+        is_news = known is None or _is_narrower(task.lane, known.task.lane)
         lanes = known.lanes if known is not None else ()
         others = tuple(lane for lane in lanes if lane.hops != task.lane.hops)
         due_ms = known.task.due_ms if known is not None else task.due_ms
         self._entries[task.job_id] = _Entry(replace(task, due_ms=due_ms), (task.lane, *others))
+        return is_news
 
     def remove(self, job_id: str) -> None:
         """A job is done or was given up: its room is free."""
@@ -188,8 +198,25 @@ class Schedule:
         entry.task = best
 
     def needs_kbps(self, now_ms: int, room: Room) -> dict[str, float]:
-        """Return what each job needs now, as far as more urgent ones leave it."""
-        return self.rates_kbps(now_ms, room, (self._needed_kbps,))
+        """Return what each job needs now, as far as more urgent ones leave it.
+
+        Besides a constant rate that is what can't wait: what is sure later may be less than now.
+        """
+        must = self._must_kbps(now_ms, room)
+        return self.rates_kbps(
+            now_ms, room, (self._needed_kbps, lambda task, _: must[task.job_id])
+        )
+
+    def _must_kbps(self, now_ms: int, room: Room) -> dict[str, float]:
+        """What has no room later, by job; all that there is for one that comes short."""
+        tasks = [entry.task for entry in self._entries.values()]
+        cuts = edges(now_ms, [max(now_ms + 1, t.due_ms) for t in tasks])
+        latest = fill(tasks, cuts, self._rooms(cuts, room, ()), is_late=True)
+        short = latest.short.keys()
+        return {
+            t.job_id: float("inf") if t.job_id in short else latest.rate_kbps(t.job_id, now_ms)
+            for t in tasks
+        }
 
     def rates_kbps(
         self, now_ms: int, room: Room, wishes: Sequence[Wish] = ()

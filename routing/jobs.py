@@ -29,22 +29,28 @@ class JobParams:
     """Permille: of the time to the deadline kept in reserve, of spare capacity a job may take.
 
     `setup_ms`: sessions are opened, the offer is answered, and the stream finds its speed.
+    `replan_ms`: how often the timetable is made again while nothing goes wrong.
     """
 
     setup_ms: int = 1_500
     reserve_permille: int = 100
     spare_permille: int = 500
+    replan_ms: int = 5_000
     max_jobs: int = 256
 
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """Where a job stands: `state` is running, paused, done, cancelled or expired."""
+    """Where a job stands: `state` is running, paused, done, cancelled or expired.
+
+    `short_bytes`: what surely won't fit before its time by the newest plan; 0 when all is well.
+    """
 
     job: Job
     promise: JobPromise
     delivered_bytes: int
     state: str
+    short_bytes: int = 0
 
 
 def rate_needed_kbps(size_bytes: int, time_left_ms: int, reserve_permille: int) -> int:
@@ -164,13 +170,29 @@ class JobBook:
         self._jobs[job.job_id] = JobStatus(job, promise, delivered_bytes, RUNNING)
         self._rates = (-1, {})
 
-    def use_lane(self, job_id: str, lane: Lane, most_kbps: int) -> None:
-        """Say what a job's way takes now: links have changed, or it was restored."""
+    def replan(self, lanes: Mapping[str, Sequence[Lane]], now_ms: int, room: Room) -> None:
+        """Make the timetable again on what is left and what is sure now.
+
+        `lanes`: each job's ways, its own first. Who would come short takes another, if that helps.
+        """
+        self._note_progress()
+        known = {job_id: ways for job_id, ways in lanes.items() if job_id in self.schedule}
+        self.schedule.update(known, now_ms, room)
+        short = self.schedule.timetable.short
+        for status in self.running():
+            job_id = status.job.job_id
+            missing = round(short.get(job_id, 0.0) * 1_000 / 8)
+            self._jobs[job_id] = replace(status, short_bytes=missing)
+        self._rates = (-1, {})
+        self._take_moves()
+
+    def use_lane(self, job_id: str, lane: Lane, most_kbps: int) -> bool:
+        """Say what a job's way takes now; True if that calls for a new plan."""
         status = self._jobs[job_id]
         left = (status.job.size_bytes - status.delivered_bytes) * 8 / 1_000
         due_ms = status.promise.finish_ms  # its deadline less the reserve
         task = Task(job_id, lane, max(left, 1e-9), due_ms, float(most_kbps))
-        self.schedule.renew(task)
+        return self.schedule.renew(task)
 
     def running(self) -> list[JobStatus]:
         """Return the jobs that are on their way."""
@@ -198,7 +220,8 @@ class JobBook:
     ) -> int:
         """Return how fast to send now: what it takes to be in time, within what is there.
 
-        `wish_kbps`: what the timetable leaves this job, where more urgent ones need the rest.
+        `wish_kbps`: what the timetable gives this job now: more than a constant rate where less is
+        sure later, less where more urgent ones need the rest.
         """
         self.expire(now_ms)
         status = self._jobs.get(job_id)
@@ -210,7 +233,7 @@ class JobBook:
         )
         spare = available_kbps * self._params.spare_permille // 1_000
         if wish_kbps is not None:
-            needed = min(needed, wish_kbps)
+            needed = wish_kbps
         wanted = max(needed, spare)
         pace = min(available_kbps, payable_kbps, wanted)
         self._paces[job_id] = pace

@@ -21,11 +21,9 @@ from typing import Protocol
 from chain.records import Refusal
 from routing.cost import MAX_WAIT_US, estimate_of, is_usable
 from routing.experts import EXPERT_REASONS, Beliefs
-from routing.graph import Costs, LinkGraph, alternatives, links_of, path_cost, shortest_paths
+from routing.graph import Costs, LinkGraph, links_of, path_cost, shortest_paths
 from routing.guard import (
     EXPERTS,
-    MODEL,
-    NO_MODEL,
     PLAN,
     SHORTEST_PATH,
     Guard,
@@ -33,9 +31,10 @@ from routing.guard import (
 )
 from routing.health import ForecastHealth, HealthParams, fault_in
 from routing.history import History
-from routing.job_plan import Lane, Resource
+from routing.job_capacity import JobCapacity
 from routing.job_schedule import Pricer, Solver
-from routing.jobs import RUNNING, JobBook, JobParams, JobStatus, rate_needed_kbps
+from routing.job_traffic import JobTraffic, JobView
+from routing.jobs import JobParams, JobStatus
 from routing.mesh_plan import FULL, PathPlanner, pick
 from routing.placement import PlacementParams, Placer
 from routing.plan_desk import PlanDesk, Split
@@ -52,7 +51,6 @@ from routing.types import (
     ProviderState,
 )
 
-UNLIMITED_KBPS = 1 << 40
 Hops = tuple[int, ...]
 Pair = tuple[int, int]
 
@@ -95,18 +93,6 @@ class _Round:
     used: dict[Pair, Split]
 
 
-_ROOM = 1_000.0
-
-
-def _whole(_resource: Resource, _from_ms: int, _to_ms: int) -> float:
-    """The room of a radio for jobs; a lane's uses are in its thousandths per second."""
-    return _ROOM
-
-
-def _priced(lane: Lane, prices_ucr: Mapping[int, int]) -> Lane:
-    return replace(lane, price_ucr=sum(prices_ucr.get(hop, 0) for hop in lane.hops[1:-1]))
-
-
 class Router:
     """Chooses paths, places AI requests and admits jobs; see the module's text."""
 
@@ -119,12 +105,12 @@ class Router:
         self.params = params or RouterParams()
         self._forecaster = forecaster
         self._desk = PlanDesk(planner, self.params.plan_ms)
-        self._paced: set[str] = set()
         self._history = History(self.params.history, self.params.max_links)
         self._graph = LinkGraph(self.params.max_age_ms)
         self._guard = Guard(self.params.guard)
         self._health = ForecastHealth(self.params.health)
-        self._jobs = JobBook(self.params.jobs)
+        self._jobs = JobTraffic(self.params.jobs, self.params.path_options)
+        self._capacity: JobCapacity | None = None
         self._forecasts: dict[Link, Forecast] = {}
         self._beliefs = Beliefs(self._graph, self._history, {})
         self._costs: dict[tuple[str, FlowClass], dict[Link, int]] = {}
@@ -161,6 +147,7 @@ class Router:
         self._trees.clear()
         self._answers.clear()
         self._recent = None
+        self._capacity = None
         self._offered = ((), -1)
 
     def _start_round_if_due(self, now_ms: int) -> None:
@@ -215,7 +202,7 @@ class Router:
 
     def _take_plan(self, now_ms: int) -> None:
         problem = self._health.problem(now_ms)
-        known = (self._graph, self._forecasts, problem, self._job_kbps())
+        known = (self._graph, self._forecasts, problem, self._jobs.paces_by_pair())
         self._desk.plan(now_ms, self._busy_pairs(), *known)
 
     def _settle_round(self, now_ms: int) -> None:
@@ -412,131 +399,55 @@ class Router:
         `prices_ucr`: what each hotspot asks per MiB relayed; one that is not named is not used.
         """
         self._start_round_if_due(now_ms)
-        self._jobs.expire(now_ms)
-        options = self._job_options(job, now_ms)
-        if not options or job.source == job.target:
-            return Refusal("no-route", f"target {job.target}: no live links lead there")
-        options = [(path, kbps, _priced(lane, prices_ucr)) for path, kbps, lane in options]
-        return self._jobs.admit(job, now_ms, options, prices_ucr, _whole)
+        return self._jobs.admit(job, now_ms, prices_ucr, self._job_view(now_ms))
 
     def use_program(self, solver: Solver, pricer: Pricer) -> None:
         """Plan jobs with a linear program too, and price them by its duals."""
-        self._jobs.schedule.use_program(solver, pricer)
+        self._jobs.use_program(solver, pricer)
 
     def pause(self, job_id: str) -> JobStatus | Refusal:
         """Stop a job for a while; what it reserved is free for others."""
-        return self._jobs.pause(job_id)
+        return self._jobs.book.pause(job_id)
 
     def resume(
         self, job_id: str, now_ms: int, prices_ucr: Mapping[int, int]
     ) -> JobPromise | Refusal:
         """Let a paused job go on, under a new promise for what is left."""
         self._start_round_if_due(now_ms)
-        status = self._jobs.status(job_id)
-        if isinstance(status, Refusal):
-            return status
-        options = self._job_options(status.job, now_ms)
-        options = [(path, kbps, _priced(lane, prices_ucr)) for path, kbps, lane in options]
-        return self._jobs.resume(job_id, now_ms, options, prices_ucr, _whole)
+        return self._jobs.resume(job_id, now_ms, prices_ucr, self._job_view(now_ms))
 
     def restore_job(self, job: Job, promise: JobPromise, delivered_bytes: int) -> None:
         """Take back a running job after a restart."""
-        self._jobs.restore(job, promise, delivered_bytes)
-
-    def _capacity_expert(self) -> str:
-        # Shortest path ignores load, which no promise may do.
-        return MODEL if self._guard.in_use == MODEL else NO_MODEL
+        self._jobs.book.restore(job, promise, delivered_bytes)
 
     def job_rate(self, job_id: str, now_ms: int) -> int:
         """Return how fast (kbps) to send an admitted job's bytes now; 0 when it has ended."""
         self._start_round_if_due(now_ms)
-        status = self._jobs.status(job_id)
-        if isinstance(status, Refusal):
-            return 0
-        costs = self._costs_of(self._guard.in_use, FlowClass.JOB, now_ms)
-        path = status.promise.path
-        if path_cost(costs, path.hops) is None:
-            options = self._job_options(status.job, now_ms)
-            if not options:
-                return 0
-            path = max(options, key=lambda option: self._available(option[0].hops, job_id))[0]
-            self._jobs.reroute(job_id, path)
-        available = self._available(path.hops, job_id)
-        payable = self._payable(status.job, path.hops)
-        wish_kbps = None
-        if status.state == RUNNING:
-            self._jobs.use_lane(job_id, self._lane(path.hops), payable)
-            wish_kbps = self._jobs.wish_kbps(job_id, now_ms, _whole)
-        rate_kbps = self._jobs.rate_kbps(job_id, now_ms, available, payable, wish_kbps)
-        return self._fair_kbps(status, rate_kbps, now_ms)
+        return self._jobs.rate_kbps(job_id, now_ms, self._job_view(now_ms))
 
-    def _job_kbps(self) -> dict[Pair, int]:
-        """Return what running jobs are paced at, by pair."""
-        found: dict[Pair, int] = {}
-        for job_id in sorted(self._paced):
-            status = self._jobs.status(job_id)
-            pace = self._jobs.pace_kbps(job_id)
-            if isinstance(status, Refusal) or pace == 0:
-                self._paced.discard(job_id)
-                continue
-            pair = (status.job.source, status.job.target)
-            found[pair] = found.get(pair, 0) + pace
-        return found
-
-    def _fair_kbps(self, status: JobStatus, rate_kbps: int, now_ms: int) -> int:
-        """Return a job's rate cut to its class's fair share, but to no less than its promise needs.
-
-        A planner says what is fair, where not all of our classes fit.
-        """
-        job = status.job
-        self._paced.add(job.job_id)
-        share = self._desk.fair_permille(FlowClass.JOB, (job.source, job.target))
-        left = job.size_bytes - status.delivered_bytes
-        reserve = self.params.jobs.reserve_permille
-        needed = rate_needed_kbps(left, job.deadline_ms - now_ms, reserve)
-        return min(rate_kbps, max(needed, rate_kbps * share // FULL))
-
-    def _available(self, hops: Hops, job_id: str) -> int:
-        """What a path has besides all that was measured on it but this job's own."""
-        own = self._jobs.pace_kbps(job_id)
-        return self._beliefs.available_kbps(hops, self._capacity_expert(), {}, own)
-
-    def _lane(self, hops: Hops, price_ucr: int = 0) -> Lane:
-        """What a kbit by this path takes of each radio's room for jobs, which is `_whole`."""
-        expert, own = self._capacity_expert(), self._jobs.paces_by_node()
-        rates = self._beliefs.node_rates_kbps(hops, expert, own)
-        return Lane(hops, {(n,): _ROOM / max(1, rate) for n, rate in rates.items()}, price_ucr)
-
-    def _payable(self, job: Job, hops: Hops) -> int:
-        """Return the kbps at which the farthest relay still hears from the payer in time."""
-        samples = [self._history.newest(link) for link in links_of(hops[:-1])]
-        rtt_us = sum(sample.rtt_us for sample in samples if sample is not None)
-        if not job.flight_bytes or not rtt_us:
-            return UNLIMITED_KBPS
-        return job.flight_bytes * 8 * 1_000 // rtt_us
-
-    def _job_options(self, job: Job, now_ms: int) -> list[tuple[Path, int, Lane]]:
-        """Return paths for a job with the kbps that relays can be paid for, and what they use."""
+    def _job_view(self, now_ms: int) -> JobView:
         expert = self._guard.in_use
+        if self._capacity is None:
+            # Whoever chooses paths: what a forecast says of rates has a record of its own.
+            trusted = {} if self._health.rate_problem(now_ms) else self._forecasts
+            self._capacity = JobCapacity(self._beliefs, self._history, trusted)
         costs = self._costs_of(expert, FlowClass.JOB, now_ms)
-        found = alternatives(costs, job.source, job.target, self.params.path_options)
-        reason = "capacity by the deadline"
-        paths = [Path(hops, path_cost(costs, hops) or 0, expert, reason) for hops in found]
-        return [
-            (path, self._payable(job, path.hops), self._lane(path.hops)) for path in paths
-        ]
+        return JobView(expert, costs, self._capacity, self._fair_permille)
+
+    def _fair_permille(self, pair: Pair) -> int:
+        return self._desk.fair_permille(FlowClass.JOB, pair)
 
     def job_delivered(self, job_id: str, size_bytes: int, now_ms: int) -> JobStatus | Refusal:
         """Count bytes of a job that arrived."""
-        return self._jobs.deliver(job_id, size_bytes, now_ms)
+        return self._jobs.book.deliver(job_id, size_bytes, now_ms)
 
     def job_status(self, job_id: str) -> JobStatus | Refusal:
         """Return where a job stands."""
-        return self._jobs.status(job_id)
+        return self._jobs.book.status(job_id)
 
     def cancel(self, job_id: str) -> JobStatus | Refusal:
         """Stop a job; what was delivered stays delivered and owed."""
-        return self._jobs.cancel(job_id)
+        return self._jobs.book.cancel(job_id)
 
     # For status pages.
 

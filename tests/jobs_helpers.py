@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from relay_helpers import MS, START_MS, Overlay, seed_of
 
@@ -43,6 +43,7 @@ class JobOverlay(Overlay):
     """Every link carries `rate_kbps` each way, after a queue; its driver reports that."""
 
     rate_kbps: int = 20_000
+    rates: dict[tuple[int, int], int] = field(default_factory=dict)  # of links that differ
     policy: InboxPolicy | None = None
 
     def __post_init__(self) -> None:
@@ -78,20 +79,23 @@ class JobOverlay(Overlay):
                 self.nodes[one].receive_link_report(self._link_report(one, other), self.now_ns)
         self.at(self.now_ns + REPORT_MS * MS, self._report)
 
+    def rate_of(self, one: int, other: int) -> int:
+        return self.rates.get((min(one, other), max(one, other)), self.rate_kbps)
+
     def _link_report(self, one: int, other: int) -> LinkReport:
-        sent = self._carried.pop((one, other), 0)
-        busy = min(1_000, 1_000 * 8 * sent // (self.rate_kbps * REPORT_MS))
+        sent, rate = self._carried.pop((one, other), 0), self.rate_of(one, other)
+        busy = min(1_000, 1_000 * 8 * sent // (rate * REPORT_MS))
         queued_ns = max(0, self._free_ns.get((one, other), 0) - self.now_ns)
-        queue = queued_ns * self.rate_kbps // 8_000_000
+        queue = queued_ns * rate // 8_000_000
         rtt_us = 2_000 * self.delay_ms
-        return LinkReport(other, self.rate_kbps, busy, queue, self.loss_permille, rtt_us)
+        return LinkReport(other, rate, busy, queue, self.loss_permille, rtt_us)
 
     def _carry(self, source: int, action: SendDatagram) -> None:
-        link = (source, action.peer)
+        link, rate = (source, action.peer), self.rate_of(source, action.peer)
         start_ns = max(self.now_ns, self._free_ns.get(link, 0))
-        if (start_ns - self.now_ns) * self.rate_kbps // 8_000_000 > QUEUE_BYTES:
+        if (start_ns - self.now_ns) * rate // 8_000_000 > QUEUE_BYTES:
             return
-        done_ns = start_ns + len(action.data) * 8_000_000 // self.rate_kbps
+        done_ns = start_ns + len(action.data) * 8_000_000 // rate
         self._free_ns[link] = done_ns
         self._carried[link] = self._carried.get(link, 0) + len(action.data)
 

@@ -8,6 +8,7 @@ import http.client
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,35 @@ import pytest
 from gateway_helpers import ROOT, Air, GatewayProcess, Town, wait_for
 from jobs_helpers import content
 
-# sender 0 - relay 1 - relay 2 - receiver 3
-EDGES = {frozenset(e) for e in ((0, 1), (1, 2), (2, 3))}
-RELAYS = {1: {0, 2}, 2: {1, 3}}
+from hotspot.linkstate import LinkReport
+
+# sender 0 - relay 1 - relay 2 - receiver 3, and a longer way from 1 by 4 and 5
+EDGES = {frozenset(e) for e in ((0, 1), (1, 2), (2, 3), (1, 4), (4, 5), (5, 3))}
+RELAYS = {1: {0, 2, 4}, 2: {1, 3}, 4: {1, 5}, 5: {4, 3}}
 SIZE = 1_000_000
+QUICK_KBPS = 8_000
 
 
 class Street:
     """Everything that the tests of this file share."""
 
     def __init__(self, town: Town, air: Air) -> None:
-        self.town = town
+        self.town, self.air = town, air
+        self.fading_kbps = QUICK_KBPS
+        air._loop.call_soon_threadsafe(self._report)
         self.sender = GatewayProcess(town, 0, [1], air.address, gateway="max_tokens = 64")
-        self.receiver = GatewayProcess(town, 3, [2], air.address)
+        self.receiver = GatewayProcess(town, 3, [2, 5], air.address)
         first = "/v1/jobs?to=3&deadline_s=60&name=first"
         wait_for("a path", lambda: self.call("POST", first, b"first")[0] == 201, 40)
+
+    def _report(self) -> None:
+        """Let the relays' drivers say what their links carry, over and over."""
+        for one, others in RELAYS.items():
+            for other in others:
+                kbps = self.fading_kbps if {one, other} == {1, 2} else QUICK_KBPS
+                said = LinkReport(other, kbps, 0, 0, 0, 6_000)
+                self.air.nodes[one].receive_link_report(said, time.time_ns())
+        self.air._loop.call_later(0.5, self._report)
 
     def job(
         self, gateway: GatewayProcess, *arguments: str, key: str = ""
@@ -65,7 +80,7 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Street]:
     with contextlib.ExitStack() as stack:
         town = Town(tmp_path_factory.mktemp("jobs"))
         stack.callback(town.close)
-        town.open(4)
+        town.open(6)
         air = Air(town, RELAYS, EDGES, 5)
         stack.callback(air.close)
         yield Street(town, air)
@@ -150,6 +165,33 @@ def test_a_paused_job_waits_and_goes_on_when_it_is_resumed(
         return bool(street.read(street.sender, "status", job["id"])["state"] == "done")
 
     wait_for("the file", is_done, 90)
+
+
+def test_a_job_is_planned_again_when_a_link_on_its_way_fades(
+    street: Street, tmp_path: Path
+) -> None:
+    source = tmp_path / "fading.bin"
+    source.write_bytes(content(3_000_000, 5))
+    job = street.read(street.sender, "submit", str(source), "--to", "3", "--deadline", "30s")
+    assert (job["path"], job["short_bytes"]) == ([0, 1, 2, 3], 0)
+    street.fading_kbps = 100
+
+    def row_of() -> dict[str, Any]:
+        row: dict[str, Any] = street.call("GET", f"/v1/jobs/{job['id']}")[1]
+        assert row["state"] in ("running", "done"), row
+        return row
+
+    ways = set()
+
+    def is_done() -> bool:
+        row = row_of()
+        ways.add(tuple(row["path"]))
+        return bool(row["state"] == "done")
+
+    wait_for("the file in time", is_done, 60)
+    street.fading_kbps = QUICK_KBPS
+    assert (0, 1, 4, 5, 3) in ways
+    assert row_of()["promise"] == job["promise"]
 
 
 def test_a_cancelled_job_stops(street: Street, tmp_path: Path) -> None:
