@@ -24,6 +24,7 @@ from hotspot.codec import get_codec
 from hotspot.config import HotspotConfig, parse_address
 from hotspot.directory import Directory
 from hotspot.health import Health, Repair, State
+from hotspot.io_links import load_chain
 from hotspot.io_machine import Machine
 from hotspot.io_membership import Membership, Owned
 from hotspot.io_network import learn_network
@@ -43,7 +44,6 @@ from hotspot.io_uplink import (
 )
 from hotspot.node import HotspotNode, Identity
 from hotspot.readings import Readings
-from hotspot.secrets import SecretChain
 from hotspot.status import Snapshot, failure_json, status_json
 
 SECOND = 1_000_000_000
@@ -80,8 +80,9 @@ class Daemon:
     def _open(self, base: Path) -> None:
         spot, health = self._config.hotspot, self._health
         health.enter(State.KEY, "reading the key files", self._boot_ns())
-        self._seed = load_or_create_seed(base / spot.key_file)
-        self._machine.hold(base / spot.key_file)
+        self._key_path = base / spot.key_file
+        self._seed = load_or_create_seed(self._key_path)
+        self._machine.hold(self._key_path)
         owner_seed = load_or_create_seed(base / spot.owner_key_file)
         health.enter(State.BOOT, "opening the queue and asking the ledger", self._boot_ns())
         path, limit_bytes = base / spot.queue, spot.queue_limit_mib << 20
@@ -148,6 +149,7 @@ class Daemon:
             kept = json.dumps([epoch + 1, self._config.hotspot.chain_length]).encode()
             self._queue.set_note("chain", kept)
         first_epoch, length = json.loads(kept)
+        links = self._key_path.with_name(f"{self._key_path.name}.links")
         identity = Identity(
             seed=self._seed,
             network_id=self._network.network_id,
@@ -165,7 +167,7 @@ class Daemon:
             raise UserError("radio.codec", "scapy isn't installed", remedy) from error
         return HotspotNode(
             identity,
-            SecretChain(self._seed, first_epoch, length),
+            load_chain(links, self._seed, first_epoch, length),
             self._directory,
             memory=memory,
             codec=codec,

@@ -187,7 +187,7 @@ def _is_running(pid: int) -> bool:
 
 
 def _read_status(root: Root) -> dict[str, Any] | None:
-    from hotspot.io_cli import load_config
+    from hotspot.io_verbs import load_config
 
     config = root.config()
     path = config.parent / load_config(config).hotspot.status_file

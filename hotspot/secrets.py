@@ -10,25 +10,46 @@ from __future__ import annotations
 from chain.draws import chain_link, digest, u32
 
 STRIDE = 64
+LINK_BYTES = 32
 ROWS_HELD = 2  # an epoch's message needs its link and the one before
 
 
 class SecretChain:
     """The links x_first .. x_(first + length - 1), derived from the hotspot's seed."""
 
-    def __init__(self, seed: bytes, first_epoch: int, length: int) -> None:
+    def __init__(self, seed: bytes, first_epoch: int, length: int, links: bytes = b"") -> None:
+        """Make a chain, or take up what `kept_links` gave of it."""
         if length < 1:
             raise ValueError("length: a chain needs at least one link")
         self.first_epoch = first_epoch
         self.length = length
+        self._rows: dict[int, list[bytes]] = {}  # by the epoch of the last link, backwards
         self._kept: dict[int, bytes] = {}
-        link = digest("chain-seed", seed, u32(first_epoch), u32(length))
-        for epoch in range(self.last_epoch, first_epoch - 1, -1):
+        if links:
+            parts = (links[at : at + LINK_BYTES] for at in range(0, len(links), LINK_BYTES))
+            self._kept = dict(zip(self._kept_epochs(), parts, strict=True))
+        else:
+            self._make(digest("chain-seed", seed, u32(first_epoch), u32(length)))
+
+    def _make(self, link: bytes) -> None:
+        for epoch in range(self.last_epoch, self.first_epoch - 1, -1):
             if epoch % STRIDE == 0 or epoch == self.last_epoch:
                 self._kept[epoch] = link
             link = chain_link(link)
-        self.anchor = link
-        self._rows: dict[int, list[bytes]] = {}  # by the epoch of the last link, backwards
+
+    def _kept_epochs(self) -> list[int]:
+        """The epochs of the kept links, the last first."""
+        last = self.last_epoch
+        return [last, *range((last - 1) // STRIDE * STRIDE, self.first_epoch - 1, -STRIDE)]
+
+    def kept_links(self) -> bytes:
+        """Every `STRIDE`-th link, secret: the chain is made from them at once."""
+        return b"".join(self._kept[epoch] for epoch in self._kept_epochs())
+
+    @property
+    def anchor(self) -> bytes:
+        """The link before the first, which the ledger knows."""
+        return chain_link(self.link(self.first_epoch))
 
     @property
     def last_epoch(self) -> int:

@@ -92,9 +92,10 @@ def test_the_daemon_registers_and_its_process_holds_nothing_else(
     assert status["state"]["name"] in ("LISTEN", "BEACON")
     mapped = Path(f"/proc/{status['pid']}/maps").read_text()
     assert "nacl" in mapped
-    for name in ("numpy", "_ssl", "h3", "_cbor2"):
+    for name in ("numpy", "_ssl", "libcrypto", "h3", "_cbor2"):
         assert f"/{name}" not in mapped
     assert made.run("--version").stdout.startswith("wavecomb ")
+    assert "neighbours" in made.run("hotspot", "--help").stdout
 
 
 @pytest.mark.parametrize(

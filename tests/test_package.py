@@ -155,7 +155,7 @@ def core_only(code: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["hotspot.io_daemon", "hotspot.io_cli", "hotspot.io_queue", "chain.io_client"]
+    "module", ["hotspot.io_daemon", "hotspot.io_verbs", "hotspot.io_queue", "chain.io_client"]
 )
 def test_a_router_with_pynacl_alone_can_import(module: str) -> None:
     done = core_only(f"import {module}")
@@ -166,8 +166,7 @@ def test_a_router_with_pynacl_alone_can_import(module: str) -> None:
     ("argv", "extra"),
     [
         (["map", "serve", "--ledger", "unix:x"], "coverage"),
-        (["hotspot", "init", "--lat", "1", "--lon", "1", "--dir", "absent"], "coverage"),
-        (["hotspot", "listen"], "scapy"),
+        (["hotspot", "listen", "--codec", "scapy"], "scapy"),
         (["sim", "run", "builtin:city"], "sim"),
         (["chain", "audit", "ledger.db"], "gateway"),
         (["routing", "explain", "--model", "m"], "routing"),
