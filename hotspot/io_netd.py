@@ -26,7 +26,8 @@ from chain.errors import EXIT_FAILED, UserError
 from hotspot.io_netd_kernel import Kernel
 from hotspot.io_system import Supervisor
 from hotspot.netd import Netd, Settings
-from hotspot.netd_links import DATAGRAM_MAX, MS, PORT, Outgoing
+from hotspot.netd_asking import MS, Ping
+from hotspot.netd_links import DATAGRAM_MAX, PORT, Outgoing
 from hotspot.netd_protocol import (
     LENGTH,
     MESSAGE_MAX,
@@ -50,6 +51,9 @@ RECONCILE_NS = 30_000 * MS
 RETRY_NS = 1_000 * MS
 WATCHDOG_NS = 10_000 * MS
 _CREDENTIALS = struct.Struct("iII")
+# ICMPv6: type, code, checksum, identifier (the last two are the kernel's), sequence; our number.
+_ECHO = struct.Struct(">BBHHHI")
+_ECHO_REQUEST, _ECHO_REPLY = 128, 129
 
 
 class _Client:
@@ -82,6 +86,7 @@ class Daemon:
         self._mtu: dict[str, int] = {}
         self._supervisor = Supervisor()
         self._stop = False
+        self._echo: socket.socket | None = None
 
     # --- the loop ---------------------------------------------------------------------------------
 
@@ -110,7 +115,13 @@ class Daemon:
     def prepare(self) -> list[str]:
         """Set the switches that forwarding needs; what could not be set."""
         seed = int.from_bytes(os.urandom(3), "big") + 1
-        return self._kernel.prepare(self._settings.place.mesh, seed)
+        failed = self._kernel.prepare(self._settings.place.mesh, seed)
+        self._echo = _echo_socket()
+        if self._echo is None:
+            return [*failed, "echoes to neighbours"]
+        self._register(self._echo, self._hear_echoes)
+        self.netd.can_ask = True
+        return failed
 
     def run(self) -> None:
         """Work until told to stop."""
@@ -123,6 +134,7 @@ class Daemon:
             # What has come is read before anybody is declared dead.
             now_ns = time.monotonic_ns()
             self._send(self.netd.tick(now_ns))
+            self._ask(self.netd.ask(now_ns))
             self._carry_out(now_ns)
             self._drop_slow_callers(now_ns)
             if now_ns >= self._watchdog_ns:
@@ -137,6 +149,8 @@ class Daemon:
             client.connection.close()
         for door in (self._listener, self._mesh, self._events, self._wake, self._other):
             door.close()
+        if self._echo is not None:
+            self._echo.close()
         self._path.unlink(missing_ok=True)
         self._supervisor.close()
         self._kernel.close()
@@ -225,6 +239,24 @@ class Daemon:
             if number is not None:
                 with contextlib.suppress(OSError):  # a device that is down; its silence will tell
                     self._mesh.sendto(one.data, (GROUP, PORT, 0, number))
+
+    def _ask(self, pings: list[Ping]) -> None:
+        numbers = {device: number for number, device in self._index.items()}
+        for ping in pings:
+            request = _ECHO.pack(_ECHO_REQUEST, 0, 0, 0, ping.number & 0xFFFF, ping.number)
+            to = (ping.address, 0, 0, numbers.get(ping.device, 0))
+            with contextlib.suppress(OSError):
+                if self._echo is not None:
+                    self._echo.sendto(request, to)
+
+    def _hear_echoes(self) -> None:
+        with contextlib.suppress(OSError):  # nothing more, or a refusal by way of ICMP
+            while self._echo is not None:
+                data, (address, _, _, scope) = self._echo.recvfrom(64)
+                if len(data) == _ECHO.size and data[0] == _ECHO_REPLY:
+                    device, host = self._index.get(scope, ""), address.partition("%")[0]
+                    number = _ECHO.unpack(data)[5]
+                    self.netd.take_answer(device, host, number, time.monotonic_ns())
 
     # --- callers ----------------------------------------------------------------------------------
 
@@ -375,6 +407,17 @@ def _mesh_socket() -> socket.socket:
         said = f"UDP port {PORT}: {error.strerror}"
         raise UserError("netd", said, "is netd running already?", exit_code=EXIT_FAILED) from error
     return mesh
+
+
+def _echo_socket() -> socket.socket | None:
+    """A socket for echoes, which needs no right where the kernel grants it to our group."""
+    try:
+        door = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM, socket.IPPROTO_ICMPV6)
+    except OSError:
+        return None
+    door.setblocking(False)
+    door.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _CONTROL_TRAFFIC_CLASS)
+    return door
 
 
 def _listen(path: Path) -> socket.socket:

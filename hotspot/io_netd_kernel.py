@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -168,6 +169,7 @@ class Kernel:
         }
         failed = [name for name, value in wanted.items() if not _write_sysctl(name, value)]
         _write_sysctl("ipv4/fib_multipath_hash_seed", str(seed))
+        _grant_echoes(os.getegid())
         return failed
 
     # --- reading ----------------------------------------------------------------------------------
@@ -396,6 +398,18 @@ class _Suppressed(contextlib.AbstractContextManager[None]):
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         return isinstance(error, NetlinkError) and error.code == self._code
+
+
+def _grant_echoes(group: int) -> None:
+    """Let a group open sockets for echoes, unless it may already; others keep what they have."""
+    path = _SYSCTL / "ipv4/ping_group_range"
+    try:
+        first, last = map(int, path.read_text().split())
+    except (OSError, ValueError):
+        return
+    if not first <= group <= last:
+        wider = (min(first, group), max(last, group)) if first <= last else (group, group)
+        _write_sysctl("ipv4/ping_group_range", f"{wider[0]} {wider[1]}")
 
 
 def _write_sysctl(name: str, value: str) -> bool:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chain.errors import UserError
-from hotspot.netd_links import MS, Links, Outgoing, Peer
+from hotspot.netd_asking import MS, Ping
+from hotspot.netd_links import Links, Outgoing, Peer
 from routing.kernel.desired import Neighbour, Place, View, desired_state
 from routing.kernel.nodeplan import MULTIPATH, NodePlan
 from routing.kernel.state import KernelState
@@ -36,6 +37,7 @@ class Netd:
         self._settings, self._boot = settings, boot
         self.plan: NodePlan | None = None
         self.links: Links | None = None
+        self.can_ask = False  # set by the driver that has a socket for echoes
         self.keeps_addresses = True
         self._until_ns = 0
         self._own_changes = 0
@@ -58,7 +60,7 @@ class Netd:
             place, ms = self._settings.place, self._settings.hello_ms
             self.links = Links(plan.node, self._boot, place.mesh, self._settings.secret, ms)
             self._own_changes += 1_000_000  # the links' own count begins anew
-        self.links.is_fast = True
+        self.links.is_fast, self.links.can_ask = True, self.can_ask
         if self.plan != plan:
             self.plan = plan
             self._own_changes += 1
@@ -101,6 +103,15 @@ class Netd:
             self._forget()
             self.keeps_addresses = True
         return self.links.tick(now_ns) if self.links else []
+
+    def ask(self, now_ns: int) -> list[Ping]:
+        """Return the echo requests that are due."""
+        return self.links.ask(now_ns) if self.links else []
+
+    def take_answer(self, device: str, address: str, number: int, now_ns: int) -> None:
+        """Take a neighbour's kernel's answer to one."""
+        if self.links is not None:
+            self.links.take_answer(device, address, number, now_ns)
 
     def next_ns(self, now_ns: int) -> int:
         """When `tick` wants to be called at the latest."""
@@ -148,4 +159,5 @@ def _row(node: int, peer: Peer, now_ns: int) -> dict[str, Any]:
         "heard_ms": (now_ns - peer.heard_ns) // MS,
         "interval_ms": peer.interval_ms,
         "misses": peer.misses(),
+        "rtt_us": round(peer.asking.rtt_ns / 1000) if peer.asking.answers(now_ns) else None,
     }

@@ -2,7 +2,8 @@
 
     hello  each device, every `interval_ms`: who I am, my count, whom I hear on this device
     note   when my neighbours change, and now and then: the hotspots that I have a live link with;
-           passed on by everyone who hears it for the first time
+           passed on by everyone who hears it for the first time, and told to every new neighbour,
+           who would else know the mesh by halves until all have spoken again
 
 A neighbour is *up* while its hellos come and name us: a link that works one way only is none. How
 long it may be silent adapts to the link. With a share p of hellos lost, k in a row are lost by
@@ -11,6 +12,8 @@ take the interval that the neighbour announces, and on top comes what arrivals j
 machine is late without losing anything (its numbers go on where they stopped): such a gap is kept
 and halved every minute, and half as long again is waited before the next verdict. After a death
 by lateness it is up at the next hello; else it must be heard for a while, twice as long each time.
+Where the neighbour's kernel answers echoes none of that patience is needed: a late hello is only a
+doubt, which echoes settle (netd_asking.py).
 
 A link of the mesh is *alive* while the notes of both ends name the other.
 
@@ -27,7 +30,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-MS = 1_000_000
+from hotspot.netd_asking import CHANCE, LEARN_MS, MS, Asking, Ping
+
 PORT = 5743
 MAGIC = b"WCn1"
 HELLO, NOTE = 1, 2
@@ -41,7 +45,6 @@ DATAGRAM_MAX = _HEAD.size + _INTERVAL.size + NEIGHBOURS_MAX * _NODE.size + TAG_B
 FAST_MS, SLOW_MS = 50, 500
 INTERVAL_MIN_MS, INTERVAL_MAX_MS = 10, 10_000
 MISSES_MIN, MISSES_MAX = 3, 20
-CHANCE = 1e-6
 LOSS_MEMORY = 0.98  # per hello: about the last 50
 UP_AFTER = 3  # hellos in a row, at first
 UP_AFTER_MAX = 600  # 30 s of fast hellos
@@ -51,6 +54,7 @@ LATE_MAX_MS = 2_000  # a neighbour that is later than this is of no use as a rel
 NOTE_REPEAT_MS = 40  # once more, for the one that was lost
 NOTE_REFRESH_MS, NOTE_LIFE_MS = 5_000, 20_000
 NOTES_MAX = 4096
+TOLD_AT_ONCE = 16  # notes that a new neighbour is told per hello of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class Peer:
     loss: float = 0.0
     jitter_ns: float = 0.0
     late_ns: float = 0.0  # the longest gap without loss, fading
+    asking: Asking = field(default_factory=Asking)
 
     def misses(self) -> int:
         """How many hellos may be missing before chance explains them no more."""
@@ -88,8 +93,18 @@ class Peer:
         needed = math.ceil(math.log(CHANCE) / math.log(min(self.loss, 0.99)))
         return max(MISSES_MIN, min(MISSES_MAX, needed))
 
+    def doubt_ns(self) -> int:
+        """When its next hello is late, and its kernel is asked; an answer puts it off."""
+        interval = self.interval_ms * MS
+        slack = min(max(4 * self.jitter_ns, interval / 4), interval)
+        return self.word_ns() + round(interval + slack)
+
+    def word_ns(self) -> int:
+        """When anything at all came from it."""
+        return max(self.heard_ns, self.asking.answered_ns or 0)
+
     def silent_until_ns(self) -> int:
-        """When it counts as dead if nothing more is heard."""
+        """When it counts as dead by its hellos, if nothing more is heard."""
         interval = self.interval_ms * MS
         slack = min(max(4 * self.jitter_ns, interval / 5), 2 * interval)
         patience = max(self.misses() * interval + slack, 1.5 * self.late_ns)
@@ -104,11 +119,15 @@ class Note:
     number: int
     near: frozenset[int]
     heard_ns: int
+    data: bytes
 
 
 @dataclass(slots=True)
 class Links:
-    """The machine: datagrams and times in, datagrams out; `changes` counts what plans care for."""
+    """The machine: datagrams and times in, datagrams out; `changes` counts what plans care for.
+
+    `can_ask`: the driver has a socket for echoes.
+    """
 
     node: int
     boot: int
@@ -116,16 +135,19 @@ class Links:
     secret: bytes = b""
     fast_ms: int = FAST_MS
     is_fast: bool = False
+    can_ask: bool = False
     changes: int = 0
     refused: int = 0
     peers: dict[tuple[int, str], Peer] = field(default_factory=dict)
     notes: dict[int, Note] = field(default_factory=dict)
     _hello_ns: int = 0
     _hellos: int = 0
+    _pings: int = 0
     _note_number: int = 0
     _note_ns: int = 0
     _repeat_ns: int | None = None
     _said: frozenset[int] = frozenset()
+    _owed: dict[str, dict[int, None]] = field(default_factory=dict)
 
     # --- what others ask --------------------------------------------------------------------------
 
@@ -152,7 +174,7 @@ class Links:
     def next_ns(self) -> int:
         """When `tick` wants to be called at the latest."""
         due = [self._hello_ns, self._note_ns]
-        due += [peer.silent_until_ns() for peer in self.peers.values() if peer.is_up]
+        due += [self._due_ns(peer) for peer in self.peers.values() if peer.is_up]
         if self._repeat_ns is not None:
             due.append(self._repeat_ns)
         return min(due)
@@ -176,7 +198,7 @@ class Links:
     def tick(self, now_ns: int) -> list[Outgoing]:
         """Do what is due: bury the silent, say hello, say what changed."""
         for peer in self.peers.values():
-            if peer.is_up and now_ns >= peer.silent_until_ns():
+            if peer.is_up and self._is_dead(peer, now_ns):
                 self._bury(peer, now_ns)
         self._forget(now_ns)
         out = self._say_if_changed(now_ns)
@@ -184,8 +206,47 @@ class Links:
             self._hello_ns = now_ns + self._interval_ms() * MS
             self._hellos += 1
             out += [Outgoing(device, self._hello(device)) for device in self.devices]
+            out += self._tell_owed()
         due = now_ns >= self._note_ns or (self._repeat_ns is not None and now_ns >= self._repeat_ns)
         return out + (self._say(now_ns, is_news=False) if due else [])
+
+    def ask(self, now_ns: int) -> list[Ping]:
+        """Return the echo requests that are due: in doubt, and now and then without."""
+        if not self.can_ask:
+            return []
+        pings = []
+        for peer in self.peers.values():
+            if peer.is_up and now_ns >= self._ask_ns(peer, now_ns):
+                self._pings = (self._pings + 1) & 0xFFFF_FFFF
+                peer.asking.ask(self._pings, now_ns)
+                pings.append(Ping(peer.device, peer.address, self._pings))
+        return pings
+
+    def take_answer(self, device: str, address: str, number: int, now_ns: int) -> None:
+        """Take a kernel's answer to one of them; any other is counted and dropped."""
+        for peer in self.peers.values():
+            if (peer.device, peer.address) == (device, address):
+                self.refused += not peer.asking.take(number, now_ns)
+
+    def _ask_ns(self, peer: Peer, now_ns: int) -> int:
+        asking = peer.asking
+        if asking.answers(now_ns) and now_ns >= peer.doubt_ns():
+            return asking.due_ns(peer.word_ns(), peer.loss)
+        return now_ns if asking.asked_ns is None else asking.asked_ns + LEARN_MS * MS
+
+    def _is_dead(self, peer: Peer, now_ns: int) -> bool:
+        asking = peer.asking
+        if not (self.can_ask and asking.answers(now_ns)):
+            return now_ns >= peer.silent_until_ns()
+        is_late = now_ns >= peer.doubt_ns()
+        is_gone = now_ns >= max(peer.heard_ns + LATE_MAX_MS * MS, peer.silent_until_ns())
+        return is_gone or (is_late and asking.is_dead(peer.word_ns(), peer.loss, now_ns))
+
+    def _due_ns(self, peer: Peer) -> int:
+        asking = peer.asking
+        if not self.can_ask or asking.answered_ns is None:
+            return peer.silent_until_ns()
+        return max(peer.doubt_ns(), asking.due_ns(peer.word_ns(), peer.loss))
 
     def lose_device(self, device: str, now_ns: int) -> list[Outgoing]:
         """The carrier of a device is gone: so is everybody on it, at once."""
@@ -249,6 +310,7 @@ class Links:
         elif not peer.is_up and peer.names_us and peer.in_a_row >= peer.up_after:
             peer.is_up = True
             self.changes += 1
+            self._owed[peer.device] = dict.fromkeys(sorted(self.notes))
 
     def _bury(self, peer: Peer, now_ns: int) -> None:
         is_flapping = peer.died_ns and now_ns - peer.died_ns < FLAP_MEMORY_MS * MS
@@ -276,7 +338,7 @@ class Links:
         if known is None and len(self.notes) >= NOTES_MAX:
             self.refused += 1
             return []
-        self.notes[node] = Note(boot, number, near, now_ns)
+        self.notes[node] = Note(boot, number, near, now_ns, data)
         self.changes += known is None or known.near != near
         return [Outgoing(device, data) for device in self.devices]
 
@@ -286,12 +348,23 @@ class Links:
     def _say(self, now_ns: int, *, is_news: bool) -> list[Outgoing]:
         near = frozenset(self.up())
         self._said, self._note_number = near, self._note_number + 1
-        self.notes[self.node] = Note(self.boot, self._note_number, near, now_ns)
         self._note_ns = now_ns + NOTE_REFRESH_MS * MS
         self._repeat_ns = now_ns + NOTE_REPEAT_MS * MS if is_news else None
         number, near_list = self._note_number, sorted(near)[:NEIGHBOURS_MAX]
         data = _write(NOTE, self.node, self.boot, number, 0, near_list, self.secret)
+        self.notes[self.node] = Note(self.boot, number, near, now_ns, data)
         return [Outgoing(device, data) for device in self.devices]
+
+    def _tell_owed(self) -> list[Outgoing]:
+        """Tell new neighbours what we know, a part of it at a time."""
+        out = []
+        for device, owed in self._owed.items():
+            for node in list(owed)[:TOLD_AT_ONCE]:
+                del owed[node]
+                if node in self.notes:
+                    out.append(Outgoing(device, self.notes[node].data))
+        self._owed = {device: owed for device, owed in self._owed.items() if owed}
+        return out
 
 
 # --- bytes ----------------------------------------------------------------------------------------

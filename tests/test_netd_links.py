@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hotspot.netd_links import FAST_MS, HELLO, MS, NOTE, Links, Outgoing, _write
+from hotspot.netd_asking import MS, needed
+from hotspot.netd_links import FAST_MS, HELLO, NOTE, Links, Outgoing, _write
 
 Wire = dict[tuple[int, str], list[tuple[int, str]]]
 
@@ -197,3 +198,87 @@ def test_no_datagram_breaks_it(data: bytes, is_ours: bool) -> None:
     spot.receive((b"WCn1" if is_ours else b"") + data, "m1", "fe80::2", 1)
     spot.tick(2)
     assert spot.up() == {}
+
+
+def test_who_comes_later_is_told_the_whole_mesh_at_once() -> None:
+    chain = [(n, n + 1) for n in range(40)]
+    air = Air(chain)
+    late = air.spots.pop(0)
+    air.spots[0] = Links(0, 1, ())  # hotspot 0 is there, and deaf
+    air.run(6.0)
+    air.spots[0] = Links(0, 2, late.devices)
+    air.spots[0].is_fast = True
+    came_ns = air.now_ns
+    while len(air.spots[0].alive()) < 41:
+        air.run(0.005)
+        assert air.now_ns - came_ns < 500 * MS
+    assert is_alive(air.spots[0], 39, 40)
+    assert is_alive(air.spots[40], 0, 1)
+
+
+# --- echoes ---------------------------------------------------------------------------------------
+
+
+def asked(air: Air, seconds: float, *, answering: bool = True, hellos: bool = True) -> None:
+    """Let time pass between hotspots 0 and 1, where 1's kernel answers echoes or doesn't."""
+    spot, end = air.spots[0], air.now_ns + round(seconds * 1e9)
+    spot.can_ask = True
+    while air.now_ns < end:
+        air.now_ns += MS
+        for node, one in air.spots.items():
+            if hellos or node == 0:
+                air.carry(node, one.tick(air.now_ns))
+        for ping in spot.ask(air.now_ns):
+            if answering:
+                spot.take_answer(ping.device, ping.address, ping.number, air.now_ns + MS // 2)
+
+
+def test_a_busy_machine_whose_kernel_answers_is_not_dead() -> None:
+    air = Air([(0, 1)])
+    asked(air, 1.0)
+    asked(air, 1.5, hellos=False)
+    assert sorted(air.spots[0].up()) == [1]
+    asked(air, 0.6, hellos=False)  # but whose netd is gone for two seconds is
+    assert air.spots[0].up() == {}
+
+
+def test_a_silent_machine_is_dead_soon_however_late_it_used_to_be() -> None:
+    air = Air([(0, 1)])
+    asked(air, 1.0)
+    for _ in range(3):
+        asked(air, 0.8, hellos=False)
+        asked(air, 0.5)
+    peer = air.spots[0].peers[1, "m1"]
+    assert peer.silent_until_ns() - peer.heard_ns > 1_000 * MS  # by hellos alone
+    began_ns = air.now_ns
+    while air.spots[0].up():
+        asked(air, 0.001, hellos=False, answering=False)
+        assert air.now_ns - began_ns < 250 * MS
+
+
+def test_who_never_answers_echoes_is_judged_by_hellos() -> None:
+    air = Air([(0, 1)])
+    asked(air, 7.0, answering=False)
+    assert sorted(air.spots[0].up()) == [1]
+    asked(air, 0.09, answering=False, hellos=False)
+    assert sorted(air.spots[0].up()) == [1]
+    asked(air, 0.2, answering=False, hellos=False)
+    assert air.spots[0].up() == {}
+
+
+def test_an_answer_that_nobody_asked_for_is_counted_and_changes_nothing() -> None:
+    air = Air([(0, 1)])
+    asked(air, 1.0)
+    refused = air.spots[0].refused
+    air.spots[0].take_answer("m1", "fe80::2", 4_000_000, air.now_ns)
+    air.spots[0].take_answer("m1", "fe80::99", 1, air.now_ns)
+    assert air.spots[0].refused == refused + 1
+
+
+def test_lossy_links_are_asked_more_often_before_they_are_given_up() -> None:
+    assert needed(0.0) == 5
+    assert [needed(p) for p in (0.05, 0.1, 0.3, 0.9)] == sorted(
+        needed(p) for p in (0.05, 0.1, 0.3, 0.9)
+    )
+    assert (1 - (1 - 0.1) ** 2) ** needed(0.1) < 1e-6 * 10
+    assert needed(0.9) == 20

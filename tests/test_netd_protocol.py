@@ -16,7 +16,7 @@ from chain.errors import UserError
 from hotspot.frame import build_frame
 from hotspot.io_netd_cli import main
 from hotspot.netd import Netd, Settings
-from hotspot.netd_links import MS
+from hotspot.netd_asking import MS
 from hotspot.netd_protocol import (
     LENGTH,
     Apply,
