@@ -8,9 +8,9 @@ milliseconds go out weaker as well. Needs CAP_NET_ADMIN, or whoever holds it.
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from typing import Protocol
 
+from hotspot.carriers.io_wrapped import WrappedRadio
 from hotspot.io_radio import Radio
 
 # A frame waits for a free channel: 99 in 100 leave a half-busy channel within 30 ms.
@@ -27,48 +27,28 @@ class PowerControl(Protocol):
         """Give it back."""
 
 
-class PoweredRadio:
-    """Another radio, with power steps."""
+class PoweredRadio(WrappedRadio):
+    """Another radio, with power steps; steps that failed are counted with it."""
 
     def __init__(
         self, inner: Radio, control: PowerControl, full_cdbm: int, hold_s: float = HOLD_S
     ) -> None:
         """`full_cdbm` is the conducted power of step 0: EIRP less antenna gain."""
-        self._inner = inner
+        super().__init__(inner)
         self._control = control
         self._full_cdbm = full_cdbm
         self._hold_s = hold_s
-        self._lock = threading.Lock()  # the power is given back by a timer's thread
-        self._timer: threading.Timer | None = None
         self._is_lowered = False
-
-    @property
-    def counts(self) -> Counter[str]:
-        """The inner radio's counts, and of steps that failed."""
-        return self._inner.counts
-
-    @counts.setter
-    def counts(self, counts: Counter[str]) -> None:
-        self._inner.counts = counts
 
     @property
     def description(self) -> str:
         """Name the radio in a few words."""
         return f"{self._inner.description}, with power steps"
 
-    def fileno(self) -> int:
-        """The inner radio's descriptor."""
-        return self._inner.fileno()
-
-    def receive(self) -> list[bytes]:
-        """Frames of the inner radio."""
-        return self._inner.receive()
-
     def send(self, frame: bytes, power_step_db: int) -> None:
         """Send a frame so many dB below full power."""
         with self._lock:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._stop_timer()
             if power_step_db:
                 self._set(self._full_cdbm - 100 * power_step_db)
                 self._is_lowered = True
@@ -95,20 +75,7 @@ class PoweredRadio:
             if self._is_lowered:
                 self._raise_again()
 
-    def dropped(self) -> int:
-        """What the inner radio lost."""
-        return self._inner.dropped()
-
-    def device_frames(self) -> int:
-        """What the inner radio's device received."""
-        return self._inner.device_frames()
-
-    def close(self) -> None:
-        """Give the power back and close both."""
-        with self._lock:
-            if self._timer is not None:
-                self._timer.cancel()
-            if self._is_lowered:
-                self._raise_again()
-            self._control.close()
-            self._inner.close()
+    def _end(self) -> None:
+        if self._is_lowered:
+            self._raise_again()
+        self._control.close()
