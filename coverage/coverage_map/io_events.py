@@ -52,7 +52,9 @@ class Hub:
             await response.write(b"retry: 1500\n\n" + b"".join(first))
             while (line := await next_line(queue)) is not None:
                 await response.write(line)
-        except (ConnectionResetError, asyncio.CancelledError):
+        except ConnectionResetError:
+            pass  # the listener left, as listeners do
+        except asyncio.CancelledError:
             with contextlib.suppress(ConnectionResetError):
                 await response.write_eof()
             raise

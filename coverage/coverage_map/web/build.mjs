@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync, existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 
 const root = dirname(fileURLToPath(import.meta.url));
 const dist = join(root, process.argv[2] ?? "dist");
@@ -15,9 +16,25 @@ mkdirSync(assets, { recursive: true });
 function asset(name, content) {
   const hash = createHash("sha256").update(content).digest("hex").slice(0, 10);
   const [, stem, extension] = name.match(/^(.*?)(\.[^.]+)$/);
-  writeFileSync(join(assets, `${stem}-${hash}${extension}`), content);
+  const path = join(assets, `${stem}-${hash}${extension}`);
+  writeFileSync(path, content);
+  // Packed as small as can be, once; a server that packs on the fly can't spend seconds on it.
+  writeFileSync(`${path}.br`, brotliCompressSync(content, { params: { [constants.BROTLI_PARAM_SIZE_HINT]: content.length } }));
+  writeFileSync(`${path}.gz`, gzipSync(content, { level: 9 }));
   return `/assets/${stem}-${hash}${extension}`;
 }
+
+/** deck.gl brings each shader for WebGPU too; the page draws with WebGL 2, so those are left out. */
+const webgl = {
+  name: "webgl-only",
+  setup({ onLoad }) {
+    onLoad({ filter: /node_modules\/(@deck\.gl\/(core|layers)|@luma\.gl\/(engine|shadertools))\/.*\.js$/ }, ({ path }) => {
+      const code = readFileSync(path, "utf8");
+      const contents = code.replace(/\/\* wgsl \*\/ `(?:\\[^]|[^`\\])*`(?=[;,])/gi, '""');
+      return contents === code ? undefined : { contents, loader: "js" };
+    });
+  },
+};
 
 const worker = asset("worker.js", readFileSync(join(root, "node_modules/maplibre-gl/dist/maplibre-gl-worker.mjs")));
 const land = asset("land.json", readFileSync(join(root, "node_modules/world-atlas/land-110m.json")));
@@ -33,6 +50,7 @@ const result = await build({
   target: "es2022",
   minify: true,
   metafile: true,
+  plugins: [webgl],
   legalComments: "none",
   define: {
     WORKER_URL: JSON.stringify(worker),

@@ -73,6 +73,7 @@ export class History {
   private apply(): void {
     const shown = this.snapshot;
     text("time", shown ? `Epoch ${shown.epoch} · ${age(shown.time_ms, Date.now())}` : "Now, live");
+    text("swipe-before", shown ? `Epoch ${shown.epoch}` : "Before");
     byId("beside").setAttribute("aria-pressed", String(this.beside));
     byId("swipe").hidden = !(this.beside && shown);
     this.times.chosen(shown, this.beside && shown !== null);

@@ -1,5 +1,5 @@
 // Planning on the page: a site that is tried (and dragged), and the best sites of what is in view.
-import { cellToBoundary } from "h3-js";
+import { cellToBoundary, getHexagonAreaAvg, UNITS } from "h3-js";
 import { type Map as MapLibre, Marker } from "maplibre-gl";
 import * as api from "./api";
 import { h } from "./dom";
@@ -8,6 +8,7 @@ import type { Scene } from "./layers";
 import type { Placed, WhatIf } from "./types";
 
 const SITES = 5;
+const PLACES_MAX = 2_000; // candidates in view: each costs a footprint
 const KINDS: Record<string, string> = { gained: "newly served", lost: "no longer served", other_server: "another best server" };
 
 export interface Bench {
@@ -35,9 +36,7 @@ export class Planner {
     this.close();
     const pin = h("button", { type: "button", class: "pin", "aria-label": "Candidate site. Drag it, or move it with the arrow keys." });
     this.marker = new Marker({ element: pin, draggable: true, anchor: "bottom" }).setLngLat([longitude, latitude]).addTo(this.bench.map);
-    const { x } = this.bench.map.project([longitude, latitude]);
-    const hidden = x - (innerWidth - 400); // under the panel that opens
-    if (innerWidth >= 820 && hidden > 0) this.bench.map.panBy([hidden + 60, 0]);
+    this.uncover(longitude, latitude);
     this.marker.on("dragend", () => void this.ask());
     let soon = 0;
     pin.addEventListener("click", (event) => event.stopPropagation()); // not a click on the map
@@ -53,6 +52,15 @@ export class Planner {
     });
     void this.ask();
     pin.focus({ preventScroll: true });
+  }
+
+  /** Moves the map if the panel that opens would lie over the candidate: at the right, or below. */
+  private uncover(longitude: number, latitude: number): void {
+    const { x, y } = this.bench.map.project([longitude, latitude]);
+    const aside = x - (innerWidth - 400);
+    const under = y - innerHeight * 0.3;
+    if (innerWidth >= 820 && aside > 0) this.bench.map.panBy([aside + 60, 0]);
+    if (innerWidth < 820 && under > 0) this.bench.map.panBy([0, under]);
   }
 
   /** Takes candidates and changes off the map. */
@@ -95,7 +103,13 @@ export class Planner {
   async place(): Promise<void> {
     this.close();
     const [west, south, east, north] = this.bench.bounds();
-    const inputs = { count: SITES, area: { bbox: [west, south, east, north] }, threshold_dbm: this.bench.scene.threshold };
+    const res = this.bench.resolution();
+    const tall = (north - south) * 111.2;
+    const wide = (east - west) * 111.2 * Math.cos((((south + north) / 2) * Math.PI) / 180);
+    // Candidates stand as close together as the map shows cells, but in a wide view not all of them.
+    let grid = res;
+    while (grid > 5 && (tall * wide) / getHexagonAreaAvg(grid, UNITS.km2) > PLACES_MAX) grid--;
+    const inputs = { count: SITES, area: { bbox: [west, south, east, north] }, threshold_dbm: this.bench.scene.threshold, res, candidate_res: grid };
     const found = await this.job<Placed>("place-sites", inputs, `Where ${SITES} more hotspots serve most`);
     if (!found) return;
     this.bench.scene.candidates = found.sites.map((site, k) => ({ at: [site.lon, site.lat], rank: k + 1 }));
@@ -107,23 +121,35 @@ export class Planner {
 const fact = (label: string, value: string, title = ""): HTMLElement =>
   h("div", { class: "fact", ...(title ? { title } : {}) }, h("dt", {}, label), h("dd", {}, value));
 
+const cells = (value: number): string => `${count(value)} ${value === 1 ? "cell" : "cells"}`;
+
+const more = (value: number, unit: string): string => (unit === "cells" ? cells(value) : `${count(value)} ${unit}`);
+
+/** What the ledger's rules would pay a site; without a link to anybody, nothing. */
+const earns = (site: Placed["sites"][number]): string =>
+  !site.reward ? "" : site.reward.links ? `${credits(site.reward.per_settlement_ucr)} a settlement` : "hears nobody";
+
+/** How good the choice is, in words: the bound is a proof. */
+const proved = (share: number, sites: number): string =>
+  share >= 0.995 ? `No choice of ${sites} serves more.` : `No choice of ${sites} can serve more than ${Math.round(100 / Math.max(share, 0.01) - 100)} % above this one.`;
+
 const km2 = (value: number): string => `${value < 10 ? value.toFixed(2) : Math.round(value)} km²`;
 
 function whatIfPanel(found: WhatIf, close: () => void): HTMLElement[] {
   const people = found.gained.people > 0;
   const reward = found.sites[0]?.reward;
   const facts = h("dl", { class: "facts" },
-    fact("Newly served", `${count(found.gained.cells)} cells`),
+    fact("Newly served", cells(found.gained.cells)),
     fact(people ? "People gained" : "Area gained", people ? count(Math.round(found.gained.people)) : km2(found.gained.area_km2)),
-    fact("No longer served", `${count(found.lost.cells)} cells`),
-    fact("Change server", `${count(found.other_server.cells)} cells`),
+    fact("No longer served", cells(found.lost.cells)),
+    fact("Change server", cells(found.other_server.cells)),
     fact("Served in all", km2(found.served_after.area_km2), `before: ${km2(found.served_before.area_km2)}`),
     fact("Median SINR", db(found.interference.after.median_sinr_db), `before: ${db(found.interference.before.median_sinr_db)}`),
   );
   if (reward) facts.append(fact("Would earn", `${credits(reward.per_settlement_ucr)} a settlement`, "by the ledger’s own rules, from predicted links"), fact("Links", String(reward.links)));
   const keys = h("ul", { class: "changes" }, ...Object.entries(KINDS).map(([kind, words]) => h("li", { class: kind }, words)));
   return [
-    h("header", {}, h("p", { class: "tag hotspot" }, "Plan"), h("h2", { class: "small" }, found.gained.cells ? `Serves ${count(found.gained.cells)} cells more` : "Serves no cell more")),
+    h("header", {}, h("p", { class: "tag hotspot" }, "Plan"), h("h2", { class: "small" }, found.gained.cells ? `Serves ${cells(found.gained.cells)} more` : "Serves no cell more")),
     h("p", { class: "quiet" }, "Drag the pin to try another place. Predictions, not measurements."),
     facts, keys,
     h("button", { type: "button", class: "plain", click: close }, "Remove the candidate"),
@@ -133,12 +159,12 @@ function whatIfPanel(found: WhatIf, close: () => void): HTMLElement[] {
 function placedPanel(found: Placed, go: (longitude: number, latitude: number) => void, close: () => void): HTMLElement[] {
   const rows = found.sites.map((site, k) =>
     h("li", {}, h("button", { type: "button", click: () => go(site.lon, site.lat) },
-      h("b", {}, `${k + 1}`), h("span", {}, `+${count(Math.round(site.adds))} ${found.unit}`),
-      h("em", {}, site.reward ? `${credits(site.reward.per_settlement_ucr)} a settlement` : ""))),
+      h("b", {}, `${k + 1}`), h("span", {}, `+${more(Math.round(site.adds), found.unit)}`),
+      h("em", {}, earns(site)))),
   );
   return [
-    h("header", {}, h("p", { class: "tag hotspot" }, "Plan"), h("h2", { class: "small" }, `${count(Math.round(found.covered))} ${found.unit} more in reach`)),
-    h("p", { class: "quiet" }, `${found.candidates} candidates in view; no choice of ${found.sites.length} serves more than ${(100 / Math.max(found.share_of_bound, 1e-9)).toFixed(0)} % of this one.`),
+    h("header", {}, h("p", { class: "tag hotspot" }, "Plan"), h("h2", { class: "small" }, `${more(Math.round(found.covered), found.unit)} more in reach`)),
+    h("p", { class: "quiet" }, `The best of ${count(found.candidates)} places in view. ${proved(found.share_of_bound, found.sites.length)} A click tries one.`),
     rows.length ? h("ol", { class: "ranked" }, ...rows) : h("p", { class: "note" }, "All that can be served here is served."),
     h("button", { type: "button", class: "plain", click: close }, "Clear"),
   ];
