@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from chain.explain_words import get_words
+from chain.explain_words import get_power_words, get_words
 from chain.rules.regions import get_region
 from chain.rules.verdicts import (
     COUNTED,
@@ -178,6 +178,14 @@ def explain_receptions(
                 case.last = (case.heard, case.sequence)
 
 
+def explain_power(judgement: Judgement, beaconer: int) -> dict[str, Any]:
+    """Whether a beaconer counts weaker than it was heard, and why (chain/rules/loudness.py)."""
+    if judgement.cuts is None:
+        return {"cut_cdb": None, "words": "Whether it was too loud is at hand for new epochs only."}
+    cut = judgement.cuts.get(beaconer, 0)
+    return {"cut_cdb": cut, "words": get_power_words(cut, judgement.params.loud_allowed_cdb)}
+
+
 def explain_beacon(judgement: Judgement, beaconer: int, sequence: int) -> dict[str, Any]:
     """A beacon's verdict, and every reception of it with its rules."""
     heard = explain_receptions(
@@ -196,6 +204,7 @@ def explain_beacon(judgement: Judgement, beaconer: int, sequence: int) -> dict[s
         "id": f"{beaconer}:{judgement.epoch}:{sequence}",
         "verdict": verdict.verdict if verdict else "unrevealed",
         "counts": dict(verdict.counts) if verdict else {},
+        "power": explain_power(judgement, beaconer),
         "lots": {**judgement.lots._asdict(), "words": judgement.lots.words},
         "receptions": list(heard),
     }

@@ -92,3 +92,15 @@ def get_words(rule: str, passed: bool, inputs: Inputs, margin: int | None) -> st
     if "skipped" in inputs:
         return SILENT
     return WORDS[rule][not passed].format(**inputs, margin=margin)
+
+
+def get_power_words(cut_cdb: int, allowed_cdb: int) -> str:
+    """What an owner should know about a beaconer that counts weaker than it was heard."""
+    if not cut_cdb:
+        return "Others hear it about as well as it hears them; every strength counts as heard."
+    weaker = f"{cut_cdb // 100}.{cut_cdb % 100:02} dB"
+    return (
+        f"Others hear it more than {allowed_cdb // 100} dB better than it hears them, and better"
+        f" than they hear others: it counts {weaker} weaker than it was heard. Lower the power to what is asserted; if that is right, the receiver is deaf: check antenna and"
+        " driver, or assert less antenna gain."
+    )

@@ -65,6 +65,12 @@ class Params:
     slope_reach_cdbm: int = -7_600
     # The first rules asked for a mean at full power instead.
     slope_floor_cdbm: int = NO_FLOOR_CDBM
+    # What a link says both ways may differ by so much before a beaconer counts as weaker
+    # (chain/rules/loudness.py): 6 dB that a receiver without calibration is off, and 1 dB by which
+    # the median over its partners is. 0: nobody ever does.
+    loud_allowed_cdb: int = 700
+    # Over fewer partners than this a median is the word of one.
+    loud_partners_min: int = 3
     # Both ends must have heard each other within so many epochs. A driver that drops four frames
     # of five hears one of four beacons in 59 % of all epochs; over a link that loses half of the
     # rest in 34 %. Ten epochs in a row without one: 0.013 %, and 1.5 %. (More take another row.)
@@ -265,6 +271,7 @@ OLDER_RULES: dict[int, dict[str, Any]] = {
         **{"map_late_epochs": 0, "mutual_epochs": 1, "moves_reset": False},
         **{"slope_cut_percent": 50, "slope_floor_cdbm": -7_500, "conducted_limits": False},
         **{"slope_reach_cdbm": NO_FLOOR_CDBM, "keys_rotate": False},
+        "loud_allowed_cdb": 0,
     },
 }
 

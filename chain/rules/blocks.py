@@ -331,6 +331,7 @@ def process_judgement(state: State, epoch: int, effects: Effects, pairs: PairCac
     state.add_all("links", ((link, 1) for link in steps.get_mutual_links(judgement)))
     steps.process_links(judgement, get_trusted(state))
     process_mapper_inbox(state, judgement, effects)
+    steps.process_cuts(judgement)
     steps.process_counted(state, judgement)
     steps.process_slopes(state, judgement)
     for reason, count in get_reason_counts(judgement).items():

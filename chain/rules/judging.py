@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from chain.rules.loudness import process_cuts
+from chain.rules.loudness_arrays import process_cuts_by_arrays
 from chain.rules.mutual import process_hearing
 from chain.rules.mutual_arrays import process_hearing_by_arrays
 from chain.rules.rewards import process_counted
@@ -29,17 +31,20 @@ class Steps:
     process_hearing: Callable[[State, Judgement], None]
     get_mutual_links: Callable[[Judgement], list[tuple[int, int]]]
     process_links: Callable[[Judgement, frozenset[int]], None]
+    process_cuts: Callable[[Judgement], None]
     process_counted: Callable[[State, Judgement], None]
     process_slopes: Callable[[State, Judgement], None]
 
 
 PLAIN = Steps(
     *(process_signals, process_hearing, get_mutual_links),
-    *(process_links, process_counted, process_slopes),
+    *(process_links, process_cuts),
+    *(process_counted, process_slopes),
 )
 ARRAYS = Steps(
     *(process_signals_by_arrays, process_hearing_by_arrays, get_mutual_links_by_arrays),
-    *(process_links_by_arrays, process_counted_by_arrays, process_slopes_by_arrays),
+    *(process_links_by_arrays, process_cuts_by_arrays),
+    *(process_counted_by_arrays, process_slopes_by_arrays),
 )
 
 

@@ -23,11 +23,16 @@ class Counted(NamedTuple):
     weight: int
 
 
-def compute_quality(beaconer: Beaconer, sequence: int, flags: int, rssi_cdbm: int) -> int:
-    """Quality units of a reception: 1 to 8 steps of 5 dB above -95 dBm, times the weight."""
+def compute_quality(
+    beaconer: Beaconer, sequence: int, flags: int, rssi_cdbm: int, cut_cdb: int = 0
+) -> int:
+    """Quality units of a reception: 1 to 8 steps of 5 dB above -95 dBm, times the weight.
+
+    `cut_cdb`: how much weaker it counts than it was heard.
+    """
     steps = 1
     if not flags & NO_RSSI:
-        full_power_cdbm = rssi_cdbm + beaconer.steps_cdb[sequence]
+        full_power_cdbm = rssi_cdbm + beaconer.steps_cdb[sequence] - cut_cdb
         above = (full_power_cdbm - QUALITY_FLOOR_CDBM) // QUALITY_STEP_CDB + 1
         steps = max(1, min(QUALITY_STEPS, above))
     return steps * beaconer.weight
@@ -35,6 +40,7 @@ def compute_quality(beaconer: Beaconer, sequence: int, flags: int, rssi_cdbm: in
 
 def get_counted(judgement: Judgement) -> Iterator[Counted]:
     """Every reception that counts, or would if its witness weren't held."""
+    cuts = judgement.cuts or {}
     for witness, message in judgement.reports.items():
         codes = judgement.codes[witness]
         if COUNTED not in codes and HELD not in codes:
@@ -47,5 +53,6 @@ def get_counted(judgement: Judgement) -> Iterator[Counted]:
                 quality = 0
                 if code == COUNTED:
                     beaconer = judgement.beaconers[heard]
-                    quality = compute_quality(beaconer, sequence, flags, rssi_cdbm)
+                    cut = cuts.get(heard, 0)
+                    quality = compute_quality(beaconer, sequence, flags, rssi_cdbm, cut)
                 yield Counted(heard, sequence, witness, quality * weight, weight)

@@ -307,7 +307,11 @@ def process_counted_by_arrays(state: State, judgement: Judgement) -> None:
     witness_weight = np.where(
         columns.mark(judgement.proven), WITNESS_WEIGHT[True], WITNESS_WEIGHT[False]
     )[columns.witness]
-    above = (columns.rssi + columns.step - QUALITY_FLOOR_CDBM) // QUALITY_STEP_CDB + 1
+    cut = np.zeros(columns.count + 1, np.int64)
+    if judgement.cuts:
+        cut[list(judgement.cuts)] = list(judgement.cuts.values())
+    full = columns.rssi + columns.step - cut[columns.known]
+    above = (full - QUALITY_FLOOR_CDBM) // QUALITY_STEP_CDB + 1
     steps = np.where(columns.flags & NO_RSSI, 1, np.clip(above, 1, QUALITY_STEPS))
     units = columns.sum_runs(steps * columns.weights[columns.known] * witness_weight * counts)
     beacons = columns.heard << 8 | columns.sequence

@@ -259,7 +259,9 @@ class Judgement:
     `codes[w][i]` indexes REASONS for the i-th reception of witness w's report. `blind` and `proven`
     witnesses are those whose power slope is known to be wrong or right (chain/rules/slopes.py).
     `plausible` has every (witness, beaconer) of this epoch, `recent` those of a few before whose
-    other end heard the one now (chain/rules/mutual.py).
+    other end heard the one now (chain/rules/mutual.py). `cuts` has by how much, in centi-dB,
+    beaconers count weaker than they were heard (chain/rules/loudness.py); None where that wasn't
+    worked out.
     """
 
     params: Params
@@ -280,6 +282,7 @@ class Judgement:
     plausible: Pairs = field(default_factory=Pairs)
     recent: Pairs = field(default_factory=Pairs)
     codes: dict[int, bytearray] = field(default_factory=dict)
+    cuts: dict[int, int] | None = None
     columns: object = None  # of chain/rules/verdict_arrays.py, while it is being judged
 
     @property
