@@ -101,6 +101,7 @@ def get_power_words(cut_cdb: int, allowed_cdb: int) -> str:
     weaker = f"{cut_cdb // 100}.{cut_cdb % 100:02} dB"
     return (
         f"Others hear it more than {allowed_cdb // 100} dB better than it hears them, and better"
-        f" than they hear others: it counts {weaker} weaker than it was heard. Lower the power to what is asserted; if that is right, the receiver is deaf: check antenna and"
-        " driver, or assert less antenna gain."
+        f" than they hear others: it counts {weaker} weaker than it was heard."
+        " Lower the power to what is asserted; if that is right, the receiver is deaf: check"
+        " antenna and driver, or assert less antenna gain."
     )
