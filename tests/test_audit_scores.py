@@ -12,6 +12,7 @@ from coverage_map.audit.calibrated import TAILS, THRESHOLD
 from coverage_map.audit.scores import (
     HEARD_FROM,
     MOST_SURPRISE,
+    NAT_SURPRISE,
     PARTS,
     TESTS,
     VOICES,
@@ -41,7 +42,8 @@ def test_surprise_is_minus_the_log_of_the_honest_share(test: str) -> None:
     _, rare, tail = TAILS[test]
     nats = rare + tail * math.log(10.0)
     surprise = compute_surprise(test, np.array([nats]))[0]
-    assert abs(surprise - min(math.log(1_000), HEARD_FROM + max(nats, 0.0))) < 1e-9
+    most = HEARD_FROM + NAT_SURPRISE.get(test, 1.0) * max(nats, 0.0)
+    assert abs(surprise - min(math.log(1_000), most)) < 1e-9
 
 
 def test_nats_near_zero_are_no_evidence() -> None:

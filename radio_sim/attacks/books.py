@@ -1,9 +1,10 @@
 """Books beside a town's ledger: the same epochs paid under other assumptions.
 
-`RulesOff`: what honest hotspots would have got if everybody were honest. Liars don't exist, their
-accomplices whose claims are true are hotspots like others; every beacon that one of these really
-heard counts, delivered or not, mutual or not, trusted or not. Only the draw of witnesses stays: it
-is a sample, not a check. Trust is equal for all.
+`RulesOff`: what honest hotspots would have got if everybody were honest. Liars don't exist, or no
+longer from the epoch on in which their claims become lies; their accomplices whose claims are true
+are hotspots like others; every beacon that one of these really heard counts, delivered or not,
+mutual or not, trusted or not. Only the draw of witnesses stays: it is a sample, not a check. Trust
+is equal for all.
 
 `Unaudited`: the ledger's verdicts, but no finding holds anybody's weight or pay back.
 """
@@ -85,6 +86,7 @@ class RulesOff(Books):
         )
         placement = town.world.placement
         self._gone = placement.liars if placement.liars.any() else placement.attackers
+        self._gone_from = FIRST_EPOCH + placement.lies_from
 
     def count(self, judgement: Judgement) -> None:
         """As it was heard, by the lots of the ledger."""
@@ -95,7 +97,8 @@ class RulesOff(Books):
         epoch = judgement.epoch
         everybody = self.town.reports[epoch]
         present = self.town.world.sites.present[:, epoch - FIRST_EPOCH]
-        honest = np.flatnonzero(~self._gone & present)
+        gone = self._gone if epoch >= self._gone_from else np.zeros_like(self._gone)
+        honest = np.flatnonzero(~gone & present)
         reports = {
             int(index): OnTime(b"", b"", everybody[index], self.town.secret(int(index), epoch))
             for index in honest

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chain.rules.payments import Payment
 from chain.rules.verdicts import Judgement
 from coverage_map.audit.calibrated import THRESHOLD
 from coverage_map.audit.scores import compute_scores
@@ -75,13 +77,19 @@ class Run:
         self.off.take(judgement)
         self.unaudited.take(judgement)
 
-    def pay(self) -> Ints:
-        """Proof-of-coverage pay per hotspot, as the ledger paid it."""
-        return sum_pay_ucr(self.town.payments, self.town.count)
+    def pay(self, since: int = 0) -> Ints:
+        """Proof-of-coverage pay per hotspot, as the ledger paid it from an epoch on."""
+        return sum_pay_ucr(get_since(self.town.payments, since), self.town.count)
 
-    def pay_unaudited(self) -> Ints:
+    def pay_unaudited(self, since: int = 0) -> Ints:
         """The same had there been no auditors."""
-        return sum_pay_ucr(self.unaudited.payments, self.town.count)
+        return sum_pay_ucr(get_since(self.unaudited.payments, since), self.town.count)
+
+    @property
+    def lies_since(self) -> int:
+        """The epoch from which claims are lies: a settlement after it pays, in part, for them."""
+        lies_from = self.town.world.placement.lies_from
+        return FIRST_EPOCH + lies_from if lies_from else 0
 
     def pay_without_rules(self) -> Ints:
         """The same with the rules off and without attackers."""
@@ -115,17 +123,20 @@ class Run:
 
         Settlements that paid for epochs before it began to lie don't count.
         """
-        world = self.town.world
-        since = FIRST_EPOCH + world.placement.lies_from + SETTLEMENT_EPOCHS
-        late = since if world.placement.lies_from else 0
-        lies = [each for each in self.unaudited.payments if each.epoch >= late]
-        there = world.sites.present.mean(axis=1) >= 0.5
-        return np.asarray((sum_pay_ucr(lies, self.town.count) == 0) & there, np.bool_)
+        since = self.lies_since
+        lies = self.pay_unaudited(since + SETTLEMENT_EPOCHS if since else 0)
+        there = self.town.world.sites.present.mean(axis=1) >= 0.5
+        return np.asarray((lies == 0) & there, np.bool_)
 
     @property
     def audits(self) -> list[Audit]:
         """In order of time."""
         return self.auditors.audits
+
+
+def get_since(payments: Iterable[Payment], epoch: int) -> list[Payment]:
+    """What was paid from an epoch on."""
+    return [payment for payment in payments if payment.epoch >= epoch]
 
 
 def get_kind(strategy: Strategy) -> str:
@@ -168,18 +179,25 @@ def run_presence(strategy: Strategy, size: Size, tell: Tell = lambda _: None) ->
     placement = record.town.world.placement
     plot, suspects = placement.attackers, get_suspects(record.town.world)
     pay, alone, escrow = record.pay(), record.pay_unaudited(), record.escrow()
+    lying, lying_alone = record.pay(record.lies_since), record.pay_unaudited(record.lies_since)
     whole = int(record.pay_without_rules()[~plot].sum())
     got = int((pay + escrow)[~plot].sum())
     return make_measured(
         strategy,
         size,
         record,
-        leaked_share=compute_share(int(pay[suspects].sum()), int(pay.sum())),
-        leaked_share_rules=compute_share(int(alone[suspects].sum()), int(alone.sum())),
+        leaked_share=compute_share(int(lying[suspects].sum()), int(lying.sum())),
+        leaked_share_rules=compute_share(int(lying_alone[suspects].sum()), int(lying_alone.sum())),
         honest_loss=1.0 - compute_share(got, whole),
         attacker_return=compute_share(int(pay[plot].sum()), record.bonds_ucr()),
         honest_loss_rules=1.0 - compute_share(int(alone[~plot].sum()), whole),
-        loss_by_kind=record.compute_loss_by_kind(),
+        more={
+            "honest_loss_by_kind": record.compute_loss_by_kind(),
+            # What liars got while their claims were still true, too; what is undecided at the end.
+            "leaked_share_from_start": compute_share(int(pay[suspects].sum()), int(pay.sum())),
+            "pending_share": compute_share(int(escrow[plot].sum()), whole),
+            "honest_held_share": compute_share(int(escrow[~plot].sum()), whole),
+        },
     )
 
 
@@ -220,7 +238,7 @@ def make_measured(
     honest_loss: float,
     attacker_return: float,
     honest_loss_rules: float,
-    loss_by_kind: dict[str, float] | None = None,
+    more: dict[str, Any] | None = None,
 ) -> Measured:
     """An outcome from its money, with who was found."""
     town, placement = record.town, record.town.world.placement
@@ -243,7 +261,7 @@ def make_measured(
         refused=count_verdicts(town.hearings, plot),
         details={
             "honest_loss_rules": honest_loss_rules,
-            "honest_loss_by_kind": loss_by_kind or {},
+            **(more or {}),
             "fpr_interval": list(wilson),
             "accused": compute_rate(last.found, suspects),
             "confirmed": compute_rate(confirmed, suspects),

@@ -28,9 +28,11 @@ PHYSICAL = (
 )
 BLOCK_ROWS = 1_000_000
 ROW_COLUMNS = ("epoch", "witness", "beaconer", "step_cdb", "rssi_cdbm")  # as add_rows takes them
-# Who moves away tells the truth for a while: links are also kept by windows of so many epochs. A
-# rest shorter than half of one belongs to the window before it.
-WINDOW_EPOCHS = 40
+# Who moves away tells the truth for a while: links are also kept by windows of two strides, one
+# starting in the middle of the other, and of the newest stride alone, so that who is carried away
+# is seen within one. A rest shorter than half a stride belongs to the one before it.
+STRIDE_EPOCHS = 20
+WINDOW_EPOCHS = 2 * STRIDE_EPOCHS
 # Of the beacons every fourth is searched for copies: a pair of witnesses has thousands in common.
 PAIR_EVERY = 4
 
@@ -91,7 +93,7 @@ class Window:
 class Evidence:
     """All that the tests look at. `active` [hotspots, epochs]: reported or was heard.
 
-    `windows`: the links again, by parts of the time; none for an audit of one window's length.
+    `windows`: the links again, by parts of the time that overlap; none for an audit of one stride.
     """
 
     links: Links
@@ -135,7 +137,7 @@ class Accumulator:
         self._physical = np.array([reason in PHYSICAL for reason in REASONS])
         self._active = np.zeros((len(claims), 0), np.bool_)
         self._first_epoch: int | None = None
-        self._closed: list[tuple[int, Floats]] = []  # windows' ends, and all links' sums by then
+        self._closed: list[tuple[int, Floats]] = []  # strides' ends, and all links' sums by then
 
     def add(self, hearings: Hearings) -> None:
         """Add a block; InvalidInputError if it names a hotspot that claims nothing."""
@@ -144,17 +146,17 @@ class Accumulator:
             if self._first_epoch is None:
                 self._first_epoch = int(block.epoch[0])
             # Compared as wide integers: epochs ascend within a block.
-            window = (block.epoch.astype(np.int64) - self._first_epoch) // WINDOW_EPOCHS
-            for number in range(int(window[0]), int(window[-1]) + 1):
-                self._close_windows(number)
-                low, high = np.searchsorted(window, [number, number + 1])
+            stride = (block.epoch.astype(np.int64) - self._first_epoch) // STRIDE_EPOCHS
+            for number in range(int(stride[0]), int(stride[-1]) + 1):
+                self._close_strides(number)
+                low, high = np.searchsorted(stride, [number, number + 1])
                 if high > low:
                     self._add_block(block.take(slice(int(low), int(high))))
 
-    def _close_windows(self, number: int) -> None:
-        """Note what the links' sums were when the windows before the number-th ended."""
+    def _close_strides(self, number: int) -> None:
+        """Note what the links' sums were when the strides before the number-th ended."""
         while len(self._closed) < number:
-            end = (len(self._closed) + 1) * WINDOW_EPOCHS
+            end = (len(self._closed) + 1) * STRIDE_EPOCHS
             self._closed.append((end, self._get_sums()))
 
     def _get_sums(self) -> Floats:
@@ -232,22 +234,30 @@ class Accumulator:
         """What was added to the links' sums from each window's start to its end."""
         from coverage_map.audit.link_kernels import REFERENCE
 
-        closed = [(end, sums) for end, sums in self._closed if epochs - end >= WINDOW_EPOCHS // 2]
-        if not closed:
-            return ()
         order = np.argsort(self._links.keys[: self._links.used], kind="stable")
         reference = self._links.sums[order, REFERENCE]
-        before, start, windows = np.zeros((len(order), 3)), 0, []
-        for end, sums in (*closed, (epochs, self._get_sums())):
+        closed = [(end, sums) for end, sums in self._closed if epochs - end >= STRIDE_EPOCHS // 2]
+        sums_at = {0: np.zeros((0, 3)), **dict(closed), epochs: self._get_sums()}
+
+        def make(start: int, stop: int) -> Window:
             total = np.zeros((len(order), 3))
-            total[: len(sums)] = sums
-            count, measured, full = (total - before)[order].T
+            total[: len(sums_at[stop])] = sums_at[stop]
+            total[: len(sums_at[start])] -= sums_at[start]
+            count, measured, full = total[order].T
             with np.errstate(divide="ignore", invalid="ignore"):
                 mean = np.where(measured > 0, full / measured, np.nan) + reference
-            ints = count.astype(np.int64), measured.astype(np.int64)
-            windows.append(Window(start, end, *ints, mean))
-            before, start = total, end
-        return tuple(windows)
+            return Window(start, stop, count.astype(np.int64), measured.astype(np.int64), mean)
+
+        return tuple(make(*window) for window in get_window_ends(list(sums_at)))
+
+
+def get_window_ends(ends: list[int]) -> list[tuple[int, int]]:
+    """Windows from the ends of strides, 0 first: pairs of neighbours, and the newest alone.
+
+    None that is the whole time.
+    """
+    pairs = list(zip(ends, ends[2:], strict=False)) if len(ends) > 3 else []
+    return [*pairs, (ends[-2], ends[-1])] if len(ends) > 2 else []
 
 
 def compute_evidence(

@@ -25,8 +25,9 @@ from coverage_map.audit.surroundings import LOSS, Surroundings, X, Y
 LEAST_HEARD = 2
 EXPECTED_LEAST = 2.0
 LEAST_VOTES = 3.0
-# What each part's nats count in the sum: half of a deviation's square isn't quite a likelihood.
-PARTS = {"location": 1.0, "opportunity": 1.0, "misfit": 0.5}
+# What each part's nats count in the sum: half of a deviation's square isn't quite a likelihood, and
+# few hearers speak through `vouched` too.
+PARTS = {"location": 1.0, "opportunity": 0.5, "misfit": 0.3}
 
 
 def compute_places(network: Network, told: list[Surroundings]) -> dict[str, Outcome]:

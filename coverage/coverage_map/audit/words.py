@@ -26,6 +26,10 @@ SAYS = {
     " the usual, {samples} neighbours asked",
     "place": "what {samples} neighbours heard of it, or didn't, speaks against its claimed place"
     " with {value:.1f} nats in all",
+    "vouched": "a share of {value:.2f} of {samples} neighbours hears it, at strengths that suit its"
+    " claim, and the others, who stand no worse, hear nothing",
+    "carried": "of {samples} links that it had at first or has now, a share of {value:.2f} is the"
+    " same, and no move was asserted",
     "colocation": "next to hotspot {other} it sounds like the same radio: {samples} common"
     " witnesses, differences of {value:.1f} dB",
     "copying": "its packets go up and down with those of hotspot {other}: correlation {value:.2f}"
@@ -45,6 +49,8 @@ NEEDS = {
     "opportunity": "trusted neighbours in reach",
     "misfit": "trusted neighbours in reach",
     "place": "trusted neighbours in reach",
+    "vouched": "trusted neighbours in reach",
+    "carried": "three links that were measured, in epochs far enough apart",
     "colocation": "four witnesses in common with somebody",
     "copying": "40 packets in common with another witness",
     "spectrum": "six neighbours with RSSI",
