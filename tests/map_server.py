@@ -1,4 +1,4 @@
-"""A running map over a town's real ledger, in a thread of its own, for clients that block."""
+"""A running map over a town's real ledger, planner included, for clients that block."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from coverage_map.io_front import serve_front
 from coverage_map.io_ledger import LedgerSource
 from coverage_map.io_store import Store
 from coverage_map.io_sync import Sync
+from coverage_map.planning.io_provider import add_planning
 
 
 @contextmanager
@@ -29,7 +30,9 @@ def running_map(town: Town) -> Iterator[tuple[str, Sync]]:
     async def run() -> None:
         async with TestServer(ledger_app(town)) as ledger:
             sync = Sync(LedgerSource(str(ledger.make_url("/"))), Store(None))
-            runner = await serve_front(make_app(sync, Hub()), "127.0.0.1", 0)
+            app = make_app(sync, Hub())
+            add_planning(app, sync, sync.keeper.directory / "jobs")
+            runner = await serve_front(app, "127.0.0.1", 0)
             for _ in range(600):
                 if sync.snapshot is not None and sync.keeper.view.level(10)["count"].any():
                     break

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain.errors import UserError
-from coverage_map.io_keys import Keys, cost_of, limiter
-from coverage_map.limits import ANYBODY, NS, WITH_KEY, Buckets, Rate
+from coverage_map.io_keys import Keys, kind_of, limiter
+from coverage_map.io_reply import CALLER
+from coverage_map.limits import ANYBODY, COSTS, NS, WITH_KEY, Buckets, Rate
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.integers(0, 3 * NS)), max_size=50))
@@ -65,17 +66,45 @@ def test_a_name_has_one_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "cost"),
+    ("method", "path", "kind"),
     [
-        ("/collections/cells/items", 0.0),
-        ("/tiles/live/h3/851f8d93fffffff/9", 0.0),
-        ("/collections/gaps/items", 1.0),
-        ("/exports/0123456789abcdef.pmtiles", 30.0),
-        ("/processes/place/execution", 10.0),
+        ("GET", "/collections/cells/items", ""),
+        ("GET", "/tiles/live/h3/851f8d93fffffff/9", ""),
+        ("GET", "/collections/gaps/items", "gaps"),
+        ("GET", "/exports/0123456789abcdef.pmtiles", "pmtiles"),
+        ("POST", "/processes/place/execution", "job"),
+        ("GET", "/jobs/0123456789abcdef", ""),
+        ("GET", "/jobs/0123456789abcdef/results", ""),
+        ("DELETE", "/jobs/0123456789abcdef", "dismissal"),
     ],
 )
-def test_only_what_costs_costs(path: str, cost: float) -> None:
-    assert cost_of(path) == cost
+def test_only_what_costs_costs(method: str, path: str, kind: str) -> None:
+    assert kind_of(method, path) == kind
+    assert not kind or COSTS[kind] > 0
+
+
+def test_where_there_are_keys_jobs_need_one_and_reading_none(tmp_path: Path) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(text=str(request.get(CALLER)))
+
+    async def scenario() -> None:
+        app = web.Application(middlewares=[limiter(Keys(tmp_path))])
+        app.router.add_get("/jobs/{job}", handler)
+        app.router.add_delete("/jobs/{job}", handler)
+        app.router.add_post("/processes/{process}/execution", handler)
+        job, ask = "/jobs/0123456789abcdef", "/processes/what-if/execution"
+        async with TestClient(TestServer(app)) as client:
+            assert (await client.post(ask)).status == 200  # no keys yet: open to all
+            key = Keys(tmp_path).create("office")
+            for refused in (await client.post(ask), await client.delete(job)):
+                assert refused.status == 401
+                assert refused.headers["WWW-Authenticate"].startswith("Bearer")
+                assert "operator" in (await refused.json(content_type=None))["detail"]
+            assert (await client.get(job)).status == 200
+            known = await client.post(ask, headers={"X-API-Key": key})
+            assert await known.text() == "office"
+
+    asyncio.run(scenario())
 
 
 def test_too_much_is_429_and_a_key_goes_further(tmp_path: Path) -> None:

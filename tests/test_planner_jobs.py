@@ -166,6 +166,23 @@ def test_a_dismissed_job_stops_and_the_next_one_runs(tmp_path: Path) -> None:
     serve(tmp_path, ask)
 
 
+def test_a_job_is_dismissed_by_whose_key_asked_for_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        jobs = Jobs(tmp_path)
+        mine = jobs.submit("population-covered", {"area": AREA}, full_world(), "office").name
+        anybodys = jobs.submit("population-covered", {"area": AREA}, full_world()).name
+        for caller in ("", "home"):
+            with pytest.raises(UserError, match="X-API-Key") as refused:
+                jobs.dismiss(mine, caller)
+            assert refused.value.status == 403
+        assert jobs.get(mine).state != "dismissed"
+        assert jobs.dismiss(mine, "office").state == "dismissed"
+        assert jobs.dismiss(anybodys, "home").state == "dismissed"
+        await jobs.close()
+
+    asyncio.run(run())
+
+
 def test_a_job_that_fails_says_why(tmp_path: Path) -> None:
     async def ask(client: TestClient[Any, Any], jobs: Jobs) -> None:
         job = jobs.submit("place-sites", {**PLACING, "count": 900}, full_world())

@@ -35,10 +35,12 @@ Tell = Callable[[int, str], None]
 class Map:
     """A map service at a URL. UserError in one line where it is away, or refuses a question."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None = None) -> None:
+        """`key` is an API key of the map's operator, for planning where that needs one."""
         if not url.startswith(("http://", "https://")):
             raise UserError("url", f"can't read {url!r}", "write http://HOST:PORT")
         self.url = url.rstrip("/") + "/"
+        self._key = {} if key is None else {"X-API-Key": key}
 
     # ---- cells
 
@@ -142,7 +144,7 @@ class Map:
     def _open(self, path: str, body: Any = None, method: str | None = None) -> tuple[bytes, str]:
         """An answer's bytes and its Link header."""
         data = None if body is None else json.dumps(body).encode()
-        head = {} if data is None else {"Content-Type": "application/json"}
+        head = self._key | ({} if data is None else {"Content-Type": "application/json"})
         request = urllib.request.Request(urljoin(self.url, path), data, head, method=method)
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:

@@ -1,8 +1,9 @@
 """API keys: made and revoked on the command line, kept as hashes, asked for by nobody else.
 
 Reading the map needs no key. Questions that cost (gaps, outlines, areas, archives, planning jobs)
-are limited per caller; a key makes the limit ten times wider. A key is shown once; the file holds
-its SHA-256 only, and only its owner may read it.
+are limited per caller; a key makes the limit ten times wider. As soon as a map has keys, planning
+jobs are for those who have one. A key is shown once; the file holds its SHA-256 only, and only its
+owner may read it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from aiohttp import web
 
 from chain.errors import UserError
 from chain.io_terminal import Parser, print_json
-from coverage_map.io_reply import problem
+from coverage_map.io_reply import CALLER, problem
 from coverage_map.limits import ANYBODY, COSTS, WITH_KEY, Buckets
 
 PREFIX = "wcm_"
@@ -34,7 +35,9 @@ PATHS = (
     (re.compile(r"/(area)"), ""),
     (re.compile(r"/exports/.*\.(pmtiles)"), ""),
     (re.compile(r"/processes/[^/]+/execution"), "job"),
+    (re.compile(r"/jobs/[^/]+"), "dismissal"),
 )
+GUARDED = ("job", "dismissal")
 EXAMPLES = """
   wavecomb map key create planning-office --data /var/lib/wavecomb/map
   wavecomb map key list --data /var/lib/wavecomb/map --json
@@ -109,31 +112,37 @@ def _hash(key: str) -> str:
     return sha256(b"wavecomb:map-key:v1\n" + key.encode()).hexdigest()
 
 
-def cost_of(path: str) -> float:
-    """Units that a question costs; 0 for most."""
+def kind_of(method: str, path: str) -> str:
+    """Which of COSTS a question is; nothing for most."""
     for pattern, kind in PATHS:
         match = pattern.fullmatch(path)
-        if match:
-            return COSTS[kind or match.group(1)]
-    return 0.0
+        if match and (kind not in GUARDED or method in ("POST", "DELETE")):
+            return kind or str(match.group(1))
+    return ""
 
 
 def limiter(keys: Keys | None) -> Any:
-    """Middleware that refuses what is too much with 429, and a key that isn't known with 401."""
+    """Middleware that refuses what is too much with 429, and a key that isn't known with 401.
+
+    Where there are keys, what makes others' machines work needs one: 401 without.
+    """
     buckets = Buckets()
 
     @web.middleware
     async def limited(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        cost = cost_of(request.path)
-        if not cost:
+        kind = kind_of(request.method, request.path)
+        if not kind:
             return await handler(request)
         caller, rate, key = f"at {request.remote}", ANYBODY, _key_of(request)
         if key:
             name = keys.owner_of(key) if keys is not None else None
             if name is None:
-                return problem(401, "Unknown key", "X-API-Key: not known here; leave it out")
+                return _unauthorised("not known here; leave it out, or ask for one")
             caller, rate = f"key {name}", WITH_KEY
-        wait_s = buckets.take(caller, rate, cost, time.monotonic_ns())
+            request[CALLER] = name
+        elif kind in GUARDED and keys is not None and keys.read():
+            return _unauthorised("missing; planning jobs need a key of this map's operator")
+        wait_s = buckets.take(caller, rate, COSTS[kind], time.monotonic_ns())
         if not wait_s:
             return await handler(request)
         later = math.ceil(wait_s)
@@ -142,6 +151,12 @@ def limiter(keys: Keys | None) -> Any:
         return refused
 
     return limited
+
+
+def _unauthorised(detail: str) -> web.Response:
+    refused = problem(401, "No key", f"X-API-Key: {detail}")
+    refused.headers["WWW-Authenticate"] = 'Bearer realm="wavecomb map"'
+    return refused
 
 
 def _key_of(request: web.Request) -> str:

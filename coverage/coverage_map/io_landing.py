@@ -8,7 +8,8 @@ from aiohttp import web
 
 from coverage_map import openapi
 from coverage_map.io_reply import Body, dump, reply
-from coverage_map.io_service import JSON, Service, Values, answer_json, link
+from coverage_map.io_service import JSON, SERVICE, Service, Values, answer_json, link
+from coverage_map.planning.openapi import CONFORMANCE
 
 VERSION = "0.1.0"
 _CORE = "http://www.opengis.net/spec"
@@ -40,17 +41,20 @@ class Landing:
 
     async def get_api(self, request: web.Request, _: Values) -> web.Response:
         """OpenAPI 3.1 of everything."""
-        document = openapi.document(openapi.OPERATIONS, VERSION)
+        planner = self.service.has_planner
+        document = openapi.document(openapi.OPERATIONS, VERSION, planner=planner)
         return reply(request, Body(dump(document), JSON))
 
     async def get_api_ogc(self, request: web.Request, _: Values) -> web.Response:
         """OpenAPI 3.0 of what the OGC's standards speak of."""
-        document = openapi.document_3_0(openapi.OPERATIONS, VERSION)
+        planner = self.service.has_planner
+        document = openapi.document_3_0(openapi.OPERATIONS, VERSION, planner=planner)
         return reply(request, Body(dump(document), openapi.OPENAPI_3_0))
 
     async def get_conformance(self, request: web.Request, _: Values) -> web.Response:
         """Conformance classes."""
-        return answer_json(request, {"conformsTo": CONFORMS_TO})
+        planner = CONFORMANCE if self.service.has_planner else ()
+        return answer_json(request, {"conformsTo": [*CONFORMS_TO, *planner]})
 
 
 def landing_page(request: web.Request) -> web.Response:
@@ -68,6 +72,11 @@ def landing_page(request: web.Request) -> web.Response:
         link(request, tilesets, "/tiles", JSON, "vector tiles"),
         link(request, dggrs, "/dggs", JSON, "discrete global grids"),
     ]
+    service = request.app.get(SERVICE)
+    if service is not None and service.has_planner:
+        rel = "http://www.opengis.net/def/rel/ogc/1.0"
+        links.append(link(request, f"{rel}/processes", "/processes", JSON, "planning"))
+        links.append(link(request, f"{rel}/job-list", "/jobs", JSON, "planning jobs"))
     document = {
         "title": "Wavecomb coverage map",
         "description": "Measured and predicted coverage per H3 cell, with proof.",

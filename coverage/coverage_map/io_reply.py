@@ -13,6 +13,7 @@ from aiohttp import web
 
 from chain.io_http import problem_response
 
+CALLER = web.RequestKey("caller", str)  # name of the key that a request came with
 PACK_FROM_BYTES = 860
 ZSTD_LEVEL = 3
 CSP = (

@@ -30,6 +30,7 @@ class Service:
     def __init__(self, sync: Sync, hub: Hub) -> None:
         self.sync = sync
         self.hub = hub
+        self.has_planner = False  # whether /processes and /jobs are served too
         self.bodies = Remembered(REMEMBERED)
         self._stats_at = 0.0
         self._own_cells = ("", 0)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 NS = 1_000_000_000
 # What one question takes from the bucket. Everything that isn't named here is free.
-COSTS = {"gaps": 1.0, "outline": 1.0, "area": 1.0, "pmtiles": 30.0, "job": 10.0}
+COSTS = {"gaps": 1.0, "outline": 1.0, "area": 1.0, "pmtiles": 30.0, "job": 10.0,
+         "dismissal": 1.0}  # fmt: skip
 CALLERS_MAX = 10_000
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from chain.openapi import JSON, PROBLEM, Parameter, Route, get_document
 from coverage_map import parameters as p
+from coverage_map.planning import openapi as planning
 
 GEOJSON = "application/geo+json"
 __all__ = ["GEOJSON", "JSON", "OPERATIONS", "PROBLEM", "Operation", "document"]
@@ -187,8 +188,10 @@ _PLACES = {
 }
 
 
-def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
-    """The whole document, OpenAPI 3.1."""
+def document(
+    operations: Sequence[Operation], version: str, *, planner: bool = False
+) -> dict[str, Any]:
+    """The whole document, OpenAPI 3.1; with the planner's part where that is served."""
     found = get_document(
         [_route(operation) for operation in operations],
         title="Wavecomb coverage map",
@@ -200,6 +203,9 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
         answers = found["paths"][operation.path]["get"]["responses"]["200"]["content"]
         for media in _other_forms(operation):
             answers[media] = {"schema": {"type": "string"}}
+    if planner:
+        found["paths"] |= planning.paths()
+        found["components"]["securitySchemes"] = {"key": dict(planning.KEYS)}
     return found
 
 
@@ -209,17 +215,21 @@ def _other_forms(operation: Operation) -> tuple[str, ...]:
     return (ARROW,) if p.DATA_FORMAT in operation.parameters else ()
 
 
-def document_3_0(operations: Sequence[Operation], version: str) -> dict[str, Any]:
+def document_3_0(
+    operations: Sequence[Operation], version: str, *, planner: bool = False
+) -> dict[str, Any]:
     """The part that the OGC's standards speak of, as OpenAPI 3.0.3.
 
     Its schemas are the common subset: what 3.1 alone knows is put in 3.0's words.
     """
-    found = document([operation for operation in operations if operation.ogc], version)
+    spoken_of = [operation for operation in operations if operation.ogc]
+    found = document(spoken_of, version, planner=planner)
     found["openapi"] = "3.0.3"
     found["info"]["license"] = {"name": "MIT"}
     for path in found["paths"].values():
-        name = path["get"]["operationId"]
-        path["get"]["operationId"] = OGC_NAMES.get(name, name)
+        for operation in path.values():
+            name = operation["operationId"]
+            operation["operationId"] = OGC_NAMES.get(name, name)
     return dict(_older(found))
 
 

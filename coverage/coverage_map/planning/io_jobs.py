@@ -42,6 +42,7 @@ class Job:
     updated_ms: int
     percent: int
     note: str
+    owner: str = ""  # name of the key that it was asked with
 
 
 class Jobs:
@@ -55,7 +56,9 @@ class Jobs:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def submit(self, process: str, inputs: Mapping[str, Any], world: World) -> Job:
+    def submit(
+        self, process: str, inputs: Mapping[str, Any], world: World, owner: str = ""
+    ) -> Job:
         """Take a job over; UserError for inputs that can't be taken, or a queue that is full."""
         world = replace(world, has_terrain=self.terrain is not None)
         check(process, inputs, world)
@@ -71,7 +74,8 @@ class Jobs:
         now_ms = time.time_ns() // 1_000_000
         write_json(
             draft / "request.json",
-            {"process": process, "inputs": dict(inputs), "terrain": terrain, "created_ms": now_ms},
+            {"process": process, "inputs": dict(inputs), "terrain": terrain, "created_ms": now_ms,
+             "owner": owner},
         )
         draft.replace(self.folder / name)
         self.pump()
@@ -87,7 +91,9 @@ class Jobs:
         percent = 100 if state == "successful" else int(progress.get("percent", 0))
         updated = max(int(path.stat().st_mtime_ns // 1_000_000) for path in (folder, mark))
         note = str(problem.get("detail") or progress.get("note", ""))
-        return Job(name, request["process"], state, request["created_ms"], updated, percent, note)
+        owner = str(request.get("owner", ""))
+        when = (request["created_ms"], updated)
+        return Job(name, request["process"], state, *when, percent, note, owner)
 
     def all(self) -> list[Job]:
         """Every job, newest first."""
@@ -111,9 +117,12 @@ class Jobs:
             raise UserError("job", f"is {job.state}", remedy, status=404)
         return dict(json.loads((self._folder(name) / "result.json").read_text()))
 
-    def dismiss(self, name: str) -> Job:
-        """Stop a job, or remove what it found."""
+    def dismiss(self, name: str, caller: str = "") -> Job:
+        """Stop a job, or remove what it found; UserError 403 for a job of another key's owner."""
         folder = self._folder(name)
+        if self.get(name).owner not in ("", caller):
+            remedy = "send the key that it was asked with (X-API-Key)"
+            raise UserError("job", "is somebody else's", remedy, status=403)
         (folder / "dismissed").touch()
         if process := self._running.get(name):
             with contextlib.suppress(ProcessLookupError):

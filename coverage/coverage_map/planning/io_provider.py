@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from chain.errors import UserError
 from coverage_map.io_ledger import LedgerDown
+from coverage_map.io_service import SERVICE
 from coverage_map.io_sync import Sync
 from coverage_map.planning.io_jobs import Jobs
 from coverage_map.planning.io_population import read_population
@@ -39,6 +40,7 @@ def add_planning(
         return replace(world, economy=await economy_of(sync))
 
     add_routes(app, Jobs(jobs, terrain), world_of)
+    app[SERVICE].has_planner = True
 
 
 def world_of_sync(

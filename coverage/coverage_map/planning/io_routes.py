@@ -17,8 +17,10 @@ from aiohttp import web
 
 from chain.errors import UserError
 from chain.io_http import json_response
+from coverage_map.io_reply import CALLER
 from coverage_map.planning.inputs import Values, read_resolution
 from coverage_map.planning.io_jobs import Job, Jobs
+from coverage_map.planning.openapi import ROUTES
 from coverage_map.planning.processes import PROCESSES, Process, process_of, snapshot_of
 from coverage_map.planning.world import World
 
@@ -26,22 +28,13 @@ WorldOf = Callable[[Sequence[str], int], Awaitable[World]]
 
 VERSION = "1.0.0"
 BODY_MAX = 8 << 20
-CONFORMANCE = tuple(
-    f"http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf/{part}"
-    for part in ("core", "json", "ogc-process-description", "job-list", "dismiss")
-)
 
 
 def add_routes(app: web.Application, jobs: Jobs, world_of: WorldOf) -> None:
     """Register the routes; jobs that a former run left behind go on when the app starts."""
     api = Planning(jobs, world_of)
-    app.router.add_get("/processes", api.get_processes)
-    app.router.add_get("/processes/{process}", api.get_process)
-    app.router.add_post("/processes/{process}/execution", api.execute)
-    app.router.add_get("/jobs", api.get_jobs)
-    app.router.add_get("/jobs/{job}", api.get_job)
-    app.router.add_delete("/jobs/{job}", api.dismiss)
-    app.router.add_get("/jobs/{job}/results", api.get_results)
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, getattr(api, route.handler))
 
     async def running(_: web.Application) -> AsyncIterator[None]:
         jobs.pump()
@@ -55,16 +48,16 @@ class Planning:
     """The handlers."""
 
     def __init__(self, jobs: Jobs, world_of: WorldOf) -> None:
-        self.jobs = jobs
+        self.queue = jobs
         self.world_of = world_of
 
-    async def get_processes(self, request: web.Request) -> web.Response:
+    async def processes(self, request: web.Request) -> web.Response:
         """What can be asked."""
         refuse_parameters(request)
         found = [summary(process) for process in PROCESSES.values()]
         return json_response({"processes": found, "links": [link("self", "/processes")]})
 
-    async def get_process(self, request: web.Request) -> web.Response:
+    async def process(self, request: web.Request) -> web.Response:
         """One question with its inputs."""
         refuse_parameters(request)
         process = process_of(request.match_info["process"])
@@ -86,37 +79,43 @@ class Planning:
         snapshots = sorted({snapshot_of(values, name) for name in names})
         default = 10 if process.name == "what-if" else 9
         world = await self.world_of(snapshots, read_resolution(values, default))
-        job = self.jobs.submit(process.name, values, world)
+        job = self.queue.submit(process.name, values, world, caller_of(request))
         where = {"Location": f"/jobs/{job.name}"}
         return json_response(status(job), status=201, headers=where)
 
-    async def get_jobs(self, request: web.Request) -> web.Response:
+    async def jobs(self, request: web.Request) -> web.Response:
         """Every job, newest first."""
         refuse_parameters(request)
-        found = [status(job) for job in self.jobs.all()]
+        found = [status(job) for job in self.queue.all()]
         return json_response({"jobs": found, "links": [link("self", "/jobs")]})
 
-    async def get_job(self, request: web.Request) -> web.Response:
+    async def job(self, request: web.Request) -> web.Response:
         """How far a job is."""
         refuse_parameters(request)
-        return json_response(status(self.jobs.get(request.match_info["job"])))
+        return json_response(status(self.queue.get(request.match_info["job"])))
 
     async def dismiss(self, request: web.Request) -> web.Response:
         """Stop a job, or remove what it found."""
         refuse_parameters(request)
-        return json_response(status(self.jobs.dismiss(request.match_info["job"])))
+        job = self.queue.dismiss(request.match_info["job"], caller_of(request))
+        return json_response(status(job))
 
-    async def get_results(self, request: web.Request) -> web.Response:
+    async def results(self, request: web.Request) -> web.Response:
         """What a job found; `f=html` gives a report's page."""
         kind = request.query.get("f", "json")
         if set(request.query) - {"f"} or kind not in ("json", "html"):
             raise UserError("f", "json and html are known here", "leave other parameters out")
-        result = self.jobs.result(request.match_info["job"])
+        result = self.queue.result(request.match_info["job"])
         if kind == "html":
             if "html" not in result:
                 raise UserError("f", "this job made no page", "use f=json")
             return web.Response(text=result["html"], content_type="text/html")
         return json_response({"result": result})
+
+
+def caller_of(request: web.Request) -> str:
+    """Whose key the question came with; nothing without one."""
+    return str(request.get(CALLER, ""))
 
 
 def refuse_parameters(request: web.Request) -> None:
