@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from chain.errors import UserError
 from chain.records import Refusal
 from hotspot.frame import Heard, build_frame, parse_frame
 
@@ -32,3 +33,12 @@ def get_codec(name: str) -> Codec:
     from hotspot.layer import craft_frame, dissect_frame
 
     return Codec("scapy", dissect_frame, craft_frame)
+
+
+def need_codec(name: str) -> Codec:
+    """The codec of the settings. UserError where scapy is asked for and absent."""
+    try:
+        return get_codec(name)
+    except ModuleNotFoundError as error:
+        remedy = "install it: pip install 'wavecomb[scapy]', or use fast"
+        raise UserError("radio.codec", "scapy isn't installed", remedy) from error

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
@@ -180,6 +181,13 @@ class Health:
         elif unheard >= UNANSWERED_MAX and neighbours:
             detail = f"no neighbour heard our last {unheard} beacons, and we hear {neighbours}"
             self._raise(Fault.TX_DEAD, detail, now_ns)
+
+    def note_explained(self, why: dict[str, Any], neighbours: int, now_ns: int) -> None:
+        """What the ledger explains of us as a beaconer: beacons and receptions by verdict."""
+        beacons = why.get("beacons", {})
+        heard = sum(beacons.get(verdict, 0) for verdict in ("paid", "aired"))
+        heard += sum(why.get("receptions", {}).values())  # such as too_close: it left the antenna
+        self.note_verdicts(heard, beacons.get("unheard", 0), neighbours, now_ns)
 
     def note_ledger(self, problem: str | None, now_ns: int) -> None:
         """The ledger can't be reached, or (None) answers."""

@@ -15,22 +15,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chain.errors import UserError
-from chain.io_keys import load_or_create_seed
+from chain.io_keys import load_or_create_seed, load_seed
 from chain.io_terminal import write_json
 from chain.keys import public_key
 from hotspot.actions import Action, FetchMix, Log, SendFrame
 from hotspot.clock import Backlog, Timekeeper
-from hotspot.codec import get_codec
+from hotspot.codec import need_codec
 from hotspot.config import HotspotConfig, parse_address
 from hotspot.directory import Directory
 from hotspot.health import Health, Repair, State
-from hotspot.io_links import load_chain
 from hotspot.io_machine import Machine
 from hotspot.io_membership import Membership, Owned
 from hotspot.io_network import learn_network
 from hotspot.io_page import Page
 from hotspot.io_queue import DURABLE
 from hotspot.io_radio import Radio
+from hotspot.io_rotation import OBJECTED, KeyChange, finish_move, own_chain
 from hotspot.io_system import Supervisor
 from hotspot.io_uplink import (
     Event,
@@ -87,6 +87,10 @@ class Daemon:
         health.enter(State.BOOT, "opening the queue and asking the ledger", self._boot_ns())
         path, limit_bytes = base / spot.queue, spot.queue_limit_mib << 20
         self._queue = self._machine.open_queue(path, limit_bytes)
+        if finish_move(self._queue, self._key_path):
+            self._seed = load_seed(self._key_path)
+            self._machine.hold(self._key_path)
+        self._keys = KeyChange(self._queue, self._key_path)
         client = self._machine.connect(self._config.ledger.url)
         self._network = learn_network(client, self._queue)
         health.enter(State.RADIO, "opening the radio", self._boot_ns())
@@ -142,14 +146,8 @@ class Daemon:
         return clock
 
     def _make_node(self) -> HotspotNode:
-        kept = self._queue.note("chain")
-        if kept is None:
-            params = self._network.params
-            epoch = params.epoch_at(self._network.start_ms, self._wall_ns() // 1_000_000)
-            kept = json.dumps([epoch + 1, self._config.hotspot.chain_length]).encode()
-            self._queue.set_note("chain", kept)
-        first_epoch, length = json.loads(kept)
-        links = self._key_path.with_name(f"{self._key_path.name}.links")
+        length, files = self._config.hotspot.chain_length, (self._queue, self._key_path)
+        secrets = own_chain(*files, self._seed, self._network, length, self._wall_ns())
         identity = Identity(
             seed=self._seed,
             network_id=self._network.network_id,
@@ -160,17 +158,12 @@ class Daemon:
             can_set_power=self._config.radio.can_set_power,
         )
         memory = self._queue.memory(public_key(self._seed))
-        try:
-            codec = get_codec(self._config.radio.codec)
-        except ModuleNotFoundError as error:
-            remedy = "install it: pip install 'wavecomb[sim]', or use fast"
-            raise UserError("radio.codec", "scapy isn't installed", remedy) from error
         return HotspotNode(
             identity,
-            load_chain(links, self._seed, first_epoch, length),
+            secrets,
             self._directory,
             memory=memory,
-            codec=codec,
+            codec=need_codec(self._config.radio.codec),
         )
 
     # --- the loop -----------------------------------------------------------------------------
@@ -213,9 +206,20 @@ class Daemon:
             if jump_ns:
                 self._node.handle_jump(self._wall_ns())
             self._node.handle_deadline(self._wall_ns())
+            if self._keys.is_due(self._node.epoch):
+                self._change_key()
             if self._last_sent is not None and self._health.is_probe_due(self._boot_ns()):
                 self._send(self._last_sent)
         self._carry_out(self._node.take_actions())
+
+    def _change_key(self) -> None:
+        """Store what the old key had to say, and begin anew with the new one."""
+        actions = self._node.take_actions()
+        self._carry_out([action for action in actions if not isinstance(action, SendFrame)])
+        if not self._unstored:
+            self._keys.carry_out()
+            self._log("warning", "the new key speaks from now on")
+            self._again = self._waker.stopping = True
 
     def _look_at_clocks(self) -> None:
         self._clock.observe(self._machine.look_at_clocks(self._machine.is_synchronised()))
@@ -316,6 +320,10 @@ class Daemon:
             self._owner_known = event, now_ns
             self._clock.note_ledger(event.epoch)
             self._judge_beacons(event, now_ns)
+            objection = self._keys.hear(event.rotation, self._node, self._network.network_id)
+            if objection:
+                self._log("warning", OBJECTED)
+                self._uplink.submit([objection])
         elif isinstance(event, GatewayKnown):
             self._relays = event.answers
         elif isinstance(event, LedgerAway):
@@ -340,12 +348,8 @@ class Daemon:
                 self._log("warning", told)
 
     def _judge_beacons(self, known: OwnerKnown, now_ns: int) -> None:
-        why = (known.why or {}).get("as_beaconer", {})
-        beacons = why.get("beacons", {})
-        heard = sum(beacons.get(verdict, 0) for verdict in ("paid", "aired"))
-        heard += sum(why.get("receptions", {}).values())  # such as too_close: it left the antenna
         neighbours = self._readings.heard_since(now_ns - HEARD_NS)
-        self._health.note_verdicts(heard, beacons.get("unheard", 0), neighbours, now_ns)
+        self._health.note_explained((known.why or {}).get("as_beaconer", {}), neighbours, now_ns)
 
     def _enter_network(self) -> None:
         """Begin to beacon and to listen, unless the time isn't known or it was done already."""
@@ -420,6 +424,7 @@ class Daemon:
         self._enter_network()
         self._member.remember(self._readings.indexes())
         self._note_moment()
+        self._keys.look()
         for repair in self._health.take_repairs():
             if self._config.radio.kind != "replay":  # a recording can't be mended
                 self._repair(repair)
@@ -507,14 +512,14 @@ class Daemon:
             self._page = Page(address, self._loop, self._status)
         except OSError as error:
             said = os.strerror(error.errno) if error.errno else str(error)
-            remedy = "name another port: hotspot.page"
-            self._log("warning", f"no status page on {self._config.hotspot.page}: {said}; {remedy}")
+            at = self._config.hotspot.page
+            self._log("warning", f"no status page on {at}: {said}; name another port there")
             return
         self._log("info", f"status page on http://{address[0]}:{self._page.port}/")
 
     def _headline(self) -> str:
-        standing, troubles = self._health.standing, self._health.troubles()
-        names = " ".join(trouble.fault.value for trouble in troubles)
+        standing = self._health.standing
+        names = " ".join(trouble.fault.value for trouble in self._health.troubles())
         return f"{standing.state}: {standing.reason}" + (f"; faults: {names}" if names else "")
 
     def _status(self) -> dict[str, object]:

@@ -1,8 +1,9 @@
 """`wavecomb hotspot key`: show, back up, restore and rotate the keys of a hotspot and its owner.
 
-A rotation is a few records and one change of files, and may be cut off anywhere: the new key waits
-in FILE.next, every step asks the ledger whether it was done before, and running the command again
-goes on. The old key stays beside the new one, because late pay may still reach it.
+A rotation may be cut off anywhere: the new key waits in FILE.next, every step asks the ledger
+whether it was done before, and running the command again goes on. A hotspot's key is one record,
+and the daemon changes over in the epoch that it names (hotspot/io_rotation.py); an owner's is a few
+records and one change of files. The old key stays beside the new one.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from chain.errors import EXIT_OK, UserError
 from chain.io_cli_common import show
@@ -22,12 +24,13 @@ from chain.io_client import LedgerClient, LedgerRefused, LedgerUnavailable
 from chain.io_keys import load_or_create_seed, load_seed, save_seed
 from chain.io_terminal import print_json
 from chain.keys import public_key
-from chain.records import Record, Refusal, Retirement, Transfer
+from chain.records import KeyRotation, Record, Refusal, Transfer
 from chain.wire import seal
 from hotspot.config import HotspotConfig
 from hotspot.io_membership import assertion
 from hotspot.io_network import learn_network
 from hotspot.io_queue import DurableQueue
+from hotspot.io_rotation import ACCEPTED, Plan, keep_old, next_file, read_plan, write_plan
 from hotspot.phrase import make_phrase, read_phrase
 from hotspot.secrets import SecretChain
 
@@ -176,29 +179,53 @@ class Rotation:
 
 
 def rotate(options: argparse.Namespace, config: HotspotConfig, base: Path) -> int:
-    """Replace a key: the hotspot's (a new hotspot at the same place) or the owner's."""
+    """Replace a key: the hotspot's, which stays the hotspot that it is, or the owner's."""
     if options.which == "both":
         raise UserError("--which", "one key at a time", "add --which hotspot or --which owner")
-    _check_stopped(config, base)
+    if options.lost and options.which != "hotspot":
+        remedy = "an owner's key comes from paper alone: wavecomb hotspot key restore"
+        raise UserError("--lost", "is for the hotspot's key", remedy)
     path = path_of(config, base, options.which)
-    waiting = path.with_name(f"{path.name}.next")
-    old, new = load_seed(path), load_or_create_seed(waiting)
+    if options.which == "owner":
+        _check_stopped(config, base)
+    old = None if options.lost else load_seed(path)
+    new = load_or_create_seed(next_file(path))
     steps: list[str] = []
     queue = DurableQueue(base / config.hotspot.queue)
     try:
         with LedgerClient(config.ledger.url) as client:
-            job = Rotation(config, base, client, queue, old, new, _teller(options, steps))
-            (_rotate_hotspot if options.which == "hotspot" else _rotate_owner)(job)
+            job = Rotation(config, base, client, queue, old or b"", new, _teller(options, steps))
+            rows = _rotate(options, job, path)
     except (LedgerUnavailable, LedgerRefused) as error:
         remedy = "run it again when the ledger answers: it goes on from here"
         raise UserError("ledger.url", str(error), remedy, exit_code=1) from error
     finally:
         queue.close()
-    kept = _swap(path, waiting, public_key(old).hex()[:16])
-    rows = {"key": public_key(new).hex(), "kept": str(kept), "steps": steps}
-    text = f"new key   {rows['key']}\nold key   {kept}\nnext      wavecomb hotspot key backup"
-    show(options, rows, text)
+    _show_rotation(options, rows | {"steps": steps})
     return EXIT_OK
+
+
+def _rotate(options: argparse.Namespace, job: Rotation, path: Path) -> dict[str, Any]:
+    """What was done, as rows."""
+    rows: dict[str, Any] = {"key": public_key(job.new).hex()}
+    if options.which == "hotspot":
+        return rows | _rotate_hotspot(job, path)
+    _rotate_owner(job)
+    kept = _swap(path, public_key(job.old).hex()[:16])
+    return rows | {"kept": str(kept), "phrase": make_phrase(job.new, "owner")}
+
+
+def _show_rotation(options: argparse.Namespace, rows: dict[str, Any]) -> None:
+    """The new key, when it speaks, where the old one is; and the new one's rows for paper."""
+    lines = [f"new key   {rows['key']}"]
+    if "kept" in rows:
+        lines.append(f"old key   {rows['kept']}")
+    if "note" in rows:
+        lines.append(f"then      {rows['note']}")
+    if "phrase" in rows:
+        lines.append("paper     write this down now; it is shown once:")
+        lines += [f"  {number}  {row}" for number, row in enumerate(rows["phrase"], 1)]
+    show(options, rows, "\n".join(lines))
 
 
 def _teller(options: argparse.Namespace, steps: list[str]) -> Callable[[str], None]:
@@ -222,23 +249,74 @@ def _check_stopped(config: HotspotConfig, base: Path) -> None:
         raise UserError("daemon", f"runs as process {status['pid']}", "stop it first", exit_code=1)
 
 
-def _rotate_hotspot(job: Rotation) -> None:
-    """Register the new key with the owner we have, retire the old one, start new secrets."""
+def _rotate_hotspot(job: Rotation, path: Path) -> dict[str, Any]:
+    """Have the ledger take the new key for the old one from an epoch on."""
+    name = public_key(job.old).hex() if job.old else str(_index_of_lost(job))
+    spot = job.client.find(f"/v1/hotspots/{name}")
+    if spot is None:
+        raise UserError("ledger", "knows no such hotspot", "let the daemon register it first")
+    plan, new, pending = read_plan(job.queue), public_key(job.new).hex(), spot["rotation"]
+    if plan is not None and plan.new_key != new:
+        plan = None
+    if spot["key"] == new:
+        return _put_in_place(job, path, plan)
+    is_told = plan is not None and plan.state == ACCEPTED
+    if pending is not None and pending["new_key"] == new:
+        length = plan.chain_length if plan else job.config.hotspot.chain_length
+        plan = Plan(new, pending["from_epoch"], length, ACCEPTED)
+        write_plan(job.queue, plan)
+    else:
+        plan = _ask_for_key(job, spot)
+    head = job.client.head()
+    minutes = max(0, plan.from_epoch - head.epoch) * head.epoch_ms // 60_000
+    who = "the daemon changes over by itself" if job.old else "then run this once more"
+    note = f"{who}: epoch {plan.from_epoch}, in about {minutes} minutes"
+    phrase = {} if is_told else {"phrase": make_phrase(job.new, "hotspot")}
+    return {"from_epoch": plan.from_epoch, "note": note} | phrase
+
+
+def _ask_for_key(job: Rotation, spot: dict[str, Any]) -> Plan:
+    """Sign the change with all that must, and keep the plan before and after the answer."""
     owner_seed = load_seed(path_of(job.config, job.base, "owner"))
-    owner = public_key(owner_seed)
-    chain = job.chain(job.new)
-    if job.client.hotspot(public_key(job.new)) is None:
-        record = assertion(job.config, public_key(job.new), owner, chain)
-        job.submit(record, [job.new, owner_seed], "registered the new key")
-        kept = json.dumps([chain.first_epoch, chain.length]).encode()
-        job.queue.set_note("chain", kept)
-    spot = job.client.hotspot(public_key(job.new))
-    if spot is not None:  # whom the daemon takes itself for, while the ledger is away
-        job.queue.set_note("peers", json.dumps([[spot.index, spot.bind_epoch], []]).encode())
-    before = job.client.find(f"/v1/hotspots/{public_key(job.old).hex()}")
-    if before is not None and before["ends_epoch"] is None and not before["slashed"]:
-        retirement = Retirement(before["index"], job.nonce(owner))
-        job.submit(retirement, [owner_seed], "retired the old key; its bond returns later")
+    network = learn_network(job.client, job.queue)
+    ahead = network.params.bind_epochs if job.old else network.params.rotation_delay_epochs
+    # An epoch may end while this is under way.
+    from_epoch = max(job.client.head().epoch + ahead + 1, spot["bind_epoch"] + 1)
+    length = job.config.hotspot.chain_length
+    chain = SecretChain(job.new, from_epoch, length)
+    plan = Plan(public_key(job.new).hex(), from_epoch, length)
+    write_plan(job.queue, plan)
+    record = KeyRotation(
+        spot["index"], public_key(job.new), from_epoch, length, chain.anchor
+    )
+    seeds = [*([job.old] if job.old else []), job.new, owner_seed]
+    try:
+        job.submit(record, seeds, "named the new key to the ledger")
+    except UserError:
+        write_plan(job.queue, None)
+        raise
+    plan = replace(plan, state=ACCEPTED)
+    write_plan(job.queue, plan)
+    return plan
+
+
+def _index_of_lost(job: Rotation) -> int:
+    """Which hotspot it was, by what the daemon last kept."""
+    kept = job.queue.note("peers")
+    if kept is None:
+        raise UserError("--lost", "the queue names no hotspot", "keep queue.db, or begin anew")
+    return int(json.loads(kept)[0][0])
+
+
+def _put_in_place(job: Rotation, path: Path, plan: Plan | None) -> dict[str, Any]:
+    """The new key speaks already; what the daemon has not done, because it lacked the old one."""
+    if plan is not None and not path.exists():
+        chain = json.dumps([plan.from_epoch, plan.chain_length]).encode()
+        job.queue.set_note("chain", chain)
+        next_file(path).replace(path)
+        write_plan(job.queue, None)
+        job.said("put the new key in its place")
+    return {"note": "the new key speaks; start the daemon: wavecomb hotspot run"}
 
 
 def _rotate_owner(job: Rotation) -> None:
@@ -265,10 +343,8 @@ def _known_chain(job: Rotation, seed: bytes) -> SecretChain:
     return SecretChain(seed, *json.loads(kept)) if kept else job.chain(seed)
 
 
-def _swap(path: Path, waiting: Path, name: str) -> Path:
+def _swap(path: Path, name: str) -> Path:
     """Put the new key in its place; there is a key file at every moment."""
-    kept = path.with_name(f"{path.name}.{name}.old")
-    if not kept.exists():
-        os.link(path, kept)
-    waiting.replace(path)
+    kept = keep_old(path, name)
+    next_file(path).replace(path)
     return kept

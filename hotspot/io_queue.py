@@ -215,6 +215,14 @@ class DurableQueue:
             row = (key, action.session)
             self._db.execute("DELETE FROM receipts WHERE hotspot = ? AND session = ?", row)
 
+    def take_over(self, old: bytes, new: bytes, notes: dict[str, bytes]) -> None:
+        """Give a key's receptions and records to another, with small values, all or nothing."""
+        with self._transaction():
+            for table in ("receptions", "records"):
+                query = f"UPDATE OR REPLACE {table} SET hotspot = ? WHERE hotspot = ?"
+                self._db.execute(query, (new, old))
+            self._db.executemany("INSERT OR REPLACE INTO notes VALUES (?, ?)", notes.items())
+
     def settle(self, results: Iterable[SubmitResult]) -> None:
         """Note the ledger's answers, then drop what is old enough or over the limit."""
         rows = [(DELIVERED if r.accepted else REFUSED, r.reason, r.record_id) for r in results]

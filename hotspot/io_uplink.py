@@ -96,7 +96,8 @@ class ClaimKnown:
 class OwnerKnown:
     """What the ledger says of one hotspot and its owner; None where it knows no such hotspot.
 
-    `epoch` is the ledger's, `why` its explanation of the newest beacons, reports and payments.
+    `epoch` is the ledger's, `why` its explanation of the newest beacons, reports and payments,
+    `rotation` the hotspot's next key, where one is named.
     """
 
     epoch: int
@@ -105,6 +106,7 @@ class OwnerKnown:
     trust_ppm: int | None
     balance_ucr: int | None
     why: dict[str, Any] | None
+    rotation: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,20 +328,21 @@ class Uplink(threading.Thread):
             return
         self._owner_at = time.monotonic() + OWNER_S
         key, owner = self._watched
-        spot = self._client.hotspot(key)
+        spot = self._client.find(f"/v1/hotspots/{key.hex()}")
         if spot is None:
             self._owner_at = time.monotonic() + REFRESH_S
         try:
-            why = self._client.find(f"/v1/explain/{spot.index}") if spot else None
+            why = self._client.find(f"/v1/explain/{spot['index']}") if spot else None
         except LedgerRefused:  # a bug over there: everything else goes on
             why = None
         known = OwnerKnown(
             epoch=self._client.head().epoch,
-            earned_ucr=spot.earned_ucr if spot else None,
-            bond_ucr=spot.bond_ucr if spot else None,
-            trust_ppm=spot.trust_ppm if spot else None,
+            earned_ucr=spot["earned_ucr"] if spot else None,
+            bond_ucr=spot["bond_ucr"] if spot else None,
+            trust_ppm=spot["trust_ppm"] if spot else None,
             balance_ucr=self._client.account(owner).balance_ucr,
             why=why,
+            rotation=spot.get("rotation") if spot else None,
         )
         self._emit(known)
 

@@ -36,6 +36,7 @@ EXAMPLES = """
   wavecomb hotspot key backup --config ~/hotspot/hotspot.toml
   wavecomb hotspot key restore --config ~/hotspot/hotspot.toml --which owner --file paper.txt
   wavecomb hotspot key rotate --config ~/hotspot/hotspot.toml --which hotspot
+  wavecomb hotspot key rotate --config ~/hotspot/hotspot.toml --which hotspot --lost
   wavecomb hotspot queue --config ~/hotspot/hotspot.toml
   wavecomb hotspot register --config ~/hotspot/hotspot.toml
   wavecomb hotspot register --config ~/hotspot/hotspot.toml --owner KEYHEX --out sale.json
@@ -398,6 +399,8 @@ def _add_key(sub: argparse.ArgumentParser) -> None:
     which = ("hotspot", "owner", "both")
     sub.add_argument("--which", choices=which, default="both", help="whose key (default: both)")
     sub.add_argument("--file", type=Path, metavar="FILE", help="write or read the rows there")
+    lost = "rotate: the hotspot's key is gone; the owner signs alone, and it takes days"
+    sub.add_argument("--lost", action="store_true", help=lost)
     sub.add_argument("--json", action="store_true", help="print one line of JSON")
     sub.set_defaults(function=key)
 

@@ -117,7 +117,7 @@ class Netd:
         """When `tick` wants to be called at the latest."""
         due = [now_ns + 1_000 * MS]
         if self.links is not None:
-            due.append(self.links.next_ns())
+            due.append(self.links.next_ns(now_ns))
         if self.plan is not None:
             due.append(self._until_ns)
         return min(due)

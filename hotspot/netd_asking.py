@@ -79,14 +79,17 @@ class Asking:
     def due_ns(self, word_ns: int, loss: float) -> int:
         """When there is something to do about a doubt: to ask once more, or to give up."""
         asked = self.unanswered(word_ns)
-        if len(asked) < needed(loss):
+        if not self.is_asked_out(word_ns, loss):
             return max(asked) + PING_MS * MS if asked else 0
         return max(asked) + self.wait_ns()
 
+    def is_asked_out(self, word_ns: int, loss: float) -> bool:
+        """Whether it was asked often enough since its last word."""
+        return len(self.unanswered(word_ns)) >= needed(loss)
+
     def is_dead(self, word_ns: int, loss: float, now_ns: int) -> bool:
         """Whether it was asked often enough, and long enough ago, without an answer."""
-        is_asked = len(self.unanswered(word_ns)) >= needed(loss)
-        return is_asked and now_ns >= self.due_ns(word_ns, loss)
+        return self.is_asked_out(word_ns, loss) and now_ns >= self.due_ns(word_ns, loss)
 
 
 def needed(loss: float) -> int:

@@ -46,6 +46,7 @@ FAST_MS, SLOW_MS = 50, 500
 INTERVAL_MIN_MS, INTERVAL_MAX_MS = 10, 10_000
 MISSES_MIN, MISSES_MAX = 3, 20
 LOSS_MEMORY = 0.98  # per hello: about the last 50
+LOSSLESS = 0.03
 UP_AFTER = 3  # hellos in a row, at first
 UP_AFTER_MAX = 600  # 30 s of fast hellos
 FLAP_MEMORY_MS = 60_000
@@ -98,6 +99,16 @@ class Peer:
         interval = self.interval_ms * MS
         slack = min(max(4 * self.jitter_ns, interval / 4), interval)
         return self.word_ns() + round(interval + slack)
+
+    def missed_ns(self) -> int:
+        """When echoes may end it: a link that loses much loses several in a row, hellos or not."""
+        if self.loss < LOSSLESS:
+            return self.heard_ns
+        return self.heard_ns + self.misses() * self.interval_ms * MS
+
+    def gone_ns(self) -> int:
+        """When it counts as dead whatever its kernel answers."""
+        return max(self.heard_ns + LATE_MAX_MS * MS, self.silent_until_ns())
 
     def word_ns(self) -> int:
         """When anything at all came from it."""
@@ -171,10 +182,10 @@ class Links:
             for node, note in self.notes.items()
         }
 
-    def next_ns(self) -> int:
-        """When `tick` wants to be called at the latest."""
+    def next_ns(self, now_ns: int) -> int:
+        """When `tick` and `ask` want to be called at the latest."""
         due = [self._hello_ns, self._note_ns]
-        due += [self._due_ns(peer) for peer in self.peers.values() if peer.is_up]
+        due += [self._due_ns(peer, now_ns) for peer in self.peers.values() if peer.is_up]
         if self._repeat_ns is not None:
             due.append(self._repeat_ns)
         return min(due)
@@ -238,15 +249,20 @@ class Links:
         asking = peer.asking
         if not (self.can_ask and asking.answers(now_ns)):
             return now_ns >= peer.silent_until_ns()
-        is_late = now_ns >= peer.doubt_ns()
-        is_gone = now_ns >= max(peer.heard_ns + LATE_MAX_MS * MS, peer.silent_until_ns())
-        return is_gone or (is_late and asking.is_dead(peer.word_ns(), peer.loss, now_ns))
+        if now_ns >= peer.gone_ns():
+            return True
+        is_late = now_ns >= max(peer.doubt_ns(), peer.missed_ns())
+        return is_late and asking.is_dead(peer.word_ns(), peer.loss, now_ns)
 
-    def _due_ns(self, peer: Peer) -> int:
+    def _due_ns(self, peer: Peer, now_ns: int) -> int:
+        """When to look at a neighbour again: to ask, to ask once more, or to bury it."""
         asking = peer.asking
-        if not self.can_ask or asking.answered_ns is None:
+        if not (self.can_ask and asking.answers(now_ns)):
             return peer.silent_until_ns()
-        return max(peer.doubt_ns(), asking.due_ns(peer.word_ns(), peer.loss))
+        due_ns = max(peer.doubt_ns(), asking.due_ns(peer.word_ns(), peer.loss))
+        if asking.is_asked_out(peer.word_ns(), peer.loss):
+            due_ns = max(due_ns, peer.missed_ns())
+        return min(due_ns, peer.gone_ns())
 
     def lose_device(self, device: str, now_ns: int) -> list[Outgoing]:
         """The carrier of a device is gone: so is everybody on it, at once."""
@@ -310,7 +326,8 @@ class Links:
         elif not peer.is_up and peer.names_us and peer.in_a_row >= peer.up_after:
             peer.is_up = True
             self.changes += 1
-            self._owed[peer.device] = dict.fromkeys(sorted(self.notes))
+            if not peer.died_ns or now_ns - peer.died_ns > NOTE_REFRESH_MS * MS:
+                self._owed[peer.device] = dict.fromkeys(sorted(self.notes))
 
     def _bury(self, peer: Peer, now_ns: int) -> None:
         is_flapping = peer.died_ns and now_ns - peer.died_ns < FLAP_MEMORY_MS * MS

@@ -23,6 +23,8 @@ class SecretChain:
             raise ValueError("length: a chain needs at least one link")
         self.first_epoch = first_epoch
         self.length = length
+        # After a change of keys: x_(first - 1) of the chain before, which is revealed first.
+        self.before: bytes | None = None
         self._rows: dict[int, list[bytes]] = {}  # by the epoch of the last link, backwards
         self._kept: dict[int, bytes] = {}
         if links:
@@ -58,12 +60,15 @@ class SecretChain:
 
     def covers(self, epoch: int) -> bool:
         """Whether this chain holds a secret for the epoch."""
-        return self.first_epoch <= epoch <= self.last_epoch
+        first_epoch = self.first_epoch if self.before is None else self.first_epoch - 1
+        return first_epoch <= epoch <= self.last_epoch
 
     def link(self, epoch: int) -> bytes:
         """x_epoch. Raises KeyError outside the chain."""
         if not self.covers(epoch):
             raise KeyError(epoch)
+        if self.before is not None and epoch < self.first_epoch:
+            return self.before
         last = min(-(-epoch // STRIDE) * STRIDE, self.last_epoch)
         if last not in self._rows:
             if len(self._rows) >= ROWS_HELD:

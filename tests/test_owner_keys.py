@@ -154,29 +154,6 @@ def test_a_key_that_stands_there_is_never_replaced(folder: Path, tmp_path: Path)
 # --- rotation -------------------------------------------------------------------------------------
 
 
-def test_a_hotspot_gets_a_new_key_and_the_old_one_retires(tmp_path: Path) -> None:
-    place = make_ledger(tmp_path)
-    with ledger_service(place) as (url, _):
-        config = make_spot(tmp_path / "spot", url)
-        folder = config.parent
-        registered(config, tmp_path / "log")
-        old = public_key(load_seed(folder / "hotspot.key"))
-        done = key(folder, "rotate", "--which", "hotspot", "--json")
-        assert done.code == 0, done
-        said = json.loads(done.out)
-        new = public_key(load_seed(folder / "hotspot.key"))
-        assert said["key"] == new.hex() != old.hex()
-        assert public_key(load_seed(said["kept"])) == old
-        assert not (folder / "hotspot.key.next").exists()
-        with LedgerClient(url) as client:
-            retired = client.get(f"/v1/hotspots/{old.hex()}")
-            fresh = client.get(f"/v1/hotspots/{new.hex()}")
-        assert retired["ends_epoch"] is not None
-        assert fresh["ends_epoch"] is None
-        assert fresh["owner"] == retired["owner"]
-        registered(config, tmp_path / "log2", index=fresh["index"])
-
-
 def test_an_owner_gets_a_new_key_with_everything(tmp_path: Path) -> None:
     place = make_ledger(tmp_path)
     with ledger_service(place) as (url, _):
@@ -212,7 +189,7 @@ def test_a_daemon_that_runs_keeps_its_key(tmp_path: Path) -> None:
         config = make_spot(tmp_path / "spot", url)
         with started(["hotspot", "run", "--config", config], tmp_path / "log"):
             wait_for("status", (config.parent / "status.json").exists)
-            check_clear(key(config.parent, "rotate", "--which", "hotspot"), "stop it first")
+            check_clear(key(config.parent, "rotate", "--which", "owner"), "stop it first")
 
 
 def registered(config: Path, log: Path, index: int | None = None) -> None:

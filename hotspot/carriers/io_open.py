@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chain.errors import UserError
 from hotspot.carriers.spec import RadioSpec, check_pair
-from hotspot.codec import get_codec
+from hotspot.codec import need_codec
 from hotspot.io_radio import Radio, open_radio
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _with_answers(radio: Radio, config: HotspotConfig) -> Radio:
 
     seed = load_seed(path)
     cell, frequency_mhz = int(config.hotspot.cell, 16), config.radio.frequency_mhz
-    codec = get_codec(config.radio.codec)
+    codec = need_codec(config.radio.codec)
     source = mac_of(public_key(seed))
     answerer = Answerer(seed, cell, frequency_mhz, codec.parse, codec.build, source)
     return AnsweringRadio(radio, answerer)
