@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.kernel_bed import Bed, Link, babel, base_plan, host_address
-from chain.io_terminal import Parser, Progress, print_json, run_command
+from bench.kernel_bed import Bed, Link, babel, base_plan, host_address, report
+from chain.io_terminal import Parser, Progress, run_command
 from radio_sim.io_tap import inside
 from routing.kernel.nodeplan import MULTIPATH, SEGMENTS
 from routing.kernel.steer import node_plans
@@ -174,14 +174,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=float, default=8.0, help="of each (default: %(default)g)")
     parser.add_argument("--repeats", type=int, default=3, help="of each (default: %(default)s)")
     parser.add_argument("--mtu", type=int, default=1500, help="of the mesh (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parser.parse_args(argv)
-    result = measure(options)
-    if options.json:
-        print_json(result)
-    else:
-        print("\n".join(f"{name:<14}{value}" for name, value in result.items()))
-    return 0
+    return report(parser, measure, argv)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from bench.kernel_bed import Bed, Link, address_of, babel, base_plan
-from chain.io_terminal import Parser, Progress, print_json, run_command
+from bench.kernel_bed import Bed, Link, address_of, babel, base_plan, report
+from chain.io_terminal import Parser, Progress, run_command
 from radio_sim.io_tap import inside
 from routing.kernel.nodeplan import MULTIPATH, SEGMENTS, NodePlan
 from routing.kernel.steer import node_plans
@@ -225,14 +225,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--hello-ms", type=int, default=50, help="netd's (default: %(default)s)")
     parser.add_argument("--mode", choices=(SEGMENTS, MULTIPATH), default=SEGMENTS, help="steering")
     parser.add_argument("--only", choices=("all", "ours", "babeld"), default="all", help="a part")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parser.parse_args(argv)
-    result = measure(options)
-    if options.json:
-        print_json(result)
-    else:
-        print("\n".join(f"{name:<14}{value}" for name, value in result.items()))
-    return 0
+    return report(parser, measure, argv)
 
 
 if __name__ == "__main__":

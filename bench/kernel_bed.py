@@ -6,6 +6,7 @@ is made in namespaces of our own and removed at the end, processes by their ids.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import shutil
 import signal
@@ -13,13 +14,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pyroute2 import IPRoute, netns
 
+from bench.kernel_fork import Forked, fork_netd
 from chain.errors import EXIT_FAILED, UserError
+from chain.io_terminal import Parser, print_json
 from hotspot.io_netd_client import NetdClient
 from hotspot.io_netd_nft import Batch, Nftables
 from hotspot.io_netd_privileges import has_net_admin
@@ -61,6 +65,21 @@ def base_plan(nodes: int, mode: str, lease_ms: int = 600_000) -> NodePlan:
     return NodePlan(1, lease_ms, 0, mode, addresses, sids, prefixes)
 
 
+def report(
+    parser: Parser, measure: Callable[[argparse.Namespace], dict[str, Any]], argv: Sequence[str]
+) -> int:
+    """Read the options, measure, and print what was found: a line of JSON, or one row a figure."""
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    options = parser.parse_args(argv)
+    result = measure(options)
+    if options.json:
+        print_json(result)
+    else:
+        width = 2 + max(map(len, result))
+        print("\n".join(f"{name:<{width}}{value}" for name, value in result.items()))
+    return 0
+
+
 def check_ready() -> None:
     """UserError where this machine can't carry a bed."""
     if not has_net_admin():
@@ -77,7 +96,7 @@ class Bed:
     rates_kbps: Mapping[Link, float] = field(default_factory=dict)
     mtu: int = 1500
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="wvk-")))
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    processes: dict[str, subprocess.Popen[bytes] | Forked] = field(default_factory=dict)
     hosts: dict[int, str] = field(default_factory=dict)
     _clients: list[NetdClient] = field(default_factory=list)
 
@@ -200,12 +219,17 @@ class Bed:
                 process.kill()
                 process.wait()
 
-    def start_netd(self, node: int, *options: str) -> None:
-        """Run netd on a hotspot."""
+    def start_netd(self, node: int, *options: str, is_fork: bool = False) -> None:
+        """Run netd on a hotspot; as a fork of this process where there are many."""
         mesh = [word for device in self.devices(node) for word in ("--mesh", device)]
         access = ["--access", "ap0"] if node in self.hosts else []
-        command = [sys.executable, "-m", "hotspot.io_netd", "run", *mesh, *access]
-        self.start(f"netd-{node}", node, [*command, "--socket", str(self.socket(node)), *options])
+        words = ["run", *mesh, *access, "--socket", str(self.socket(node)), *options]
+        name = f"netd-{node}"
+        if is_fork:
+            log = self.folder / f"{name}.log"
+            self.processes[name] = fork_netd(self.name(node), words, log)
+        else:
+            self.start(name, node, [sys.executable, "-m", "hotspot.io_netd", *words])
 
     def socket(self, node: int) -> Path:
         """Where a hotspot's netd listens."""
