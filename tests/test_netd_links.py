@@ -282,3 +282,20 @@ def test_lossy_links_are_asked_more_often_before_they_are_given_up() -> None:
     )
     assert (1 - (1 - 0.1) ** 2) ** needed(0.1) < 1e-6 * 10
     assert needed(0.9) == 20
+
+
+def test_time_goes_on_whatever_is_answered() -> None:
+    """Whoever is told to look again at some time must find something done then: no spinning."""
+    air = Air([(0, 1)])
+    spot = air.spots[0]
+    asked(air, 1.0)
+    looks, end = 0, air.now_ns + 40_000 * MS
+    while air.now_ns < end:
+        air.now_ns = max(spot.next_ns(air.now_ns), air.now_ns + 1)
+        looks += 1
+        spot.tick(air.now_ns)
+        spot.ask(air.now_ns)
+        if looks % 3 == 0 and air.now_ns % 7 < 5:
+            data = _write(HELLO, 1, 1, 10_000 + looks, FAST_MS, [0], b"")
+            spot.receive(data, "m1", "fe80::2", air.now_ns)
+    assert looks < 40 * 150  # hellos, and echoes in every doubt
