@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -71,11 +72,16 @@ class Run:
         self.town, self.auditors = town, Auditors(town)
         self.auditors.join()
         self.off, self.unaudited = RulesOff(town), Unaudited(town)
+        town.on_judgement = self.take
 
     def take(self, judgement: Judgement) -> None:
         """Keep both books."""
         self.off.take(judgement)
         self.unaudited.take(judgement)
+
+    def look(self, epoch: int) -> None:
+        """Audit before the settlement that begins an epoch."""
+        self.auditors.look(epoch)
 
     def pay(self, since: int = 0) -> Ints:
         """Proof-of-coverage pay per hotspot, as the ledger paid it from an epoch on."""
@@ -152,25 +158,34 @@ def get_suspects(world: World) -> Flags:
     return placement.liars if placement.liars.any() else placement.attackers
 
 
-def run_town(strategy: Strategy, size: Size, tell: Tell) -> Run:
-    """A whole run through the ledger, audited before every settlement and at the end."""
+def make_town(strategy: Strategy, size: Size) -> Town:
+    """A town in which everybody has registered."""
     world = make_world(
         strategy, hotspots=size.hotspots, epochs=size.epochs, share=size.share, seed=size.seed
     )
     town = Town(world)
     town.join()
-    record = Run(town)
-    town.on_judgement = record.take
-    for number in range(world.epochs):
+    return town
+
+
+def run_town(strategy: Strategy, size: Size, tell: Tell) -> Run:
+    """A whole run through the ledger, audited before every settlement and at the end."""
+    record = Run(make_town(strategy, size))
+    run_epochs(record.town, tell, record.look)
+    return record
+
+
+def run_epochs(town: Town, tell: Tell, look: Tell) -> None:
+    """All epochs of a town; `look` is called before every settlement, and at the end."""
+    for number in range(town.world.epochs):
         # A settlement falls on the tick that begins its epoch.
         epoch = FIRST_EPOCH + number
         if epoch % SETTLEMENT_EPOCHS == 0:
-            record.auditors.look(epoch)
+            look(epoch)
         town.run_epoch(number)
         tell(number + 1)
-    record.auditors.look(FIRST_EPOCH + world.epochs)
+    look(FIRST_EPOCH + town.world.epochs)
     town.finish()
-    return record
 
 
 def run_presence(strategy: Strategy, size: Size, tell: Tell = lambda _: None) -> Measured:
@@ -203,9 +218,9 @@ def run_presence(strategy: Strategy, size: Size, tell: Tell = lambda _: None) ->
 
 def run_radio(strategy: Strategy, size: Size, tell: Tell = lambda _: None) -> Measured:
     """An attack from where the attackers really are, against the same hotspots being honest."""
-    record, twin = run_town(strategy, size, tell), run_town(TWIN, size, tell)
+    record, fair = run_town(strategy, size, tell), run_twin(size)
     plot = record.town.world.placement.attackers
-    pay, alone, fair = record.pay(), record.pay_unaudited(), twin.pay_unaudited()
+    pay, alone = record.pay(), record.pay_unaudited()
     honest = int(fair[~plot].sum())
     fair_share = compute_share(int(fair[plot].sum()), int(fair.sum()))
     got = int((pay + record.escrow())[~plot].sum())
@@ -226,6 +241,19 @@ def run_radio(strategy: Strategy, size: Size, tell: Tell = lambda _: None) -> Me
 
 
 TWIN = Strategy("twin", "the plot does nothing", place_truly, report_truly, False)
+
+
+@lru_cache(maxsize=4)
+def run_twin(size: Size) -> Ints:
+    """What everybody gets where the plot does nothing and nobody audits, the same for all attacks.
+
+    Auditors act on pay by holds alone: a town where they are appointed and keep quiet is the books
+    of one where they don't, but for the lots that their records would change.
+    """
+    town = make_town(TWIN, size)
+    Auditors(town).join()
+    run_epochs(town, lambda _: None, lambda _: None)
+    return sum_pay_ucr(town.payments, town.count)
 
 
 def make_measured(
