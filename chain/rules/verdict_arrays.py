@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
-from chain.draws import draw_prefix, u32
+from chain.draws import draw_prefix
 from chain.optional import get_numpy
 from chain.params import Params
 from chain.records import RECEPTION_BYTES
@@ -38,6 +38,8 @@ from chain.state import State
 
 # From so many receptions on arrays win, and the time to import numpy is worth it.
 ARRAYS_FROM = 4_000
+# Links whose bounds are kept, about 40 bytes each: beyond that those of the newest epoch alone.
+MAX_RUNS = 8_000_000
 RECEPTION = [
     *(("heard", ">u4"), ("sequence", "u1"), ("flags", "u1"), ("rssi", ">i2")),
     *(("frequency", ">u2"), ("tag", ">u4")),
@@ -75,6 +77,7 @@ class Columns:
         self.starts = np.flatnonzero(change)
         self.run_of = np.cumsum(change) - 1
         self.runs = self.witness[self.starts] << 32 | self.heard[self.starts]
+        self.run_bounds: tuple[Any, Any] | None = None
         self.count = 1 + max([0, *judgement.reports, *judgement.assertions, *judgement.beaconers])
         self.known = np.where(self.heard < self.count, self.heard, self.count)
         self._fill()
@@ -189,6 +192,8 @@ def find_fine(columns: Columns) -> Any:
 def get_run_bounds(columns: Columns) -> tuple[Any, Any]:
     """Least and most full-power strength of every run; nothing lies between those of bad pairs."""
     np, pairs = columns.np, columns.judgement.pairs
+    if columns.run_bounds is not None:
+        return columns.run_bounds
     bound = columns.bind_epochs
     now = np.stack(
         (columns.runs, bound[columns.witness[columns.starts]], bound[columns.known[columns.starts]])
@@ -207,36 +212,46 @@ def get_run_bounds(columns: Columns) -> tuple[Any, Any]:
     found[:, fresh] = np.fromiter(
         chain.from_iterable(iter_run_bounds(columns, fresh)), np.int64, 2 * len(fresh)
     ).reshape(-1, 2).T
-    pairs.runs = RunBounds(params, now, found)
-    return found[0], found[1]
+    pairs.runs = table.merge(np, params, now, found, fresh)
+    columns.run_bounds = (found[0], found[1])
+    return columns.run_bounds
 
 
 class RunBounds(NamedTuple):
     """Of runs, ascending: their ends with the epochs from which these bind, and their bounds.
 
-    Kept from one epoch to the next, since nearly all links stay what they are.
+    Kept from one epoch to the next, since nearly all links stay what they are, whether they are
+    heard in every epoch or now and then.
     """
 
     params: Params
     ends: Any
     bounds: Any
 
+    def merge(self, np: Any, params: Params, ends: Any, bounds: Any, fresh: Any) -> RunBounds:
+        """With the fresh ones of some runs, in the place of what was said of them before."""
+        if not len(fresh) or len(self.ends[0]) + len(fresh) > MAX_RUNS:
+            return self if not len(fresh) else RunBounds(params, ends, bounds)
+        kept = ~np.isin(self.ends[0], ends[0, fresh], assume_unique=True)
+        joined = np.concatenate((self.ends[:, kept], ends[:, fresh]), axis=1)
+        order = np.argsort(joined[0], kind="stable")
+        said = np.concatenate((self.bounds[:, kept], bounds[:, fresh]), axis=1)
+        return RunBounds(params, joined[:, order], said[:, order])
+
 
 def iter_run_bounds(columns: Columns, runs: Any) -> Iterator[tuple[int, int]]:
     """The bounds of some runs, one after another."""
     judgement = columns.judgement
     assertions, pairs, params = judgement.assertions, judgement.pairs, judgement.params
-    serials = {index: assertion.serial for index, assertion in assertions.items()}
     nearest_m, farthest_m = params.min_distance_m, params.max_distance_m
     starts = columns.starts[runs]
     ends = (columns.witness[starts].tolist(), columns.heard[starts].tolist())
     for witness, heard in zip(*ends, strict=True):
-        if witness not in serials or heard not in serials or witness == heard:
+        own, registered = assertions.get(witness), assertions.get(heard)
+        if own is None or registered is None or witness == heard:
             yield 1, 0
             continue
-        pair = pairs.known(serials[witness], serials[heard])
-        if pair is None:
-            pair = pairs.get(assertions[witness], assertions[heard])
+        pair = pairs.get(own, registered)
         is_apart = nearest_m <= pair.distance_m <= farthest_m
         is_good = is_apart and not (pair.same_owner or pair.foreign)
         yield (pair.rssi_low_cdbm, pair.rssi_high_cdbm) if is_good else (1, 0)
@@ -261,7 +276,7 @@ def process_links_by_arrays(judgement: Judgement, trusted: frozenset[int]) -> No
     columns.keep(codes)
 
 
-def find_undrawn(columns: Columns, codes: Any) -> list[int]:
+def find_undrawn(columns: Columns, codes: Any) -> Any:
     """Rows of candidates whose lots are not among the smallest of their beacon."""
     np, judgement = columns.np, columns.judgement
     limit = judgement.params.witnesses_drawn
@@ -271,32 +286,42 @@ def find_undrawn(columns: Columns, codes: Any) -> list[int]:
     rows, beacons = rows[order], beacons[order]
     first = np.flatnonzero(np.concatenate(([True], beacons[1:] != beacons[:-1])))
     sizes = np.diff(np.concatenate((first, [len(rows)])))
-    packed = {witness: u32(witness) for witness in judgement.reports}
-    names = [packed[witness] for witness in columns.witness[rows].tolist()]
-    counts = (codes[rows] == COUNTED).tolist() if judgement.held else [True] * len(names)
-    places = rows.tolist()
-    heads = zip(first[sizes > limit].tolist(), sizes[sizes > limit].tolist(), strict=True)
-    undrawn: list[int] = []
-    for begin, size in heads:
-        beacon = int(beacons[begin])
+    crowded = sizes > limit
+    kept = np.repeat(crowded, sizes)
+    rows, beacons, first, sizes = rows[kept], beacons[kept], first[crowded], sizes[crowded]
+    if not len(rows):
+        return rows
+    lots = draw_lots(columns, rows, beacons[np.cumsum(sizes) - sizes].tolist(), sizes.tolist())
+    order = sort_lots(np, lots, np.repeat(np.arange(len(sizes)), sizes))
+    rows, counted = rows[order], codes[rows[order]] == COUNTED
+    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    before = np.cumsum(counted) - counted
+    # Who is held takes nobody's place: it is drawn as long as fewer than all lots are taken.
+    return rows[before - before[starts] >= limit]
+
+
+def sort_lots(np: Any, lots: Any, group: Any) -> Any:
+    """Groups, that ascend, with their lots in order; eight bytes tell nearly all lots apart."""
+    order = np.lexsort((lots[:, 0], group))
+    first, of = lots[order, 0], group[order]
+    if ((first[1:] == first[:-1]) & (of[1:] == of[:-1])).any():
+        return np.lexsort((*lots.T[::-1], group))
+    return order
+
+
+def draw_lots(columns: Columns, rows: Any, beacons: list[int], sizes: list[int]) -> Any:
+    """The lots of some rows, four numbers each; the rows of a beacon stand together."""
+    judgement, np = columns.judgement, columns.np
+    names = iter(columns.witness[rows].astype(">u4").view("V4").tolist())
+    lots: list[bytes] = []
+    for beacon, size in zip(beacons, sizes, strict=True):
         prefix = draw_prefix(judgement.mix_after, beacon >> 8, judgement.epoch, beacon & 0xFF)
-        lots = [sha256(prefix + name).digest() for name in names[begin : begin + size]]
-        order = sorted(range(size), key=lots.__getitem__)
-        beyond = find_beyond([counts[begin + at] for at in order], limit)
-        undrawn += [places[begin + at] for at in order[beyond:]]
-    return undrawn
-
-
-def find_beyond(counts: list[bool], limit: int) -> int:
-    """Of a beacon's candidates by lot, how many are drawn: who is held takes nobody's place."""
-    if all(counts[:limit]):
-        return limit
-    drawn = 0
-    for at, counted in enumerate(counts):
-        if drawn == limit:
-            return at
-        drawn += counted
-    return len(counts)
+        begin = sha256(prefix).copy
+        for name in islice(names, size):
+            lot = begin()
+            lot.update(name)
+            lots.append(lot.digest())
+    return np.frombuffer(b"".join(lots), ">u8").reshape(-1, 4).astype(np.uint64)
 
 
 def process_counted_by_arrays(state: State, judgement: Judgement) -> None:

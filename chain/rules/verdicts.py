@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 from chain.draws import all_power_steps_cdb, all_tags, chain_link, commit, draw_prefix, u32
 from chain.geo import cell_resolution
@@ -42,8 +42,7 @@ CAN_SET_POWER = 1
 REPLAY_EPOCHS = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Beaconer:
+class Beaconer(NamedTuple):
     """What a hotspot's revealed secret says that it sent in an epoch, per beacon number."""
 
     assertion: Assertion
