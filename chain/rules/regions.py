@@ -1,14 +1,17 @@
 """Regions: where a radio may send how much, by whose rules. A hotspot asserts one; 0 is none.
 
 1 FCC: 47 CFR 15.247 (b)(3) and (b)(4), 1 W into the antenna, less whatever its gain has above 6
-  dBi, so 36 dBm radiated (EIRP). The same from 5,150 to 5,250 and above 5,725 MHz by 15.407 (a)(1)
-  and (a)(3); a quarter of it between, (a)(2).
-2 ETSI: 20 dBm EIRP by EN 300 328, 4.3.2.2; 23 and, from 5,470 MHz on, 30 dBm by EN 301 893, 4.2.3;
-  14 dBm above 5,725 MHz by EN 300 440.
-3 Japan: the ministry's rules as Linux's regulatory database has them (country JP), 20 dBm EIRP, 23
-  from 5,490 MHz on, nothing above 5,730 MHz.
+  dBi, so 36 dBm radiated (EIRP). The same for access points from 5,150 to 5,250 MHz by 15.407
+  (a)(1)(i) and (ii), and above 5,725 MHz by (a)(3); a quarter of it between, (a)(2).
+2 ETSI: 20 dBm EIRP by EN 300 328 V2.2.2, 4.3.2.2.3; 23 and, from 5,470 MHz on, 30 dBm by EN 301 893
+  V2.2.1, table 2; 14 dBm (25 mW, as a short-range device) above 5,725 MHz by EN 300 440.
+3 Japan: as Linux's regulatory database has it (wireless-regdb, country JP), 20 dBm EIRP, 23 from
+  5,490 MHz on, nothing above 5,730 MHz.
 
-More gain than 6 dBi without less power is allowed in the FCC's bands for fixed point-to-point links
+These are the most that anybody may send there; a ledger sees no more. Who can't lower its power
+(TPC) may send 3 dB less from 5,250 MHz on in Europe, an access point outdoors no more than 21 dBm
+upwards from 5,150 to 5,250 MHz in the FCC's reach, and radar has to be looked for where the rules
+say so: that is the radio's and its owner's business. More gain than 6 dBi without less power is allowed in the FCC's bands for fixed point-to-point links
 alone, 15.247 (c)(1): a beacon is for everybody around, so that never applies here. An assertion
 says gain and EIRP; what goes into the antenna is the difference.
 
