@@ -20,6 +20,7 @@ from chain.errors import EXIT_FAILED, UserError
 from chain.io_http import bound_port, run_until
 from chain.io_terminal import Parser, add_command, print_json, run_command
 from coverage_map import io_keys as keys
+from coverage_map import io_sql as sql
 from coverage_map import io_upkeep as upkeep
 from coverage_map.audit import io_cli as audit
 from coverage_map.io_api import make_app
@@ -34,7 +35,8 @@ from coverage_map.planning import io_drive as driving
 from coverage_map.planning.io_provider import add_planning
 from coverage_map.store.io_keeper import Keeper
 
-EXAMPLES = f"""{audit.EXAMPLES}{planning.EXAMPLES}{driving.EXAMPLES}{keys.EXAMPLES}{upkeep.EXAMPLES}
+_PARTS = (audit, planning, driving, keys, upkeep, sql)
+EXAMPLES = f"""{''.join(part.EXAMPLES for part in _PARTS)}
   wavecomb map serve --ledger http://127.0.0.1:8700 --port 8650
   wavecomb map serve --ledger unix:/run/wavecomb/ledger.sock --data /var/lib/wavecomb/map
   wavecomb map cells --url http://127.0.0.1:8650 --bbox 8.4,47.3,8.6,47.4 --min-obs 1 --json
@@ -54,6 +56,7 @@ def main(argv: Sequence[str]) -> int:
         "import": driving.run_import,
         "key": keys.run,
         "compact": upkeep.run,
+        "sql": sql.run,
     }
     return runs[options.command](options)
 
@@ -69,6 +72,7 @@ def _parser() -> Parser:
     _add_cells(add_command(commands, "cells", "print cells of a running map"))
     keys.add_options(add_command(commands, "key", "make, list or revoke keys for the API"))
     upkeep.add_options(add_command(commands, "compact", "tidy the store of a map at rest"))
+    sql.add_options(add_command(commands, "sql", "ask a map's store in SQL, or export it"))
     audit.add_options(add_command(commands, "audit", "test statistically what hotspots reported"))
     planning.add_commands(commands)
     driving.add_commands(commands)

@@ -16,6 +16,7 @@ import pyarrow as pa  # type: ignore[import-untyped,unused-ignore]
 
 from chain.errors import EXIT_FAILED, UserError
 from coverage_map.store.io_snapshots import RESOLUTIONS, Snapshots
+from coverage_map.store.sql_cells import cells_query
 from coverage_map.store.tables import COLUMNS
 
 INSTALL = "install it: pip install duckdb==1.5.5"
@@ -23,6 +24,8 @@ INSTALL = "install it: pip install duckdb==1.5.5"
 
 def open_sql(directory: Path, snapshot: str | None = None) -> Any:
     """A DuckDB connection in memory with tables `observations` and `r3` to `r11`.
+
+    The views `cells_r3` to `cells_r11` are aggregated from the observations when they are asked.
 
     UserError when DuckDB is not installed or the directory holds no store.
     """
@@ -47,13 +50,13 @@ def open_sql(directory: Path, snapshot: str | None = None) -> Any:
             f"CREATE VIEW r{resolution} AS SELECT lower(to_hex(cells)) AS h3, * "
             f"FROM columns_{resolution}"
         )
+        query = cells_query("duckdb", resolution)
+        connection.execute(f"CREATE VIEW cells_r{resolution} AS {query}")
     return connection
 
 
 def _add_observations(connection: Any, directory: Path) -> None:
-    # Not every file there: what people sent and still has to wait is none of the map's.
-    named = json.loads((directory.parent / "checkpoint.json").read_text())["segments"]
-    files = [str(directory / name) for name in named]
+    files = [str(path) for path in segments_of(directory.parent)]
     if files:
         found = connection.read_parquet(files)
         found.create_view("observations")
@@ -62,6 +65,19 @@ def _add_observations(connection: Any, directory: Path) -> None:
         "CREATE TABLE observations (cell UBIGINT, hotspot UINTEGER, device UINTEGER, "
         "signal_cdbm SMALLINT, epoch UINTEGER, kind UTINYINT)"
     )
+
+
+def segments_of(directory: Path) -> list[Path]:
+    """The files of a store that are the map's; UserError where it is none.
+
+    Not every file there: what people sent and still has to wait is none of the map's.
+    """
+    try:
+        named = json.loads((directory / "checkpoint.json").read_text())["segments"]
+    except (OSError, ValueError, KeyError) as error:
+        remedy = "give a map's data directory"
+        raise UserError("--data", f"{directory} holds no map", remedy) from error
+    return [directory / "observations" / str(name) for name in named]
 
 
 def load_spatial(connection: Any) -> bool:
