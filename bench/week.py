@@ -51,7 +51,7 @@ def describe(episode: Episode) -> dict[str, Any]:
     took_ns = episode.took_ns
     return {
         "kind": episode.kind,
-        "fault": episode.fault.value,
+        "fault": str(episode.fault),
         "begin_h": round(episode.begin_ns / 3.6e12, 3),
         "end_h": None if episode.end_ns is None else round(episode.end_ns / 3.6e12, 3),
         "named_s": None if took_ns is None else round(took_ns / 1e9, 1),
@@ -65,9 +65,10 @@ def figures(outcomes: dict[int, Outcome]) -> dict[str, Any]:
     return {
         "days": sum(one.days for one in lives),
         "seeds": list(outcomes),
-        "faults": dict(sorted(Counter(e.fault.value for e in episodes).items())),
+        "faults": dict(sorted(Counter(str(e.fault) for e in episodes).items())),
         "kills": sum(one.kills for one in lives),
         "power_cuts": sum(one.power_cuts for one in lives),
+        "updates": sum(one.updates for one in lives),
         "restarts_by_itself": sum(one.restarts for one in lives),
         "named_slowest_s": round(max((one.slowest_s() for one in lives), default=0.0), 1),
         "unnamed": [describe(e) for one in lives for e in one.unnamed()],

@@ -8,6 +8,7 @@ and no beacon leaves. A status file is rewritten every five seconds, and the pag
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -27,9 +28,9 @@ from hotspot.health import Health, Repair, State
 from hotspot.io_machine import Machine
 from hotspot.io_membership import Membership, Owned
 from hotspot.io_network import learn_network
-from hotspot.io_page import Page
+from hotspot.io_page import Page, open_page
 from hotspot.io_queue import DURABLE
-from hotspot.io_radio import Radio
+from hotspot.io_radio import NoRadio, Radio
 from hotspot.io_rotation import OBJECTED, KeyChange, finish_move, own_chain
 from hotspot.io_system import Supervisor
 from hotspot.io_uplink import (
@@ -94,11 +95,24 @@ class Daemon:
         client = self._machine.connect(self._config.ledger.url)
         self._network = learn_network(client, self._queue)
         health.enter(State.RADIO, "opening the radio", self._boot_ns())
-        self._radio: Radio = self._machine.open_radio(self._config)
-        self._has_radio = True
+        self._radio, self._has_radio = self._open_radio()
         health.echoes = self._queue.note("echoes") == self._radio_name
         self._owned = Owned(self._seed, owner_seed, self._config, self._network.network_id)
         self._make_parts()
+
+    def _open_radio(self) -> tuple[Radio, bool]:
+        """The radio; one that was there before is waited for and repaired, not died for."""
+        try:
+            radio = self._machine.open_radio(self._config)
+        except UserError as error:
+            if self._queue.note("radio") != self._radio_name:
+                raise
+            self._log("warning", f"{error}")
+            return NoRadio(self._config.radio.interface), False
+        if self._queue.note("radio") != self._radio_name:
+            with contextlib.suppress(UserError):  # a full disk is told of later, and is no end
+                self._queue.set_note("radio", self._radio_name)
+        return radio, True
 
     def _make_parts(self) -> None:
         self._loop = self._machine.make_loop()
@@ -171,7 +185,8 @@ class Daemon:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; then store, close and return."""
         self._waker.stop_on_signals()
-        self._loop.register(self._radio, self._read_radio, once=True)
+        if self._has_radio:
+            self._loop.register(self._radio, self._read_radio, once=True)
         self._loop.register(self._waker, self._read_events)
         self._member.ask()
         self._uplink.submit(record.wire for record in self._queue.undelivered())
@@ -179,7 +194,7 @@ class Daemon:
         address = parse_address("hotspot.gateway", gateway) if gateway else None
         self._uplink.watch(self._node.key, self._owned.owner, address)
         self._uplink.start()
-        self._open_page()
+        self._page = open_page(self._config.hotspot.page, self._loop, self._status, self._log)
         self._log("info", f"hotspot {self._node.key.hex()[:16]} on {self._radio.description}")
         self._supervisor.say("READY=1")
         status_ns = 0
@@ -504,19 +519,6 @@ class Daemon:
 
     # --- the owner's side ---------------------------------------------------------------------
 
-    def _open_page(self) -> None:
-        if not self._config.hotspot.page:
-            return
-        address = parse_address("hotspot.page", self._config.hotspot.page)
-        try:
-            self._page = Page(address, self._loop, self._status)
-        except OSError as error:
-            said = os.strerror(error.errno) if error.errno else str(error)
-            at = self._config.hotspot.page
-            self._log("warning", f"no status page on {at}: {said}; name another port there")
-            return
-        self._log("info", f"status page on http://{address[0]}:{self._page.port}/")
-
     def _headline(self) -> str:
         standing = self._health.standing
         names = " ".join(trouble.fault.value for trouble in self._health.troubles())
@@ -569,13 +571,9 @@ class Daemon:
 
     def _tell_failure(self, error: UserError) -> None:
         """Leave word in the status file of how far the start came, where one can be written."""
-        try:
-            write_json(
-                self._status_path,
-                failure_json(self._wall_ns(), self._health.standing, f"{error}", os.getpid()),
-            )
-        except OSError:
-            return
+        told = failure_json(self._wall_ns(), self._health.standing, f"{error}", os.getpid())
+        with contextlib.suppress(OSError):
+            write_json(self._status_path, told)
 
     def _log(self, level: str, text: str) -> None:
         if level != "debug":

@@ -11,12 +11,14 @@ the outside world is refused: a web page elsewhere must not read this one throug
 from __future__ import annotations
 
 import json
+import os
 import selectors
 import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
+from hotspot.config import parse_address
 from hotspot.io_wake import Loop
 from hotspot.screen import SCRIPT, STYLE, main_html, metrics_text, page_html
 
@@ -171,3 +173,20 @@ def _reply(code: int, kind: str, body: str) -> bytes:
         f"Content-Security-Policy: {POLICY}\r\nX-Content-Type-Options: nosniff\r\n\r\n"
     )
     return head.encode() + data
+
+
+def open_page(
+    address: str, loop: Loop, status: Status, log: Callable[[str, str], None]
+) -> Page | None:
+    """The page at HOST:PORT, or none where that is empty or taken: a hotspot works without."""
+    if not address:
+        return None
+    host, port = parse_address("hotspot.page", address)
+    try:
+        page = Page((host, port), loop, status)
+    except OSError as error:
+        said = os.strerror(error.errno) if error.errno else str(error)
+        log("warning", f"no status page on {address}: {said}; name another port there")
+        return None
+    log("info", f"status page on http://{host}:{page.port}/")
+    return page

@@ -301,3 +301,35 @@ class MockRadio(_QueuedRadio):
     def send(self, frame: bytes, power_step_db: int) -> None:
         """Keep the frame in `sent`."""
         self.sent.append((frame, power_step_db))
+
+
+class NoRadio:
+    """What stands for a radio that is away, until it is back."""
+
+    def __init__(self, interface: str) -> None:
+        self.counts: Counter[str] = Counter()
+        self.description = f"no radio: {interface} is away"
+
+    def fileno(self) -> int:
+        """Return -1: there is nothing to wait for."""
+        return -1
+
+    def receive(self) -> list[bytes]:
+        """Return nothing."""
+        return []
+
+    def send(self, frame: bytes, power_step_db: int) -> None:
+        """Nothing leaves."""
+        del frame, power_step_db
+        self.counts["send_failed"] += 1
+
+    def dropped(self) -> int:
+        """Return 0."""
+        return 0
+
+    def device_frames(self) -> int:
+        """Return 0."""
+        return 0
+
+    def close(self) -> None:
+        """There is nothing to give back."""

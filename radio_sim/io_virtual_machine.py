@@ -38,6 +38,7 @@ from hotspot.io_uplink import (
 )
 from hotspot.node import mac_of
 
+INTERFACE = "mon0"
 MS, SECOND = 1_000_000, 1_000_000_000
 NETWORK = digest("virtual-network")
 CELL = 0x891E35A3393FFFF
@@ -57,6 +58,7 @@ class Switches:
     hears: bool = True
     speaks: bool = True
     has_device: bool = True
+    device: str = INTERFACE  # the name under which it is there
     ledger: bool = True
     disk: bool = True
     synchronised: bool = True
@@ -75,6 +77,7 @@ class World:
     true_offset_ns: int = START_MS * MS + 2_000 * SECOND
     boots: int = 1
     on_air: int = 0
+    hooks: int = 0
     records: set[bytes] = field(default_factory=set)  # ids of what the ledger has
     registered: set[bytes] = field(default_factory=set)
     messages: Counter[int] = field(default_factory=Counter)  # by epoch
@@ -191,8 +194,8 @@ class VirtualRadio:
 
     def __init__(self, world: World) -> None:
         """Raises UserError where the device is away."""
-        if not world.switches.has_device:
-            raise UserError("radio.interface", "mon0: No such device", "plug it in")
+        if not (world.switches.has_device and world.switches.device == INTERFACE):
+            raise UserError("radio.interface", f"{INTERFACE}: No such device", "plug it in")
         self.counts: Counter[str] = Counter()
         self.frames: list[bytes] = []
         self._world = world
@@ -502,6 +505,18 @@ class VirtualMachine(Machine):
         """A waker without descriptors."""
         return VirtualWaker()
 
+    def start_hook(self, command: str, interface: str) -> int | None:
+        """The owner's command, which gives a radio its name again."""
+        del command
+        self.world.hooks += 1
+        if self.world.switches.has_device:
+            self.world.switches.device = interface
+        return 1
+
+    def hook_result(self, pid: int) -> int | None:
+        """It has ended well."""
+        return pid - 1
+
     def begin_anew(self) -> None:
         """The daemon wants a new process: whoever drives it makes one."""
         self.wants_anew = True
@@ -510,7 +525,7 @@ class VirtualMachine(Machine):
 def settings() -> HotspotConfig:
     """Settings of the hotspot in that world, without a page."""
     spot = HotspotSection(cell=f"{CELL:x}", chain_length=6_000, page="")
-    radio = RadioSection(kind="monitor", interface="mon0")
+    radio = RadioSection(kind="monitor", interface=INTERFACE, reset_hook="give-it-its-name")
     return HotspotConfig(spot, radio, LedgerSection(url="http://127.0.0.1:9"))
 
 

@@ -1,12 +1,15 @@
 """Weeks of a hotspot's life under faults drawn from a seed, and what its owner would have seen.
 
-The shipping daemon runs on a `VirtualMachine`. Five kinds of trouble come and go independently:
+The shipping daemon runs on a `VirtualMachine`. Six kinds of trouble come and go independently:
 
-    radio     deaf, mute (sends succeed, nothing leaves), or away from the bus
-    ledger    no answer
-    disk      full
+    radio     deaf, mute (sends succeed, nothing leaves), away from the bus, or back from it under
+              another name until the reset hook gives it the old one
+    ledger    no answer; of three times once the clock is set back meanwhile
+    disk      full; every other time in the second in which the epoch's report is due
     clock     set by seconds to hours, not synchronised until a time service sets it right
-    process   killed, or the machine loses power and perhaps its clock
+    process   killed, or the machine loses power and perhaps its clock, or an update stops and
+              starts it while something else is wrong
+    key       the key file is open to others: who starts now must refuse, until that is mended
 
 Every five seconds the watch looks: is each fault named by its name, and how long did that take from
 when it could be seen (process up; for a mute radio, first beacon tried)? Does the hotspot beacon
@@ -40,7 +43,8 @@ NAMED_WITHIN_NS = 5 * MINUTE
 QUIET_NS = 25 * MINUTE
 RESTART_NS = 10 * SECOND
 GRACE_NS = 2 * HOUR  # at the end nothing new breaks, so that all can be delivered
-KINDS = ("radio", "ledger", "disk", "clock", "process")
+FIELDS = {"radio.interface": "radio", "queue": "disk", "key_file": "key"}  # of failed starts
+KINDS = ("radio", "ledger", "disk", "clock", "process", "key")
 
 
 class Killed(Exception):
@@ -52,7 +56,7 @@ class Episode:
     """One trouble: what, when (network time, ns since its start), and when it was named."""
 
     kind: str
-    fault: Fault
+    fault: Fault | str  # what never runs has no fault: the status file says what it can't use
     begin_ns: int
     end_ns: int | None = None
     seen_ns: int | None = None  # since when it could be seen
@@ -80,6 +84,7 @@ class Outcome:
     messages_twice: int = 0
     kills: int = 0
     power_cuts: int = 0
+    updates: int = 0
     restarts: int = 0
 
     def is_good(self) -> bool:
@@ -121,6 +126,7 @@ class Life:
         self._calm_ns = 0
         self._quiet_since_ns = self._now_ns()
         self._sizes: dict[str, float] = {}
+        self._update_waits = False  # for the next trouble
 
     def _now_ns(self) -> int:
         return self.world.true_ns() - START_MS * 1_000_000
@@ -170,7 +176,7 @@ class Life:
 
     def _note_failed_start(self, error: UserError) -> None:
         """It ended with one line that names what is wrong; the status file says the same."""
-        kind = {"radio.interface": "radio", "queue": "disk"}.get(error.field)
+        kind = FIELDS.get(error.field)
         told = json.loads((self._folder / "status.json").read_text())["state"]["reason"]
         episode = self._open.get(kind or "")
         if episode is not None and episode.named_ns is None and error.problem in told:
@@ -203,17 +209,48 @@ class Life:
             return
         longest_s = max(60, min(7_200, (self._calm_ns - self._now_ns()) // SECOND))
         length_ns = self._draw(min(480, longest_s), longest_s) * SECOND
+        if kind == "disk" and self._draw(0, 1):
+            self._await_report(lambda: self._open_episode(kind, length_ns))
+        else:
+            self._open_episode(kind, length_ns)
+
+    def _await_report(self, then: Callable[[], None]) -> None:
+        """Do it a moment before the report of an epoch is signed."""
+        due_ns = self._daemon._node.upcoming[1] if self._daemon is not None else None
+        wait_ns = 0 if due_ns is None else due_ns - self.world.true_ns() - SECOND // 2
+        self.world.at(self.world.boot_ns + max(0, wait_ns), then)
+
+    def _open_episode(self, kind: str, length_ns: int) -> None:
         fault = self._break(kind)
         episode = Episode(kind, fault, self._now_ns())
         self.outcome.episodes.append(episode)
         self._open[kind] = episode
         self.world.at(self.world.boot_ns + length_ns, lambda: self._finish(kind))
+        if kind == "ledger" and not self._draw(0, 2) and "clock" not in self._open:
+            middle_ns = self.world.boot_ns + length_ns // 2
+            self.world.at(middle_ns, lambda: self._set_back(length_ns // 4))
+        if kind == "key":  # who runs has read it already
+            raise Killed
 
-    def _break(self, kind: str) -> Fault:
+    def _set_back(self, length_ns: int) -> None:
+        """Nobody is there who could say what time it is."""
+        if "clock" in self._open or "ledger" not in self._open:
+            return
+        self.world.wall_offset_ns -= self._draw(60, 36_000) * SECOND
+        self.world.switches.synchronised = False
+        episode = Episode("clock", Fault.CLOCK_JUMP, self._now_ns())
+        self.outcome.episodes.append(episode)
+        self._open["clock"] = episode
+        self.world.at(self.world.boot_ns + length_ns, lambda: self._finish("clock", again=False))
+
+    def _break(self, kind: str) -> Fault | str:
         switches = self.world.switches
         if kind == "ledger":
             switches.ledger = False
             return Fault.LEDGER_DOWN
+        if kind == "key":
+            (self._folder / "hotspot.key").chmod(0o644)
+            return "key_file"
         if kind == "disk":
             switches.disk = False
             return Fault.DISK_FULL
@@ -223,7 +260,7 @@ class Life:
             self.world.wall_offset_ns += jump_ns if ahead else -jump_ns
             switches.synchronised = False
             return Fault.CLOCK_JUMP
-        which = self._draw(0, 2)
+        which = self._draw(0, 3)
         if which == 0:
             switches.speaks = False
             return Fault.TX_DEAD
@@ -231,22 +268,36 @@ class Life:
             switches.hears = False
         else:
             switches.has_device = False
+        if which == 3:  # the bus finds it again, and the kernel counts on
+            renamed_ns = self.world.boot_ns + self._draw(5, 240) * SECOND
+            self.world.at(renamed_ns, lambda: self._come_back("mon1"))
         return Fault.RX_DEAD
 
-    def _finish(self, kind: str) -> None:
+    def _come_back(self, name: str) -> None:
+        if "radio" in self._open:
+            self.world.switches.has_device, self.world.switches.device = True, name
+
+    def _finish(self, kind: str, *, again: bool = True) -> None:
         switches, world = self.world.switches, self.world
         episode = self._open.pop(kind, None)
         if episode is not None:
             episode.end_ns = self._now_ns()
         if kind == "radio":
             switches.hears = switches.speaks = switches.has_device = True
+        elif kind == "key":
+            (self._folder / "hotspot.key").chmod(0o600)
         elif kind == "clock":
             world.wall_offset_ns, switches.synchronised = world.true_offset_ns, True
         else:
             setattr(switches, kind, True)
-        self._plan(kind)
+        if again:
+            self._plan(kind)
 
     def _end_process(self) -> None:
+        if not self._draw(0, 3):
+            self._update_waits = True
+            self._plan("process")
+            return
         if self._draw(0, 2):
             self.outcome.kills += 1
             self._plan("process")
@@ -282,6 +333,10 @@ class Life:
         daemon, now_ns = self._daemon, self._now_ns()
         if daemon is None:
             return
+        if self._update_waits and self._open:
+            self._update_waits = False
+            self.outcome.updates += 1
+            daemon._waker.stopping = True  # as by SIGTERM: it ends well, and the next one starts
         names = {trouble.fault for trouble in daemon._health.troubles()}
         for episode in self._open.values():
             self._look_at(episode, names, daemon, now_ns)

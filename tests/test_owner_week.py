@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from chain.errors import UserError
 from hotspot.health import Fault, State
 from hotspot.io_daemon import Daemon
 from radio_sim.io_virtual_machine import VirtualMachine, World, settings
@@ -78,3 +79,26 @@ def test_a_clock_set_while_the_process_was_down_is_not_believed(tmp_path: Path) 
     live_until(daemon, world, 30 * MINUTE)
     assert daemon._health.standing.state is State.BEACON
     assert max(world.messages.values()) == 1
+
+
+def test_a_radio_that_came_back_under_another_name_is_waited_for_and_gets_its_own_again(
+    tmp_path: Path,
+) -> None:
+    world = World(1)
+    live_until(Daemon(settings(), tmp_path, VirtualMachine(world)), world, 40 * MINUTE)
+    world.switches.device = "mon1"
+    daemon = Daemon(settings(), tmp_path, VirtualMachine(world))
+    live_until(daemon, world, 5 * MINUTE)
+    assert daemon._health.standing.state is State.RADIO
+    assert Fault.RX_DEAD in {t.fault for t in daemon._health.troubles()}
+    live_until(daemon, world, 25 * MINUTE)
+    assert world.hooks >= 1
+    assert world.switches.device == "mon0"
+    assert daemon._health.standing.state is State.BEACON
+
+
+def test_a_radio_that_was_never_there_ends_the_start_with_one_line(tmp_path: Path) -> None:
+    world = World(1)
+    world.switches.has_device = False
+    with pytest.raises(UserError, match="No such device"):
+        Daemon(settings(), tmp_path, VirtualMachine(world))
