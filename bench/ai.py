@@ -125,9 +125,13 @@ class Trial:
         return {"speed": round(best[0], 3), "goodput": round(best[1], 3)}
 
 
-def ours(params: PlacementParams | None = None, *, prefix: bool = True) -> Make:
+def ours(
+    params: PlacementParams | None = None, *, prefix: bool = True, learns: bool = True
+) -> Make:
     """Our policy as the bench builds it."""
-    return lambda gateway: Ours(gateway, TPOT_US, params or PlacementParams(), prefix=prefix)
+    return lambda gateway: Ours(
+        gateway, TPOT_US, params or PlacementParams(), prefix=prefix, learns=learns
+    )
 
 
 def peer(kind: type[AnyPeer], variant: str) -> Make:
@@ -150,8 +154,9 @@ def measure_trace(name: str, rows: list[Row], bar: Progress) -> dict[str, Any]:
     rows_of_ours = {
         "engines_first_come": Trial(name, rows, ours()).most(),
         "no_prefix": Trial(name, rows, ours(prefix=False), desks=True).most(),
+        "no_model": Trial(name, rows, ours(learns=False), desks=True).most(),
         "no_quantile": Trial(
-            name, rows, ours(PlacementParams(quantile_step_permille=0)), desks=True
+            name, rows, ours(PlacementParams(quantile_step_permille=0), learns=False), desks=True
         ).most(),
     }
     shared = mine.at(peers[best]["speed"])

@@ -15,6 +15,8 @@ from hashlib import sha256
 from bench.ai_mesh import BLOCK_TOKENS, Ask, View
 from chain.records import Refusal
 from routing.placement import PlacementParams, Placer
+from routing.ttft import LEARN_EVERY
+from routing.ttft_training import train_ttft
 from routing.types import AiRequest, Path, ProviderState
 
 PLAIN, WEIGHTED, OWN = "plain", "weighted", "own"
@@ -146,9 +148,16 @@ class Ours:
     """routing.placement.Placer, told what a gateway tells it."""
 
     def __init__(
-        self, gateway: int, tpot_us: int, params: PlacementParams, *, prefix: bool = True
+        self,
+        gateway: int,
+        tpot_us: int,
+        params: PlacementParams,
+        *,
+        prefix: bool = True,
+        learns: bool = True,
     ) -> None:
         self.placer = Placer(params)
+        self._learns, self._trained = learns, 0
         self._source, self._tpot_us, self._prefix = 1_000 + gateway, tpot_us, prefix
         self._seen: tuple[int, ...] = ()
         self._sent: dict[int, tuple[int, int, AiRequest]] = {}
@@ -185,6 +194,12 @@ class Ours:
         """Pass on."""
         ticket, sent_us, _ = self._sent[ask.number]
         self.placer.began(ticket, now_us - sent_us)
+        total = self.placer.log.total
+        if self._learns and total >= self._trained + LEARN_EVERY:
+            # As a gateway does (routing/io_service.py), on nothing but its own requests until now.
+            self._trained = total
+            model = train_ttft(self.placer.log.rows())
+            self.placer.use_model(None if isinstance(model, Refusal) else model)
 
     def ended(self, ask: Ask, now_us: int) -> None:
         """Pass on."""

@@ -6,8 +6,9 @@ the 5G traces are cross-validated by trace, row by row as published errors are (
 seconds (`ucc5g_seconds`). `later` trains on the first fifth of a data set only and says how p90
 covers each later tenth of it: as trained (`frozen`) and as in service (`online`). `refresh_s` is
 the time that 20,000 rows take, per booster; `table` is the router's table of 100 trees of 31
-leaves. `paths` is the mean delay of five flows in the fluid world under shortest path, without a
-model and with one. Absent data sets are named with the reason.
+leaves. `ttft` is the time to first token of AI requests (bench/forecast_ttft.py). `paths` is the
+mean delay of five flows in the fluid world under shortest path, without a model and with one.
+Absent data sets are named with the reason.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 import lightgbm
 import numpy as np
 
+from bench.forecast_ttft import SPEEDS, measure_ttft
 from chain.errors import UserError
 from chain.io_terminal import Progress, print_json
 from routing.crossval import cross_validate
@@ -200,6 +202,7 @@ def measure(traces: Path, quiet: bool) -> dict[str, Any]:
         "servegen": lambda: by_time("servegen", traces, quiet)[0],
         "ucc5g": lambda: by_trace("ucc5g-rows", traces, quiet),
         "ucc5g_seconds": lambda: by_trace("ucc5g", traces, quiet),
+        "ttft": lambda: {name: measure_ttft(name) for name in SPEEDS},
         "later": lambda: {name: later(name, traces) for name in ("abilene", "servegen")},
     }
     for name, part in parts.items():

@@ -8,17 +8,21 @@ in a thread if it likes; after a restart the telemetry of the last days is there
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from chain.errors import UserError
+from chain.records import Refusal
 from routing.graph import links_of, path_cost, shortest_paths
 from routing.io_telemetry import TelemetryFolder, take_rows
 from routing.mesh_plan import PathPlanner
 from routing.recorder import OwnLinks, Recorder
 from routing.router import Predictor, Router
 from routing.telemetry_history import STEP_MS, LongHistory, Row
+from routing.ttft import LEARN_EVERY, LEAST_ROWS, Outcome, TtftModel
 from routing.types import Link, ProviderState
 
 # 783 kB a link once eight days are full: a gateway knows its surroundings, not a whole city.
@@ -56,6 +60,7 @@ class RoutingService:
         self._saved_ms = 0
         self._insights: list[dict[str, Any]] = []
         self._insights_ms = -INSIGHTS_MS
+        self._learner = TtftLearner(self.router, say)
 
     def tick(
         self, now_ms: int, flows: Iterable[Flow], providers: Sequence[ProviderState] = ()
@@ -65,6 +70,7 @@ class RoutingService:
         `flows`: of this hotspot's own, (number, hops, bytes carried so far).
         """
         self._recorder.take(self.router.history, providers, self._meter(flows))
+        self._learner.tick()
         if self._folder is None or now_ms - self._saved_ms < STEP_MS:
             return []
         self._saved_ms = now_ms
@@ -94,7 +100,8 @@ class RoutingService:
         """Return the router's state and how much is remembered, for people and programs."""
         links = self.long.links()
         kept = {"links": len(links), "minutes": sum(self.long.count(link) for link in links)}
-        return {**self.router.summary(now_ms), "telemetry": kept}
+        learned = self._learner.status()
+        return {**self.router.summary(now_ms), "telemetry": kept, "ttft": learned}
 
     def insights(
         self, here: int, now_ms: int, providers: Sequence[ProviderState] = ()
@@ -137,7 +144,73 @@ class RoutingService:
 
     def close(self, now_ms: int) -> None:
         """Write what is finished."""
+        self._learner.close()
         self.write(take_rows(self.long, now_ms), now_ms)
+
+
+class TtftLearner:
+    """Learns the time to first token of this gateway's own requests, beside its work.
+
+    After every `LEARN_EVERY` first tokens a thread makes a model of the newest ones (0.1 s), and
+    the placer believes it while it loses less than running quantiles do. Without LightGBM those are
+    all there is.
+    """
+
+    def __init__(self, router: Router, say: Callable[[str], None]) -> None:
+        self._placer = router.placer
+        self._say = say
+        self._pool: ThreadPoolExecutor | None = None
+        self._making: Future[TtftModel | Refusal] | None = None
+        self._trained = 0
+        self._made = 0
+        self._is_able = find_spec("lightgbm") is not None
+
+    def tick(self) -> None:
+        """Begin to learn when there is enough that is new; take what was learned."""
+        if self._making is not None:
+            if self._making.done():
+                self._take(self._making)
+                self._making = None
+            return
+        log = self._placer.log
+        if self._is_able and log.total >= max(LEAST_ROWS, self._trained + LEARN_EVERY):
+            self._trained = log.total
+            self._pool = self._pool or ThreadPoolExecutor(1, "ttft")
+            self._making = self._pool.submit(_learn_ttft, log.rows())
+
+    def _take(self, making: Future[TtftModel | Refusal]) -> None:
+        fault = making.exception()
+        if fault is not None:
+            self._is_able = False
+            self._say(f"time to first token: no model ({fault}); running quantiles are used")
+            self._placer.use_model(None)
+            return
+        model = making.result()
+        if isinstance(model, TtftModel):
+            self._made = self._trained
+            self._placer.use_model(model)
+
+    def status(self) -> dict[str, object]:
+        """Return how many first tokens were seen and learned of, and what choices use now."""
+        median, high = self._placer.believes
+        return {
+            "can_learn": self._is_able,
+            "requests": self._placer.log.total,
+            "learned_of": self._made,
+            "median_by_model": median,
+            "p90_by_model": high,
+        }
+
+    def close(self) -> None:
+        """End the thread; a model half made is dropped."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _learn_ttft(rows: Sequence[Outcome]) -> TtftModel | Refusal:
+    from routing.ttft_training import train_ttft
+
+    return train_ttft(rows)
 
 
 def load_forecaster(settings: RoutingSettings, base: Path, long: LongHistory) -> Predictor | None:

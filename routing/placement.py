@@ -12,7 +12,9 @@ prompt shares with prompts sent there before (its leading blocks) is cached and 
 in seconds plus half of the request's own work: fast machines are left to those who need them, and
 used while nobody does. If none keeps it, the least expected time. The percentile is learned per
 provider: a running quantile of measured over expected, moved up by nine parts for a miss and down
-by one for a hit (the pinball loss's gradient), so a provider that boasts loses its place.
+by one for a hit (the pinball loss's gradient), so a provider that boasts loses its place. Where a
+model was learned of this gateway's own requests (`routing/ttft.py`), it says both by the state of
+the provider and the length of the prompt, and the running quantile corrects it.
 
 **Exploration.** What a provider says is believed until it was tried. Its factor (measured over
 expected) is lowered by a confidence width that shrinks with the tries, as UCB1 does (Auer,
@@ -29,8 +31,10 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log2
 
 from chain.records import Refusal
+from routing.ttft import NO_RATIOS, Judge, Outcome, Ratios, TtftLog, TtftModel, bucket_of
 from routing.types import AiRequest, Path, Placement, ProviderState
 
 _US = 1_000_000
@@ -69,7 +73,10 @@ class _Sent:
     ticket: int
     known: _Known
     tokens: int
-    expected_us: int
+    expected_us: int  # by the formula
+    said_us: tuple[int, int]
+    model: tuple[int, int]  # median and 90th percentile over the formula, permille; 0: no model
+    features: tuple[float, ...]
     time_ms: int
     has_begun: bool = False
 
@@ -79,6 +86,7 @@ class _Known:
 
     __slots__ = (
         *("aged_ms", "aged_trials", "answer_us", "bit", "factor", "hotspot", "margin"),
+        *("correction", "features", "lately_us", "learned", "margins", "ratios", "swing"),
         *("memory", "mine_running", "mine_tokens", "mine_waiting", "others_running", "path"),
         *("others_tokens", "queue_us", "ready_us", "reported_ms", "slots", "state", "token_us"),
         *("others_waiting", "tpot_us", "transfer_us", "trials"),
@@ -90,6 +98,11 @@ class _Known:
         self.others_running = self.others_waiting = self.others_tokens = 0
         self.factor = 1_000  # measured over expected, permille
         self.margin = 1_000  # its 90th percentile over its mean
+        self.ratios = self.margins = NO_RATIOS  # by length of the prompt, permille: see `_choose`
+        self.learned: Ratios | None = None  # a model's median and 90th percentile over the formula
+        self.correction = 1_000  # of the latter, by what came
+        self.features: tuple[float, ...] = ()
+        self.lately_us, self.swing = 0, 1_000  # EWMAs of first tokens, and of them over expected
         self.trials = self.aged_trials = self.aged_ms = 0
         self.answer_us = params.answer_us
         self.reported_ms = -1
@@ -111,6 +124,27 @@ class Placer:
         self._tickets = 0
         self._moved: dict[_Known, None] = {}  # whose figures are to be worked out again
         self._trials = 1
+        self.log = TtftLog()
+        self._model: TtftModel | None = None
+        self._judge = Judge()
+
+    def use_model(self, model: TtftModel | None) -> None:
+        """Take a model of the time to first token, or go back to running quantiles.
+
+        The next one inherits what its kind has earned of belief: it was made by the same steps.
+        """
+        self._model = model
+        if model is None:
+            self._judge = Judge()
+        for known in self._known.values():
+            known.correction = 1_000
+            self._ask_model(known)
+            self._moved[known] = None
+
+    @property
+    def believes(self) -> tuple[bool, bool]:
+        """Whether choices use a model's median, and its 90th percentile."""
+        return self._judge.believes if self._model is not None else (False, False)
 
     # --- what is known of providers -------------------------------------------------------------
 
@@ -125,13 +159,34 @@ class Placer:
                 bit = 1 << len(self._known)
                 known = self._known[state.hotspot] = _Known(state, path, bit, self.params)
             reported_ms = now_ms - state.age_ms
-            if reported_ms > known.reported_ms + SAME_REPORT_MS or known.reported_ms < 0:
+            is_news = reported_ms > known.reported_ms + SAME_REPORT_MS or known.reported_ms < 0
+            if is_news:
                 self._take_report(known, state, reported_ms)
             known.state, known.path = state, path
             self._age(known, now_ms)
             self._update(known)
+            if is_news:
+                known.features = _features_of(known)
+                self._ask_model(known)
             for model in state.models:
                 self._pools.setdefault(model, []).append(known)
+
+    def _ask_model(self, known: _Known) -> None:
+        """Let the model say what a provider's state means, for every length of a prompt."""
+        known.learned = self._model.ratios(known.features) if self._model else None
+        self._set_ratios(known)
+
+    def _set_ratios(self, known: _Known) -> None:
+        """Work out what a decision reads of the quantiles: model's or running, as is believed."""
+        if known.learned is None:
+            known.ratios, known.margins = NO_RATIOS, (known.margin,) * len(NO_RATIOS)
+            return
+        by_median, by_high = self._judge.believes
+        known.ratios = known.learned[0] if by_median else NO_RATIOS
+        known.margins = tuple(
+            max(1_000, (high * known.correction if by_high else 1_000 * known.margin) // ratio)
+            for ratio, high in zip(known.ratios, known.learned[1], strict=True)
+        )
 
     def _age(self, known: _Known, now_ms: int) -> None:
         if now_ms - known.aged_ms < AGE_MS:
@@ -222,13 +277,14 @@ class Placer:
         share, pace = self.params.work_permille, request.tpot_us or 1 << 62
         best = quick = pool[0]
         least = soonest = best_us = 1 << 62
+        bucket = bucket_of(prompt)
         for known in pool:
             tokens = prompt - saved[known.bit] if saved and known.bit in saved else prompt
             work = known.token_us * tokens // 1_000
-            ttft = known.ready_us + work
+            ttft = (known.ready_us + work) * known.ratios[bucket] // 1_000
             if ttft < soonest:
                 soonest, quick = ttft, known
-            if ttft * known.margin <= goal and known.tpot_us <= pace:
+            if ttft * known.margins[bucket] <= goal and known.tpot_us <= pace:
                 cost = known.ready_us + work * share // 1_000
                 if cost < least:
                     least, best, best_us = cost, known, ttft
@@ -242,8 +298,9 @@ class Placer:
         chosen: _Known,
         ttft_us: int,
     ) -> tuple[_Known, int]:
+        prompt, bucket = request.prompt_tokens, bucket_of(request.prompt_tokens)
         times = [
-            (k.ready_us + k.token_us * (request.prompt_tokens - saved.get(k.bit, 0)) // 1_000, k)
+            (_formula_us(k, prompt - saved.get(k.bit, 0)) * k.ratios[bucket] // 1_000, k)
             for k in pool
         ]
         least_us, quick = min(times, key=lambda row: row[0])
@@ -253,8 +310,16 @@ class Placer:
         self, known: _Known, request: AiRequest, ttft_us: int, saved: int, now_ms: int, of: int
     ) -> Placement:
         tokens = max(1, request.prompt_tokens - saved)
+        bucket = bucket_of(request.prompt_tokens)
         self._tickets += 1
-        self._sent[self._tickets] = _Sent(self._tickets, known, tokens, ttft_us, now_ms)
+        expected_us = _formula_us(known, request.prompt_tokens - saved)
+        learned = known.learned
+        self._sent[self._tickets] = _Sent(
+            *(self._tickets, known, tokens, expected_us),
+            (ttft_us, ttft_us * known.margins[bucket] // 1_000),
+            (learned[0][bucket], learned[1][bucket]) if learned else (0, 0),
+            *((float(bucket), *known.features), now_ms),
+        )
         self._order.append((now_ms, self._tickets))
         known.mine_waiting += 1
         known.mine_tokens += tokens
@@ -262,7 +327,7 @@ class Placer:
         if request.prefix:
             self._remember(known, request.prefix)
         reason = f"shortest queue that keeps the goal, of {of}"
-        if not request.goal_us or ttft_us * known.margin > request.goal_us * 1_000:
+        if not request.goal_us or ttft_us * known.margins[bucket] > request.goal_us * 1_000:
             reason = f"least expected time to first token of {of}"
         return Placement(known.hotspot, known.path, ttft_us, reason, self._tickets)
 
@@ -310,19 +375,36 @@ class Placer:
         known.mine_waiting -= 1
         known.mine_running += 1
         known.mine_tokens -= sent.tokens
-        self._learn(known, sent.expected_us, ttft_us)
+        self.log.add(Outcome(sent.features, sent.expected_us, sent.said_us, ttft_us))
+        self._learn(known, sent, ttft_us)
         self._moved[known] = None
 
-    def _learn(self, known: _Known, expected_us: int, measured_us: int) -> None:
-        ratio = min(8_000, 1_000 * measured_us // max(1, expected_us))
+    def _learn(self, known: _Known, sent: _Sent, measured_us: int) -> None:
+        ratio = min(8_000, 1_000 * measured_us // max(1, sent.expected_us))
         known.trials += 1
         self._trials += 1
+        known.lately_us += (measured_us - known.lately_us) * (3 if known.lately_us else 10) // 10
+        known.swing += (ratio - known.swing) * 3 // 10
         weight = max(16, 1_000 // (known.trials + 1))  # a mean at first, then the last sixty
         known.factor += (known.factor * ratio // 1_000 - known.factor) * weight // 1_000
         known.factor = max(200, min(20_000, known.factor))
+        if sent.model[0]:
+            self._judge_model(known, sent, ratio)
         step = self.params.quantile_step_permille
         known.margin += 9 * step if ratio > known.margin else -step
         known.margin = max(1_000, min(4_000, known.margin))
+        self._set_ratios(known)
+
+    def _judge_model(self, known: _Known, sent: _Sent, ratio: int) -> None:
+        # In thousandths of what the formula expected, times that: us.
+        step, unit = self.params.quantile_step_permille, max(1, sent.expected_us // 1_000)
+        high = sent.model[1] * known.correction // 1_000
+        known.correction += 9 * step if ratio > high else -step
+        known.correction = max(500, min(4_000, known.correction))
+        model, running = (sent.model[0] * unit, high * unit), (1_000 * unit, known.margin * unit)
+        if self._judge.settle(model, running, ratio * unit):
+            for one in self._known.values():
+                self._set_ratios(one)
 
     def ended(self, ticket: int, held_us: int = 0) -> None:
         """The answer is complete, or was given up; `held_us` is how long it took in all."""
@@ -366,9 +448,29 @@ class Placer:
                 "answers_begun": known.trials,
                 "measured_over_expected_permille": known.factor,
                 "p90_over_mean_permille": known.margin,
+                "is_learned": known.learned is not None and any(self.believes),
             }
             for known in self._known.values()
         ]
+
+
+def _formula_us(known: _Known, tokens: int) -> int:
+    return known.ready_us + known.token_us * tokens // 1_000
+
+
+def _features_of(known: _Known) -> tuple[float, ...]:
+    """Return `ttft.FEATURES` but the first, of a provider whose report has just been taken."""
+    state = known.state
+    there = known.mine_running + known.mine_waiting
+    there += (known.others_running + known.others_waiting) // 1_000
+    return (
+        *(log2(1 + known.queue_us), log2(1 + known.token_us), log2(1 + 2 * known.path.cost_us)),
+        *(known.others_running / 1_000, known.others_waiting / 1_000),
+        *(log2(1 + known.others_tokens), float(known.mine_waiting)),
+        1_000.0 * there / state.slots if state.slots else 0.0,
+        *(float(known.factor), float(known.margin), log2(1 + known.lately_us)),
+        *(float(known.swing), state.age_ms / 1_000),
+    )
 
 
 def _settle(result: dict[int, int], bits: int, count: int) -> None:
