@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from routing.kernel.nodeplan import NodePlan
 
 PREFIX = "wvk-"
 DROP = 0
+TBF_HANDLE = 0x1_0000  # 1:, so that it can be named again
 Link = tuple[int, int]
 
 
@@ -153,8 +154,8 @@ class Bed:
                     if rate:
                         octets = round(rate * 125)
                         burst = max(3_200, octets // 200)
-                        route.tc("add", kind="tbf", index=index, rate=octets, burst=burst,
-                                 limit=max(15_000, octets // 20))  # fmt: skip
+                        route.tc("add", kind="tbf", index=index, handle=TBF_HANDLE, rate=octets,
+                                 burst=burst, limit=max(15_000, octets // 20))  # fmt: skip
                 route.link("set", index=index, state="up")
 
     def _await_addresses(self) -> None:
@@ -197,6 +198,20 @@ class Bed:
         """A hotspot's devices to others."""
         ends = {b for a, b in self.links if a == node} | {a for a, b in self.links if b == node}
         return [f"m{other}" for other in sorted(ends)]
+
+    def shaped_by_netd(self, plan: NodePlan) -> NodePlan:
+        """The same plan, in which netd's classes have the rates that tbf had (`unshape`)."""
+        rates = [(f"m{b}", max(64, round(kbps))) for (a, b), kbps in self.rates_kbps.items()
+                 if a == plan.node]  # fmt: skip
+        return replace(plan, rates_kbps=tuple(sorted(rates)))
+
+    def unshape(self) -> None:
+        """Take tbf away from all devices, for netd to shape them."""
+        for node in range(self.nodes):
+            with inside(self.name(node)), IPRoute() as route:
+                for device in self.devices(node):
+                    (index,) = route.link_lookup(ifname=device)
+                    route.tc("del", index=index, handle=TBF_HANDLE, root=True)
 
     # --- processes --------------------------------------------------------------------------------
 

@@ -17,11 +17,26 @@ from pathlib import Path
 from chain.io_terminal import run_command
 from hotspot import io_netd, io_netd_kernel  # noqa: F401 - a fork has them already
 from hotspot.io_netd_cli import main
+from hotspot.io_netd_nft import Batch
+from hotspot.netd_nft import TABLE, chains_of
 from radio_sim.io_processes import die_with_parent
 from radio_sim.io_tap import inside
+from routing.kernel.state import Marking
 
 _FIRST_FREE = 3  # after standard input, output and error
 _POLL_S = 0.01
+
+
+def warm_up(devices: Sequence[str]) -> None:
+    """Encode the nftables rules of plans before forking: forks find them done (io_netd_nft.py)."""
+    for stamp, colours in ((0, ()), (0, (1,)), (1, (1,))):
+        marking = Marking(tuple(devices), colours, stamp, (), tuple(devices))
+        batch = Batch()
+        for family in (4, 6):
+            for name, rules in chains_of(marking, family).items():
+                for rule in rules:
+                    batch.rule(family, TABLE, name, rule)
+        batch.encode(1)
 
 
 class Forked:

@@ -9,6 +9,7 @@ flows a pair on average, in UDP datagrams of 1,200 bytes that don't slow down. T
 Babeld alone is measured first, while netd without a plan counts what enters, by destination. From
 those counts alone the plan is made (routing/plan: edge program, paths by decomposition), rolled out
 by colours, and the same load measured again. Delivered is what arrives at its target's socket.
+netd shapes the devices to the same rates itself, with classes, so that hellos aren't dropped.
 
 All sockets are this process's, and every netd is a fork of it, so that two cores carry fifty
 hotspots. Whether they did is asked each time: under a load that every link can bear, all that is
@@ -40,6 +41,7 @@ from typing import Any
 import numpy as np
 
 from bench.kernel_bed import Bed, Link, address_of, babel, base_plan, report
+from bench.kernel_fork import warm_up
 from chain.errors import EXIT_FAILED, UserError
 from chain.io_terminal import Parser, Progress, run_command
 from hotspot.io_netd_client import NetdClient
@@ -247,21 +249,21 @@ def make_plan(network: Network, demand: dict[Pair, float]) -> tuple[Any, float, 
 
 
 def roll_out(
-    clients: dict[int, NetdClient], mode: str, splits: Any, demand: dict[Pair, float]
+    clients: dict[int, NetdClient], bed: Bed, mode: str, splits: Any, demand: dict[Pair, float]
 ) -> float:
     """Put a plan in force on all hotspots; seconds that took."""
     started = time.monotonic()
     base = base_plan(len(clients), mode)
     if mode == SEGMENTS:
         for node, plan in node_plans(base, splits, demand, version=1).items():
-            clients[node].apply(plan)
+            clients[node].apply(bed.shaped_by_netd(plan))
         return time.monotonic() - started
     rollout = Rollout(base)
     rollout.begin(splits_by_node(splits, demand), 0)
     while rollout.phase != STEADY:
         now_ms = round((time.monotonic() - started) * 1e3)
         for node, plan in rollout.poll(now_ms):
-            clients[node].apply(plan)
+            clients[node].apply(bed.shaped_by_netd(plan))
             rollout.acknowledge(node, plan.version, round((time.monotonic() - started) * 1e3))
         time.sleep(0.02)
     return time.monotonic() - started
@@ -269,9 +271,10 @@ def roll_out(
 
 def settle(clients: dict[int, NetdClient], bed: Bed, base: NodePlan) -> None:
     """Let neighbours find each other: a plan without a path, until all are up."""
+    bed.unshape()
     for node, client in clients.items():
-        client.apply(replace(base, node=node))
-    deadline = time.monotonic() + 60
+        client.apply(bed.shaped_by_netd(replace(base, node=node)))
+    deadline = time.monotonic() + 120
     for node, client in clients.items():
         wanted = len(bed.devices(node))
         while len(client.read("status")["status"]["neighbours"]) < wanted:
@@ -293,6 +296,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     progress = Progress("side by side", 6, quiet=options.json)
     with Bed(options.nodes, links, rates) as bed, babel(bed, 4) as converged_s:
         progress.update(1, f"babeld has all routes after {converged_s:.0f} s")
+        warm_up([f"m{node}" for node in range(bed.nodes)])
         for node in range(bed.nodes):
             bed.start_netd(node, "--hello-ms", str(options.hello_ms), is_fork=True)
         clients = bed.await_netd(180)
@@ -305,7 +309,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         splits, utilisation, plan_s = make_plan(network, {p: k for p, k in seen.items() if k > 0})
         settle(clients, bed, base_plan(bed.nodes, options.mode))
         progress.update(4, f"plan in {plan_s:.1f} s")
-        rollout_s = roll_out(clients, options.mode, splits, seen)
+        rollout_s = roll_out(clients, bed, options.mode, splits, seen)
         ours = run_phase(load, options.seconds)
         progress.update(6, f"with netd: {ours.mbps:.1f} Mbit/s")
         load.close()
@@ -351,7 +355,7 @@ def main(argv: Sequence[str]) -> int:
                         help="load over what could be carried (default: %(default)g)")  # fmt: skip
     parser.add_argument("--full-kbps", type=float, default=1_000.0, metavar="KBPS",
                         help="rate of a link without loss (default: %(default)g)")  # fmt: skip
-    parser.add_argument("--hello-ms", type=int, default=500, help="netd's (default: %(default)s)")
+    parser.add_argument("--hello-ms", type=int, default=1000, help="netd's (default: %(default)s)")
     parser.add_argument("--mode", choices=(MULTIPATH, SEGMENTS), default=MULTIPATH, help="steering")
     parser.add_argument("--graphs", type=Path, default=TRUTH, metavar="FILE", help="the archive")
     return report(parser, measure, argv)

@@ -51,6 +51,7 @@ UP_AFTER = 3  # hellos in a row, at first
 UP_AFTER_MAX = 600  # 30 s of fast hellos
 FLAP_MEMORY_MS = 60_000
 LATE_HALVES_MS = 60_000
+LATE_HELLOS = 10  # of an answering machine: its kernel forwards, its netd alone is slow
 LATE_MAX_MS = 2_000  # a neighbour that is later than this is of no use as a relay
 NOTE_REPEAT_MS = 40  # once more, for the one that was lost
 NOTE_REFRESH_MS, NOTE_LIFE_MS = 5_000, 20_000
@@ -108,7 +109,8 @@ class Peer:
 
     def gone_ns(self) -> int:
         """When it counts as dead whatever its kernel answers."""
-        return max(self.heard_ns + LATE_MAX_MS * MS, self.silent_until_ns())
+        late_ms = max(LATE_MAX_MS, LATE_HELLOS * self.interval_ms)
+        return max(self.heard_ns + late_ms * MS, self.silent_until_ns())
 
     def word_ns(self) -> int:
         """When anything at all came from it."""
