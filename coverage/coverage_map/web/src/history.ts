@@ -43,7 +43,7 @@ export class History {
     this.known = found.reverse();
     const slider = byId<HTMLInputElement>("times");
     slider.max = String(this.known.length);
-    slider.value = slider.max;
+    slider.value = this.beside ? "0" : slider.max; // "Beside now" may have been pressed meanwhile
     this.slide();
     slider.focus({ preventScroll: true });
   }

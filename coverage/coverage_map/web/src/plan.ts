@@ -65,7 +65,9 @@ export class Planner {
 
   /** Takes candidates and changes off the map. */
   close(): void {
-    this.stop.abort();
+    const running = this.stop;
+    this.stop = new AbortController(); // so that the job that ends here doesn't open the panel again
+    running.abort();
     this.marker?.remove();
     this.marker = null;
     Object.assign(this.bench.scene, { changes: [], candidates: [] });
