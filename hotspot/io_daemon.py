@@ -25,6 +25,7 @@ from hotspot.codec import need_codec
 from hotspot.config import HotspotConfig, parse_address
 from hotspot.directory import Directory
 from hotspot.health import Health, Repair, State
+from hotspot.io_knock import GatewayKnown
 from hotspot.io_machine import Machine
 from hotspot.io_membership import Membership, Owned
 from hotspot.io_network import learn_network
@@ -35,7 +36,6 @@ from hotspot.io_rotation import OBJECTED, KeyChange, finish_move, own_chain
 from hotspot.io_system import Supervisor
 from hotspot.io_uplink import (
     Event,
-    GatewayKnown,
     LedgerAway,
     LedgerBack,
     MixKnown,
@@ -125,7 +125,7 @@ class Daemon:
         self._page: Page | None = None
         self._boot_id = self._machine.boot_id()
         self._owner_known: tuple[OwnerKnown, int] | None = None
-        self._relays = False
+        self._gateway_known: tuple[GatewayKnown, int] | None = None
         self._unstored: list[tuple[bytes, int, Sequence[Action]]] = []
         self._store_ns = 0
         self._last_sent: SendFrame | None = None
@@ -340,7 +340,7 @@ class Daemon:
                 self._log("warning", OBJECTED)
                 self._uplink.submit([objection])
         elif isinstance(event, GatewayKnown):
-            self._relays = event.answers
+            self._gateway_known = event, now_ns
         elif isinstance(event, LedgerAway):
             self._health.note_ledger(event.problem, now_ns)
             self._log("warning", f"LEDGER_DOWN: {event.problem}; everything is kept in the queue")
@@ -467,7 +467,7 @@ class Daemon:
         elif not node.is_active:
             reason = f"in epoch {epoch}; {node.reason_inactive}"
             self._health.enter(State.LISTEN, reason, now_ns)
-        elif self._relays:
+        elif self._gateway_known is not None and self._gateway_known[0].answers:
             self._health.enter(State.RELAY, f"beacons in epoch {epoch}; gateway answers", now_ns)
         else:
             self._health.enter(State.BEACON, f"beacons in epoch {epoch}", now_ns)
@@ -547,6 +547,7 @@ class Daemon:
                 readings=self._readings,
                 ledger=self._owner_known,
                 ledger_url=self._config.ledger.url,
+                gateway=self._gateway_known,
             )
         )
 

@@ -9,7 +9,6 @@ refuses whole is delivered record by record, so that each one gets an answer and
 from __future__ import annotations
 
 import queue
-import socket
 import threading
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from chain.io_client import LedgerClient, LedgerRefused
 from chain.io_client import SessionInfo as SessionRow
 from chain.records import SubmitResult
 from chain.wire import record_id_of
+from hotspot.io_knock import GatewayKnown, knock
 
 if TYPE_CHECKING:  # claims bring half of the ledger's rules: hotspotd, which has none, does without
     from hotspot.claims import ClaimStanding, Held, Standing
@@ -31,7 +31,6 @@ BATCH = 64
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 REFRESH_S = 5.0
 OWNER_S = 60.0  # what an owner looks at changes once an epoch
-KNOCK_S = 2.0
 GATHER_S = 0.3  # keys that are first heard within this are asked for at once
 TRY_LATER = frozenset({408, 425, 429})  # refusals of the moment, not of what was asked
 
@@ -107,13 +106,6 @@ class OwnerKnown:
     balance_ucr: int | None
     why: dict[str, Any] | None
     rotation: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayKnown:
-    """Whether this hotspot's gateway answers."""
-
-    answers: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +313,7 @@ class Uplink(threading.Thread):
     def _knock(self) -> None:
         if self._gateway is not None and time.monotonic() >= self._knock_at:
             self._knock_at = time.monotonic() + OWNER_S
-            self._emit(GatewayKnown(_answers(self._gateway)))
+            self._emit(knock(self._gateway))
 
     def _ask_owner(self) -> None:
         if self._watched is None or time.monotonic() < self._owner_at:
@@ -408,15 +400,6 @@ class Uplink(threading.Thread):
         if self._away:
             self._away = False
             self._emit(LedgerBack())
-
-
-def _answers(address: tuple[str, int]) -> bool:
-    """Whether something accepts connections there."""
-    try:
-        socket.create_connection(address, timeout=KNOCK_S).close()
-    except OSError:
-        return False
-    return True
 
 
 def session_info(row: SessionRow) -> SessionInfo:

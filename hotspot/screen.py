@@ -20,6 +20,7 @@ h2 { font-size: 1rem; margin: 1.4rem 0 .3rem; border-bottom: 1px solid var(--lin
 .state { font-size: 1.6rem; font-weight: 700; color: var(--good); }
 .state.bad, .fault b { color: var(--bad); }
 .fault { border-left: 4px solid var(--bad); padding: .1rem .8rem; margin: .6rem 0; }
+.advice { border-left: 4px solid var(--line); padding: .1rem .8rem; margin: .6rem 0; }
 .dim { color: var(--dim); font-size: .88rem; }
 table { border-collapse: collapse; width: 100%; }
 td, th { text-align: left; padding: .25rem .5rem .25rem 0; vertical-align: top; }
@@ -87,6 +88,7 @@ REPORTED = {
     "not_drawn": "not drawn by lot this time",
 }
 CREDIT_UCR = 1_000_000
+INSIGHTS_SHOWN = 5
 WEAKEST_DBM, STRONGEST_DBM = -95, -35
 
 
@@ -97,7 +99,7 @@ def page_html(status: Status) -> str:
 
 def main_html(status: Status) -> str:
     """What the page replaces every second."""
-    parts = (_head, _fault_rows, _heard_table, _earnings, _work, _machine)
+    parts = (_head, _fault_rows, _heard_table, _insights, _earnings, _work, _machine)
     return "\n".join(part(status) for part in parts)
 
 
@@ -172,6 +174,41 @@ def _meter(level_dbm: int) -> str:
         f'<meter min="0" max="{top}" low="{low}" high="{high}" optimum="{top}" value="{value}">'
         f"{level_dbm} dBm</meter>"
     )
+
+
+def own_insights(status: Status) -> list[Status]:
+    """What the gateway foresees and finds wasted, what concerns this hotspot first."""
+    rows: list[Status] = (status.get("gateway") or {}).get("insights") or []
+    own = status["index"]
+    return sorted(rows, key=lambda row: own not in (row["hotspot"], *(row["link"] or ())))
+
+
+def _insights(status: Status) -> str:
+    gateway = status.get("gateway")
+    if gateway is None:
+        return ""
+    title = "<h2>What will fail, what is wasted</h2>"
+    told = f'<p class="dim">The gateway said so {age_text(gateway["age_s"])} ago.</p>'
+    if not gateway["answers"]:
+        return f"{title}<p>The gateway doesn't answer.</p>"
+    if gateway["insights"] is None:
+        return f"{title}<p>The gateway answers, but has no insights.</p>"
+    rows = "\n".join(_insight_row(row) for row in own_insights(status)[:INSIGHTS_SHOWN])
+    return title + (rows or "<p>Nothing: no hotspot looks like failing.</p>") + told
+
+
+def _insight_row(row: Status) -> str:
+    kind = "fault" if row["urgency"] == "urgent" else "advice"
+    return (
+        f'<div class="{kind}"><b>{escape(insight_place(row))}</b> {escape(row["what"])}'
+        f'<br>To do: {escape(row["remedy"])} <span class="dim">{escape(row["gain"])}</span></div>'
+    )
+
+
+def insight_place(row: Status) -> str:
+    """Where an insight is: a hotspot, or a link between two."""
+    ends = row["link"]
+    return f"link {ends[0]} > {ends[1]}" if ends else f"hotspot {row['hotspot']}"
 
 
 def _earnings(status: Status) -> str:
@@ -261,6 +298,9 @@ def terminal_lines(status: Status, age_s: int, width: int = 80) -> list[str]:
     for fault, row in status["faults"].items():
         lines.append(f"! {fault} for {age_text(row['age_s'])}: {row['detail']}")
         lines.append(f"  to do: {row['remedy']}")
+    for row in own_insights(status)[:INSIGHTS_SHOWN]:
+        if row["urgency"] == "urgent":
+            lines += [f"? {insight_place(row)}: {row['what']}", f"  to do: {row['remedy']}"]
     ledger = status["ledger"]
     lines += [
         "",

@@ -14,6 +14,7 @@ from hotspot.node import HotspotNode
 from hotspot.readings import Readings
 
 if TYPE_CHECKING:
+    from hotspot.io_knock import GatewayKnown
     from hotspot.io_queue import QueueCounts
     from hotspot.io_uplink import OwnerKnown
 
@@ -44,6 +45,7 @@ class Snapshot:
     readings: Readings
     ledger: tuple[OwnerKnown, int] | None
     ledger_url: str
+    gateway: tuple[GatewayKnown, int] | None = None
 
 
 def status_json(seen: Snapshot) -> dict[str, Any]:
@@ -68,6 +70,7 @@ def status_json(seen: Snapshot) -> dict[str, Any]:
         "queue": asdict(seen.queue),
         "heard": {str(row.index): asdict(row) for row in seen.readings.rows(seen.boot_ns)},
         "ledger": _ledger(seen),
+        "gateway": _gateway(seen),
     }
 
 
@@ -136,3 +139,12 @@ def _ledger(seen: Snapshot) -> dict[str, Any]:
         return {"url": seen.ledger_url, "age_s": None}
     known, at_ns = seen.ledger
     return {"url": seen.ledger_url, "age_s": _age(at_ns, seen.boot_ns), **asdict(known)}
+
+
+def _gateway(seen: Snapshot) -> dict[str, Any] | None:
+    """None while no gateway is named in the settings or none was asked yet."""
+    if seen.gateway is None:
+        return None
+    known, at_ns = seen.gateway
+    insights = None if known.insights is None else list(known.insights)
+    return {"answers": known.answers, "insights": insights, "age_s": _age(at_ns, seen.boot_ns)}
