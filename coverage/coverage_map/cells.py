@@ -47,6 +47,15 @@ def child_range(cell: int, resolution: int) -> tuple[int, int]:
     return level & ~digits | unused, level
 
 
+def child_ranges(cells: Cells, resolution: int) -> tuple[Cells, Cells]:
+    """Lowest and highest index, inclusive, of each cell's descendants; all of one resolution."""
+    own = int(resolutions(cells[:1])[0]) if len(cells) else resolution
+    unused = np.uint64((1 << 3 * (MAX_RESOLUTION - resolution)) - 1)
+    digits = np.uint64((1 << 3 * (MAX_RESOLUTION - own)) - 1)
+    level = cells & ~_RESOLUTION_MASK | np.uint64(resolution << 52)
+    return level & ~digits | unused, level
+
+
 def slice_of(sorted_cells: Cells, cell: int, resolution: int) -> slice:
     """Where the descendants of `cell` lie in a sorted column of cells of one `resolution`."""
     lowest, highest = child_range(cell, resolution)

@@ -43,7 +43,11 @@ class Hub:
     async def serve(self, request: web.Request, first: list[bytes]) -> web.StreamResponse:
         """Stream events to one listener, starting with `first`."""
         response = web.StreamResponse(
-            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+            headers={
+                "Content-Type": "text/event-stream",
+                "Cache-Control": "no-store",
+                "Access-Control-Allow-Origin": "*",
+            }
         )
         await response.prepare(request)
         queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_MAX)

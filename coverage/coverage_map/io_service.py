@@ -14,11 +14,12 @@ from coverage_map.io_events import Hub
 from coverage_map.io_reply import Body, Remembered, dump, problem, reply
 from coverage_map.io_sync import Sync
 from coverage_map.openapi import GEOJSON, JSON, Operation
-from coverage_map.store.keys import COARSEST, FINEST
+from coverage_map.store.figures import NO_FIGURES
 from coverage_map.store.view import View
 
 REMEMBERED = 20_000
 STATS_EVERY_S = 0.5
+SAME_STATS_EVERY_S = 5.0
 
 Values = dict[str, Any]
 Handler = Callable[[web.Request, Values], Any]
@@ -33,7 +34,8 @@ class Service:
         self.has_planner = False  # whether /processes and /jobs are served too
         self.bodies = Remembered(REMEMBERED)
         self._stats_at = 0.0
-        self._own_cells = ("", 0)
+        self._figures = ("", NO_FIGURES)
+        self._told: Values = {}
 
     def view(self, values: Values) -> View | None:
         """The view that a question names, None when it isn't kept or nothing is known yet."""
@@ -43,12 +45,18 @@ class Service:
         return self.sync.keeper.view_of(wanted)
 
     def publish(self, event: str, data: Any) -> None:
-        """Pass news on; figures at most twice a second."""
+        """Pass news on; figures at most twice a second, and seldom while they stay the same."""
         if event != "stats":
             self.hub.publish(event, data)
-        elif len(self.hub) and time.monotonic() - self._stats_at >= STATS_EVERY_S:
-            self._stats_at = time.monotonic()
-            self.hub.publish("stats", self.stats())
+            return
+        since_s = time.monotonic() - self._stats_at
+        if not len(self.hub) or since_s < STATS_EVERY_S:
+            return
+        found = self.stats()
+        told = {name: value for name, value in found.items() if name != "now_ms"}
+        if told != self._told or since_s >= SAME_STATS_EVERY_S:
+            self._stats_at, self._told = time.monotonic(), told
+            self.hub.publish("stats", found)
 
     def stats(self) -> Values:
         """Figures of the network, the ledger and the map, in one object."""
@@ -83,18 +91,16 @@ class Service:
     def _cells_counted(self) -> Values:
         if not self.sync.ready:
             return {"snapshot": None, "cells": {"resolution": 0, "measured": 0, "predicted": 0}}
-        view = self.sync.keeper.view
-        sizes = {r: len(view.levels[r]["cells"]) for r in range(COARSEST, FINEST + 1)}
-        finest = max((r for r, size in sizes.items() if size), default=COARSEST)
-        if self._own_cells[0] != view.identity:
-            self._own_cells = (view.identity, view.own_cells())
-        predicted = int((view.levels[finest]["count"] == 0).sum())
+        keeper = self.sync.keeper
+        if self._figures[0] != keeper.view.identity:
+            self._figures = (keeper.view.identity, keeper.figures())
+        figures = self._figures[1]
         counted = {
-            "resolution": finest,
-            "measured": self._own_cells[1],
-            "predicted": predicted,
+            "resolution": figures.resolution,
+            "measured": figures.own,
+            "predicted": figures.predicted,
         }
-        return {"snapshot": view.snapshot, "cells": counted}
+        return {"snapshot": keeper.view.snapshot, "cells": counted}
 
 
 SERVICE = web.AppKey("service", Service)

@@ -85,13 +85,9 @@ def _rows_under(column: Cells, ranges: Sequence[int] | None, resolution: int) ->
         return np.arange(len(column))
     if not ranges:
         return np.empty(0, np.intp)
-    own = int(cells.resolutions(ranges[:1])[0])
-    ancestors = np.array(ranges, np.uint64)
-    low = ancestors & ~np.uint64(0xF << 52) | np.uint64(resolution << 52)
-    unused = np.uint64((1 << 3 * (15 - resolution)) - 1)
-    digits = np.uint64((1 << 3 * (15 - own)) - 1)
-    starts = np.searchsorted(column, low & ~digits | unused, side="left")
-    stops = np.searchsorted(column, low, side="right")
+    low, high = cells.child_ranges(np.array(ranges, np.uint64), resolution)
+    starts = np.searchsorted(column, low, side="left")
+    stops = np.searchsorted(column, high, side="right")
     sizes = stops - starts
     ends = np.cumsum(sizes)
     return np.asarray(np.repeat(starts - (ends - sizes), sizes) + np.arange(sizes.sum()))

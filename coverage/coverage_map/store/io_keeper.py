@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from chain.errors import UserError
 from coverage_map.store.aggregates import Aggregates, Rows, aggregate, empty, join, levels_of
+from coverage_map.store.figures import NO_FIGURES, Figures, count_cells, with_overlay
 from coverage_map.store.io_build import build, refresh
 from coverage_map.store.io_columns import sync_directory
 from coverage_map.store.io_inbox import Inbox
@@ -60,6 +61,11 @@ class Plan:
 
     def make(self) -> tuple[Published, str | None]:
         """Write what is pending and publish; the snapshot, and the segment if there is one."""
+        made, segment = self._publish()
+        self.keeper.count(made)
+        return made, segment
+
+    def _publish(self) -> tuple[Published, str | None]:
         keeper, segment = self.keeper, None
         if self.taken:
             rows = join_rows([rows for rows, _ in self.taken])
@@ -105,6 +111,7 @@ class Keeper:
         self._state_name = ""
         self._snapshot_name: str | None = None
         self._merged: dict[str, list[str]] = {}
+        self._counted = ("", NO_FIGURES)
         self.inbox = Inbox(made)
         self._taken: set[str] = set()  # parcels that the checkpoint holds
         self._parcels: set[str] = set()  # parcels that only memory holds so far
@@ -129,6 +136,17 @@ class Keeper:
     def base(self) -> Published:
         """The snapshot that is served."""
         return self._base
+
+    def count(self, made: Published) -> Figures:
+        """Figures of a snapshot, counted once."""
+        if self._counted[0] != made.identity:
+            self._counted = (made.identity, count_cells(made.view()))
+        return self._counted[1]
+
+    def figures(self) -> Figures:
+        """Figures of the view that is served."""
+        base = self.count(self._base)
+        return with_overlay(self._base.merged, base, self.view.overlay) if self._pending else base
 
     @property
     def pending(self) -> int:

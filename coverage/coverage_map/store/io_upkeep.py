@@ -66,6 +66,7 @@ class Chores:
         keeper, segment, folded = self.keeper, None, None
         if self.layer is not None:
             folded = fold(keeper.snapshots, self.layer, from_step(0))
+            keeper.count(folded)
         if self.segments:
             segment = merge_segments(keeper.observations, self.segments, from_step(steps - 1))
         return Done(segment, folded)

@@ -182,7 +182,7 @@ class View:
 def own_rows(above: Columns, below: Columns, resolution: int) -> NDArray[np.intp]:
     """Rows of a level that hold receptions of no row of the next finer level."""
     left = np.asarray(above["count"]).astype(np.int64)
-    if len(below["cells"]):
+    if len(left) and len(below["cells"]):
         at = np.searchsorted(above["cells"], parents(below["cells"], resolution))
         np.subtract.at(left, at.clip(max=len(left) - 1), below["count"])
     return np.flatnonzero(left > 0)
