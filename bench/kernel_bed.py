@@ -179,8 +179,8 @@ class Bed:
         netns.create(name)
         self.hosts[node] = name
         with inside(self.name(node)), IPRoute() as route:
-            far = {"ifname": "up0", "net_ns_fd": name}
-            route.link("add", ifname="ap0", kind="veth", peer=far)
+            far = {"ifname": "up0", "net_ns_fd": name, "mtu": self.mtu}
+            route.link("add", ifname="ap0", kind="veth", mtu=self.mtu, peer=far)
             index = route.link_lookup(ifname="ap0")[0]
             Path("/proc/sys/net/ipv6/conf/ap0/accept_dad").write_text("0")
             route.link("set", index=index, state="up")

@@ -253,7 +253,7 @@ def roll_out(
 ) -> float:
     """Put a plan in force on all hotspots; seconds that took."""
     started = time.monotonic()
-    base = base_plan(len(clients), mode)
+    base = replace(base_plan(len(clients), mode), prefixes=())  # nobody's devices are here
     if mode == SEGMENTS:
         for node, plan in node_plans(base, splits, demand, version=1).items():
             clients[node].apply(bed.shaped_by_netd(plan))
@@ -307,7 +307,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         progress.update(2, f"babeld alone: {babeld.mbps:.1f} Mbit/s")
         seen = {p: (c - before.get(p, 0)) * 8 / 1e3 / took for p, c in counts.items()}
         splits, utilisation, plan_s = make_plan(network, {p: k for p, k in seen.items() if k > 0})
-        settle(clients, bed, base_plan(bed.nodes, options.mode))
+        settle(clients, bed, replace(base_plan(bed.nodes, options.mode), prefixes=()))
         progress.update(4, f"plan in {plan_s:.1f} s")
         rollout_s = roll_out(clients, bed, options.mode, splits, seen)
         ours = run_phase(load, options.seconds)
