@@ -1,7 +1,9 @@
 """Store and tiles of the coverage map, measured: `python -m bench.tiles --json`; last line is JSON.
 
 snapshot_100m_s       100 M observations in ten segments to a published snapshot with all columns
-delta_1pct_s          one more segment of a hundredth joined into it and published
+delta_1pct_s          one more segment of a hundredth laid over it and published
+fold_s                that layer folded into a full snapshot, which a map does in the background
+layered_*             tiles and latency as below, of the snapshot with its layer
 http_p99_ms           tiles of resolution 9 under cells of resolution 5, 8 connections, one process
 uncached_tiles_per_s  the same tiles, each asked for once; cached_tiles_per_s: asked for again
 mvt_cold_ms           a vector tile of 10,000 hexagons from their indexes on; mvt_peer_ms: the same
@@ -42,18 +44,18 @@ from coverage_map.io_api import add_routes
 from coverage_map.io_events import Hub
 from coverage_map.io_front import serve_front
 from coverage_map.io_service import SERVICE, Service
-from coverage_map.store.aggregates import aggregate
 from coverage_map.store.io_build import build
-from coverage_map.store.io_layers import update
+from coverage_map.store.io_layers import fold, update
 from coverage_map.store.io_observations import Observations, join_rows
 from coverage_map.store.io_snapshots import Published, Snapshots
 from coverage_map.store.tables import Table
-from coverage_map.store.view import View, blank_level
+from coverage_map.store.view import blank_level
 from coverage_map.tiles import mvt
 
 SEGMENTS = 10
 CONNECTIONS = 8
 CACHED = 20_000
+LAYERED = ("http_p99_ms", "http_p50_ms", "uncached_tiles_per_s")
 MVT_REPEATS = 20
 Result = TypeVar("Result")
 
@@ -82,26 +84,44 @@ def make_country(directory: Path, count: int) -> None:
     observations.append(late, np.zeros(len(late), np.uint8))
 
 
-def measure_store(directory: Path) -> tuple[dict[str, float], Published]:
-    """Build and update times, with the compiled loops warm."""
+def warm_up() -> None:
+    """Compile or load every loop that is measured, on a few observations."""
+    with tempfile.TemporaryDirectory() as folder:
+        observations = Observations(Path(folder) / "observations")
+        snapshots = Snapshots(Path(folder) / "snapshots")
+        for count, seed in ((100_000, 98), (10, 99)):
+            rows = next(chunks(count, seed))
+            observations.append(rows, np.zeros(len(rows), np.uint8))
+        names = observations.names()
+        base = build(observations, snapshots, names[:1], {}, 0)
+        fold(snapshots, update(observations, snapshots, base, names[1:], 0))
+
+
+def measure_store(directory: Path) -> tuple[dict[str, float], Published, Published]:
+    """Build, update and fold times, with the compiled loops warm; the base and its layer."""
     shutil.rmtree(directory / "snapshots", ignore_errors=True)
     observations, snapshots = (
         Observations(directory / "observations"),
         Snapshots(directory / "snapshots"),
     )
     names = observations.names()
-    warm = next(chunks(1_000, 99))
-    aggregate(warm)
+    warm_up()
     base, wall, cpu = timed(lambda: build(observations, snapshots, names[:-1], {}, 0))
-    _, delta_wall, delta_cpu = timed(lambda: update(observations, snapshots, base, names[-1:], 0))
+    laid, delta_wall, delta_cpu = timed(
+        lambda: update(observations, snapshots, base, names[-1:], 0)
+    )
+    folded, fold_wall, fold_cpu = timed(lambda: fold(snapshots, laid))
+    shutil.rmtree(directory / "snapshots" / folded.identity)
     found = {
         "snapshot_100m_s": round(wall, 1),
         "snapshot_cpu_s": round(cpu, 1),
         "delta_1pct_s": round(delta_wall, 1),
         "delta_cpu_s": round(delta_cpu, 1),
+        "fold_s": round(fold_wall, 1),
+        "fold_cpu_s": round(fold_cpu, 1),
         "cells_res9": len(base.levels[9]["cells"]),
     }
-    return found, base
+    return found, base, laid
 
 
 async def ask(port: int, paths: list[str]) -> tuple[dict[str, float], float]:
@@ -120,7 +140,7 @@ async def ask(port: int, paths: list[str]) -> tuple[dict[str, float], float]:
 
 async def measure_http(base: Published) -> dict[str, float]:
     """Latency and throughput of res-5 tiles through the real service."""
-    view = View(base.identity, base.epoch, base.time_ms, base.levels)
+    view = base.view()
     keeper = SimpleNamespace(view_of=lambda _: view, base=base)
     sync: Any = SimpleNamespace(keeper=keeper, ready=True, feed=None)
     app = web.Application()
@@ -204,12 +224,14 @@ def main() -> None:
     directory = options.keep or Path(tempfile.mkdtemp(prefix="bench-tiles-"))
     try:
         make_country(directory, options.observations)
-        store, base = measure_store(directory)
+        store, base, laid = measure_store(directory)
         found: dict[str, Any] = {"observations": options.observations, **store}
         found |= measure_mvt()
         import uvloop
 
         found |= uvloop.run(measure_http(base))
+        over = uvloop.run(measure_http(laid))
+        found |= {f"layered_{name}": over[name] for name in LAYERED}
         found["load"] = round(os.getloadavg()[0], 1)
     finally:
         if options.keep is None:
