@@ -145,15 +145,18 @@ class World:
         self._deliver(RADIOTAP + frame[TX_RADIOTAP_BYTES:])
 
     def _foreign(self) -> None:
-        if self.switches.hears and self.switches.has_device:
+        if self.switches.hears and self.radio is not None:
             self.device_frames += 1
         self.at(self.boot_ns + FOREIGN_NS, self._foreign)
 
     def _deliver(self, frame: bytes) -> None:
-        if self.switches.hears and self.switches.has_device:
+        if self.switches.hears and self.radio is not None:
             self.device_frames += 1
-            if self.radio is not None:
-                self.radio.frames.append(frame)
+            self.radio.frames.append(frame)
+
+    def unplug(self) -> None:
+        """The radio leaves the bus: who has it open has nothing, even when it is back."""
+        self.switches.has_device, self.radio = False, None
 
     def transmit(self, frame: bytes) -> None:
         """A frame goes on the air, and comes back as an echo."""
@@ -163,7 +166,7 @@ class World:
             self.at(self.boot_ns + 3 * MS, lambda: self._echo(echo))
 
     def _echo(self, frame: bytes) -> None:
-        if self.radio is not None and self.switches.has_device:
+        if self.radio is not None:
             self.radio.frames.append(frame)
 
     def take_record(self, record: object) -> None:
@@ -216,7 +219,7 @@ class VirtualRadio:
     def send(self, frame: bytes, power_step_db: int) -> None:
         """Hand a frame to the device."""
         del power_step_db
-        if not self._world.switches.has_device:
+        if self._world.radio is not self:
             self.counts["send_failed"] += 1
             return
         self.counts["sent"] += 1

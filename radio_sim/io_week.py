@@ -267,7 +267,7 @@ class Life:
         if which == 1:
             switches.hears = False
         else:
-            switches.has_device = False
+            self.world.unplug()
         if which == 3:  # the bus finds it again, and the kernel counts on
             renamed_ns = self.world.boot_ns + self._draw(5, 240) * SECOND
             self.world.at(renamed_ns, lambda: self._come_back("mon1"))
