@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestServer
@@ -12,11 +15,19 @@ from map_helpers import FIRST_EPOCH, Town, ledger_app, seed_of
 
 from chain.draws import commit
 from chain.errors import UserError
-from chain.records import EpochMessage, Genesis
+from chain.params import NEWEST_RULES, get_params
+from chain.records import (
+    Activation,
+    EpochMessage,
+    Genesis,
+    KeyRotation,
+    KeyRotationObjection,
+    Registration,
+)
 from chain.views import stats_json
 from chain.wire import seal
 from coverage_map import feed_state
-from coverage_map.feed import Feed
+from coverage_map.feed import Entry, Feed
 from coverage_map.io_ledger import LedgerSource
 from coverage_map.io_store import Store
 from coverage_map.io_sync import Sync, replay
@@ -265,3 +276,62 @@ def test_an_unusable_data_path_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "garbage").write_bytes(b"no database" * 500)
     with pytest.raises(UserError, match="--data"):
         Store(tmp_path / "garbage")
+
+
+def entry_of(sequence: int, record: object, epoch: int, index: int | None = None) -> Entry:
+    signed: Any = SimpleNamespace(record=record, record_id=bytes(32))
+    return Entry(sequence, signed, epoch, index, "ok")
+
+
+def first_site(town: Town) -> tuple[Feed, Registration]:
+    """A feed of the town's network under its first set of rules, with one hotspot."""
+    said = town.genesis.record
+    assert isinstance(said, Genesis)
+    feed = Feed(replace(said, rules=1), town.network_id)
+    place = (0x8A1F8ED9012FFFF, 47_370_000, 8_540_000)
+    asserted = Registration(
+        b"k" * 32, b"o" * 32, *place, 10, 200, 2_000, 5_180, 1, FIRST_EPOCH, 100, bytes(32)
+    )
+    feed.receive(entry_of(0, asserted, 1, 0))
+    return feed, asserted
+
+
+def test_rules_are_those_of_the_epoch_that_the_network_named(small: Town) -> None:
+    feed, asserted = first_site(small)
+    assert feed.params == get_params(feed.genesis.preset, 1)
+    feed.receive(entry_of(1, Activation(2, 9, (0,)), 5))
+    feed.receive(entry_of(2, asserted, 8, 0))
+    assert feed.rules == 1
+    kept = feed_state.decode(feed_state.encode(feed), feed.genesis, feed.network_id)
+    assert kept is not None
+    for one in (feed, kept):
+        one.receive(entry_of(3, asserted, 9, 0))
+        assert (one.rules, one.params) == (2, get_params(feed.genesis.preset, 2))
+    again = feed_state.decode(feed_state.encode(kept), feed.genesis, feed.network_id)
+    assert again is not None
+    assert again.params == kept.params
+
+
+def test_rules_newer_than_the_map_say_so(small: Town) -> None:
+    feed, asserted = first_site(small)
+    feed.receive(entry_of(1, Activation(NEWEST_RULES + 1, 6, (0,)), 5))
+    with pytest.raises(UserError, match="update this map"):
+        feed.receive(entry_of(2, asserted, 6, 0))
+
+
+@pytest.mark.parametrize("objected", [False, True])
+def test_a_hotspot_goes_by_its_next_key_from_the_named_epoch_on(
+    small: Town, objected: bool
+) -> None:
+    feed, asserted = first_site(small)
+    before = feed.sites[0].key
+    feed.receive(entry_of(1, KeyRotation(0, b"n" * 32, 9, 100, bytes(32)), 5))
+    if objected:
+        feed.receive(entry_of(2, KeyRotationObjection(0, bytes(32)), 6))
+    feed.changed_sites = False
+    feed.receive(entry_of(3, Activation(2, 90, (0,)), 8))
+    assert feed.sites[0].key == before
+    feed.receive(entry_of(4, Activation(2, 91, (0,)), 9))
+    assert feed.sites[0].key == (before if objected else b"n" * 32)
+    assert feed.changed_sites is not objected
+    assert feed.sites[0].cell == asserted.cell

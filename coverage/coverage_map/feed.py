@@ -10,15 +10,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chain import draws
 from chain.draws import answer, chain_link, power_step_db, tag_of
-from chain.params import MIB, PRESETS
+from chain.errors import UserError
+from chain.params import MIB, NEWEST_RULES, get_params
 from chain.records import (
+    Activation,
     EpochMessage,
     Genesis,
+    KeyRotation,
+    KeyRotationObjection,
     MapperReport,
     Receipt,
     Registration,
@@ -90,7 +94,10 @@ class Feed:
     def __init__(self, genesis: Genesis, network_id: bytes) -> None:
         self.genesis = genesis
         self.network_id = network_id
-        self.params = PRESETS[genesis.preset]
+        self.rules = genesis.rules
+        self.params = get_params(genesis.preset, genesis.rules)
+        self.activations: dict[int, int] = {}  # rules by the epoch from which they bind
+        self.rotations: dict[int, tuple[int, bytes]] = {}  # pending: from which epoch, next key
         self.sites: dict[int, Site] = {}
         self.links = LinkTable()
         self.sessions: dict[int, Session] = {}
@@ -116,9 +123,16 @@ class Feed:
         """Take the next record of the log; records must come in their order."""
         self.next_sequence = entry.sequence + 1
         self.totals.records += 1
+        self._bind(entry.epoch)
         record = entry.signed.record
         if isinstance(record, Registration) and entry.index is not None:
             return self._register(entry.index, record)
+        if isinstance(record, Activation):
+            self.activations[record.from_epoch] = record.rules
+        if isinstance(record, KeyRotation):
+            self.rotations[record.hotspot] = (record.from_epoch, record.new_key)
+        if isinstance(record, KeyRotationObjection):
+            self.rotations.pop(record.hotspot, None)
         if isinstance(record, EpochMessage):
             return self._hear(entry, record)
         if isinstance(record, MapperReport):
@@ -166,6 +180,8 @@ class Feed:
             "late": self._late,
             "mapped": self._mapped,
             "mappers": self.mappers,
+            "activations": self.activations,
+            "rotations": self.rotations,
         }
 
     def hold(self, held: Mapping[str, Any]) -> None:
@@ -174,6 +190,7 @@ class Feed:
         self._reveals, self._reports = dict(held["reveals"]), dict(held["reports"])
         self._late, self._mapped = list(held["late"]), list(held["mapped"])
         self.mappers = dict(held["mappers"])
+        self.activations, self.rotations = dict(held["activations"]), dict(held["rotations"])
 
     def take_usable(self) -> list[Observation]:
         """What measures the map and came since this was last asked for."""
@@ -188,6 +205,24 @@ class Feed:
                 if witness in self.sites:
                     waiting[self.sites[witness].cell] += report.observations_pending
         return waiting
+
+    def go_by(self, rules: int) -> None:
+        """Take the constants of a set of rules. UserError for one that is too new."""
+        if rules > NEWEST_RULES:
+            remedy = "update this map"
+            raise UserError("rules", f"the network goes by set {rules} now", remedy)
+        self.rules, self.params = rules, get_params(self.genesis.preset, rules)
+
+    def _bind(self, epoch: int) -> None:
+        """Go by the rules and the keys of an epoch. UserError for rules that are too new."""
+        for start in [start for start in self.activations if start <= epoch]:
+            self.go_by(self.activations.pop(start))
+        for index, (start, key) in list(self.rotations.items()):
+            if start <= epoch:
+                del self.rotations[index]
+                if index in self.sites:
+                    self.sites[index] = replace(self.sites[index], key=key)
+                    self.changed_sites = True
 
     def _register(self, index: int, assertion: Registration) -> list[News]:
         site = site_of(index, assertion)

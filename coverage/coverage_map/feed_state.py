@@ -17,7 +17,7 @@ from coverage_map.feed import Feed, Session, Waiting
 from coverage_map.links import RING, Link
 from coverage_map.observations import Site
 
-FORMAT = 1
+FORMAT = 2
 
 
 class State(msgspec.Struct, frozen=True):
@@ -39,6 +39,9 @@ class State(msgspec.Struct, frozen=True):
     late: list[tuple[int, EpochMessage]]
     mapped: list[tuple[int, MapperReport]]
     mappers: dict[bytes, int]
+    activations: dict[int, int]
+    rotations: dict[int, tuple[int, bytes]]
+    rules: int
 
 
 def encode(feed: Feed) -> bytes:
@@ -54,6 +57,7 @@ def encode(feed: Feed) -> bytes:
         links=links,
         samples=samples.astype("<i2").tobytes(),
         sessions=feed.sessions,
+        rules=feed.rules,
         totals=(totals.records, totals.receptions, totals.late_reports, dict(totals.verdicts)),
         **feed.held(),
     )
@@ -77,6 +81,7 @@ def decode(content: bytes, genesis: Genesis, network_id: bytes) -> Feed | None:
     records, receptions, late, verdicts = state.totals
     feed.totals.records, feed.totals.receptions = records, receptions
     feed.totals.late_reports, feed.totals.verdicts = late, Counter(verdicts)
+    feed.go_by(state.rules)
     feed.hold({name: getattr(state, name) for name in feed.held()})
     return feed
 
