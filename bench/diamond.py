@@ -5,7 +5,8 @@ headers included. With the MTU of 802.11, 2,304 (--mtu), 0.963 of the 60 can be 
 over IPv6, with Ethernet's 1,500 0.943. The same live namespaces, the same flows between devices
 behind 0 and 3: babeld alone, then netd above it with a plan for 60 Mbit/s of demand, as weighted
 next hops (`multipath`) and as segment lists (`segments`, 80 bytes of every packet). Meanwhile the
-relays' bytes are claimed and co-signed over the same links (bench/diamond_receipts.py).
+relays' bytes are claimed and co-signed over the same links (bench/diamond_receipts.py). netd shapes
+the devices to the same rates itself, in classes: claims don't wait behind what they are for.
 
 A flow keeps to one path, so that its packets stay in order: one flow gets the better path at most
 when it is lucky, few share unevenly, many fill both.
@@ -156,9 +157,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for node in range(4):
             bed.start_netd(node)
         clients = bed.await_netd()
+        bed.unshape()
         for version, mode in ((1, MULTIPATH), (2, SEGMENTS)):
             for node, plan in node_plans(base_plan(4, mode), splits, demand, version).items():
-                clients[node].apply(plan)
+                clients[node].apply(bed.shaped_by_netd(plan))
             time.sleep(1.5)
             receipts = None if options.no_receipts else Receipts(bed, 0, [1, 2], 3)
             if receipts is not None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kernel_helpers import address, base_plan, near_of, sid, view_of
 
 from chain.errors import UserError
-from routing.kernel.desired import Place, desired_state, fewest_hops
+from routing.kernel.desired import Neighbour, Place, View, desired_state, fewest_hops
 from routing.kernel.nodeplan import MULTIPATH, NodePlan, Table, parse_node_plan, plan_to_json
 from routing.kernel.state import (
     TABLE_ADJACENT,
@@ -202,3 +202,11 @@ def test_every_class_and_colour_has_a_code_of_its_own_in_the_local_pool() -> Non
     codes = [dscp_of(kind, colour) for kind in range(4) for colour in range(4)]
     assert len(set(codes)) == 16
     assert all(0 <= code < 64 and code & 0b11 == 0b11 for code in codes)
+
+
+@pytest.mark.parametrize(("mtu", "fits"), [(1_500, 1_500 - 112), (2_304, 2_304 - 112)])
+def test_tcp_that_enters_is_told_what_fits_beside_the_segments(mtu: int, fits: int) -> None:
+    near = {1: Neighbour("mesh1", "fe80::2", mtu), 2: Neighbour("mesh2", "fe80::3", mtu)}
+    state = desired_state(SEGMENTS_PLAN, View(near, {}), Place(("mesh1", "mesh2")))
+    assert isinstance(state.marking, Marking)
+    assert state.marking.mtu == fits  # one hop longer than planned, for repairs

@@ -243,14 +243,14 @@ def _next_hop(plan: NodePlan, view: View, weight: int, hops: Hops) -> NextHop:
 def _entry_mtu(plan: NodePlan, view: View) -> int:
     """What fits through the longest planned path and two more hops, for repairs; 0 for any.
 
-    Of the plan and not of what is alive, so that the marking rules stay as they are.
+    Also where that is over Ethernet's 1,500: people's devices may have as much as the mesh. Of the
+    plan and not of what is alive, so that the marking rules stay as they are.
     """
     longest = max((len(hops) for _, hops in plan.paths), default=0)
     if plan.mode != SEGMENTS or not longest:
         return 0
     device = min((near.mtu for near in view.neighbours.values()), default=_USUAL_MTU)
-    room = max(IPV6_MIN_MTU, device - _overhead(longest + 1))
-    return room if room < _USUAL_MTU else 0
+    return max(IPV6_MIN_MTU, device - _overhead(longest + 1))
 
 
 def _overhead(segments: int) -> int:
