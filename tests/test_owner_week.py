@@ -28,10 +28,10 @@ def live_until(daemon: Daemon, world: World, wait_ns: int) -> None:
 
 @pytest.mark.parametrize("seed", [2, 3])
 def test_a_day_of_drawn_faults_ends_well(seed: int, tmp_path: Path) -> None:
-    outcome = Life(seed, tmp_path).run(0.375)
+    outcome = Life(seed, tmp_path).run(0.25)
     assert outcome.episodes
     assert outcome.is_good(), outcome
-    assert outcome.kept > 400
+    assert outcome.kept > 250
 
 
 @pytest.mark.slow
@@ -43,7 +43,7 @@ def test_seven_days_of_drawn_faults_end_well(tmp_path: Path) -> None:
 
 
 def test_a_calm_day_has_no_faults(tmp_path: Path) -> None:
-    outcome = Life(1, tmp_path, faults=False).run(0.125)
+    outcome = Life(1, tmp_path, faults=False).run(0.0834)
     assert outcome.is_good()
     assert (outcome.episodes, outcome.kills, outcome.restarts) == ([], 0, 0)
 
@@ -52,7 +52,7 @@ def test_the_watch_sees_a_daemon_that_names_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hotspot.health.Health._raise", lambda *_: None)
-    outcome = Life(3, tmp_path).run(0.375)
+    outcome = Life(3, tmp_path).run(0.25)
     assert outcome.unnamed()
 
 
