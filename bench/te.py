@@ -37,6 +37,7 @@ from routing.plan.scenarios import DemandForecast
 
 _TRAIN = 5 / 7
 _WARM_UP = 24
+_LEAST_TAUGHT = 36
 PARTS = ("abilene", "geant", "meshes", "times", "own")
 _KNOWN = {
     "abilene": ("abilene_5min_4032tm_mbps.npz", "abilene_topology_caps_ospf.txt"),
@@ -97,6 +98,10 @@ class Race:
         self.first = int(len(data.demands_kbps) * _TRAIN)
         table = DemandTable(data.demands_kbps, data.pairs, data.step_s, data.start_s)
         begin = self.first - 1 - _WARM_UP
+        if begin < _LEAST_TAUGHT:
+            least = int((_LEAST_TAUGHT + 1 + _WARM_UP) / _TRAIN) + 1
+            problem = f"{len(data.demands_kbps)} of them are too few to train and test on"
+            raise UserError("--matrices", problem, f"give at least {least}")
         model = train_demands(table, begin)
         steps = range(begin, len(data.demands_kbps) - 1)
         self.forecasts = {step: model.predict(table, step) for step in steps}

@@ -76,14 +76,14 @@ def build_parser() -> Parser:
 def _add_data(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(NAMES)
     parser.add_argument(
-        "--data", required=True, help=f"{names}, or a CSV file of link samples (docs/routing.md)"
+        "--data", required=True, help=f"{names}, or a CSV file of link samples (docs/forecast.md)"
     )
     parser.add_argument(
         "--traces",
         type=Path,
         default=TRACES,
         metavar="DIR",
-        help="folder of the public traces abilene and ucc5g",
+        help="folder of the public traces abilene, ucc5g and servegen",
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MAX_LINKS = 100_000
 MODEL_FILE = "failures.json"
 TIMEOUT_S = 30.0
+LEAST_H = 3  # what the rules need, routing/insights/waste.py
 Ways = Iterable[tuple[str, int, tuple[int, ...], int]]
 
 
@@ -96,12 +97,20 @@ def _read_csv(name: str) -> LongHistory:
     return history_of(parse_samples(io.StringIO(text, newline=""), path.name))
 
 
+def _address(url: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "http" and parts.hostname:
+            return parts.hostname, parts.port or 80
+    except ValueError:  # a port that is none
+        pass
+    raise UserError("--gateway", f"{url!r} is no address", "like http://127.0.0.1:8300")
+
+
 def _ask(url: str) -> list[dict[str, Any]]:
     """Fetch a gateway's insights."""
-    parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname:
-        raise UserError("--gateway", f"{url!r} is no address", "like http://127.0.0.1:8300")
-    connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=TIMEOUT_S)
+    host, port = _address(url)
+    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/insights")
         answer = connection.getresponse()
@@ -109,7 +118,7 @@ def _ask(url: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = content["insights"]
     except OSError as error:
         raise UserError("--gateway", f"{url}: {error}", "is the gateway running?") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, http.client.HTTPException):
         raise UserError("--gateway", f"{url} gave no insights", "is that a gateway?") from None
     finally:
         connection.close()
@@ -126,23 +135,39 @@ def insight_from(row: dict[str, Any]) -> Insight:
 
 def run_insights(options: argparse.Namespace) -> int:
     """Print what was found."""
-    from routing.insights.grid import grid_of
     from routing.insights.insight import text_of
 
+    if options.top < 1:
+        raise UserError("--top", f"{options.top} is none", "give 1 or more")
+    known_h: float | None = None  # a gateway doesn't say how much it looks back on
     if options.gateway:
         found = [insight_from(row) for row in _ask(options.gateway)]
     else:
         model = load_failure_model(options.model)
         history = read_telemetry(options.folder) if options.folder else _read_csv(options.data)
-        found = look(grid_of(history), model)
+        found, known_h = _look_back(history, model)
     wanted = options.hotspot
     if wanted is not None:
         found = [one for one in found if wanted == one.hotspot or wanted in (one.link or ())]
-    shown = found[: max(0, options.top)]
+    shown = found[: options.top]
     if options.json:
         print_json({"insights": [one.as_json() for one in shown], "found": len(found)})
     elif shown:
         print(text_of(shown))
     else:
-        print("nothing found: no hotspot looks like failing, and nothing much is wasted")
+        print(_nothing(known_h))
     return EXIT_OK
+
+
+def _look_back(history: LongHistory, model: FailureModel) -> tuple[list[Insight], float]:
+    """Return what a history shows, and how many hours of it there are."""
+    from routing.insights.grid import GRID_MS, grid_of
+
+    grid = grid_of(history)
+    return look(grid, model), grid.steps * GRID_MS / 3_600_000
+
+
+def _nothing(known_h: float | None) -> str:
+    if known_h is not None and known_h < LEAST_H:
+        return f"too little to judge: {known_h:.1f} hours of telemetry; give {LEAST_H} or more"
+    return "nothing found: no hotspot looks like failing, and nothing much is wasted"
