@@ -30,12 +30,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.estimator_scenes import SCENES, make_scene
+from bench.estimator_scenes import SCENES, SPARSE_SEEDS, make_drive, make_scene
 from chain.errors import UserError
 from chain.io_terminal import Progress, print_json, run_command
 from coverage_map.estimator_csv import parse_table
 from coverage_map.estimator_diagram import draw
 from coverage_map.estimator_holdout import (
+    FOLDS,
     Score,
     block_splits,
     calibrated_splits,
@@ -43,7 +44,7 @@ from coverage_map.estimator_holdout import (
     score,
     world_splits,
 )
-from coverage_map.estimator_links import Links, make_links
+from coverage_map.estimator_links import Links, blocks_of, folds_of, make_links
 
 GROUND_TRUTH = Path(__file__).resolve().parents[2] / "shared" / "ground-truth" / "radio"
 INDOOR_BLOCK_M, INDOOR_SEEDS = 5.0, range(6)
@@ -132,12 +133,39 @@ def indoor_jobs(folder: Path) -> list[Job]:
 
 def scene_job(name: str) -> Job:
     """Spatial blocks of a block and a half of houses in a made scene."""
+    return f"scene_{name}", lambda: score_scene(name, None)
+
+
+def score_scene(name: str, seed: int | None) -> Score:
+    """A scene, or another ground of its kind."""
+    links = make_scene(name, seed)
+    return score(links, block_splits(links, block_of(name), 0))
+
+
+def block_of(name: str) -> float:
+    """Width of the blocks of a scene that are left out, in metres."""
+    return 1.5 * SCENES[name].street_m
+
+
+def grounds_job(name: str, seeds: Sequence[int]) -> Job:
+    """Ten other grounds of a kind together: one is a small sample."""
+    return f"scene_{name}_others", lambda: pool([score_scene(name, seed) for seed in seeds])
+
+
+def dense_job(name: str) -> Job:
+    """The same held-out readings, predicted from every reading that the streets could have given.
+
+    How much of what a scene's few readings miss is there to be had at all.
+    """
 
     def run() -> Score:
-        links = make_scene(name)
-        return score(links, block_splits(links, 1.5 * SCENES[name].street_m, 0))
+        drive, kept = make_drive(name)
+        blocks = blocks_of(drive, block_of(name))
+        fold = folds_of(blocks, FOLDS, 0)
+        splits = ((fold != k, (fold == k) & kept, blocks) for k in np.unique(fold))
+        return score(drive, splits)
 
-    return f"scene_{name}", run
+    return f"scene_{name}_all_readings", run
 
 
 def dataset_job(path: Path, block_m: float, seeds: int) -> Job:
@@ -167,7 +195,21 @@ def jobs_of(wanted: argparse.Namespace) -> list[Job]:
     if wanted.dataset:
         return [dataset_job(path, wanted.block, wanted.seeds) for path in wanted.dataset]
     found = [] if wanted.scenes or not GROUND_TRUTH.is_dir() else indoor_jobs(GROUND_TRUTH)
-    return found + ([] if wanted.indoor else [scene_job(name) for name in SCENES])
+    found = found + ([] if wanted.indoor else scene_jobs())
+    if wanted.only:
+        names = [name for name, _ in found]
+        for name in wanted.only:
+            if name not in names:
+                raise UserError("--only", f"no data set {name!r}", f"there are {', '.join(names)}")
+        found = [job for job in found if job[0] in wanted.only]
+    return found
+
+
+def scene_jobs() -> list[Job]:
+    """The scenes, and how far one that keeps few readings could get."""
+    jobs = [scene_job(name) for name in SCENES]
+    jobs += [dense_job(name) for name, scene in SCENES.items() if scene.kept < 1.0]
+    return [*jobs, grounds_job("sparse", SPARSE_SEEDS)]
 
 
 def run(wanted: argparse.Namespace) -> int:
@@ -205,6 +247,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1, help="splits of a --dataset")
     parser.add_argument("--indoor", action="store_true", help="only indoor35")
     parser.add_argument("--scenes", action="store_true", help="only the outdoor scenes")
+    parser.add_argument("--only", action="append", metavar="NAME",
+                        help="only this data set, such as scene_sparse; repeatable")  # fmt: skip
     parser.add_argument("--svg", type=Path, metavar="FILE", help="reliability diagram")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return run_command(lambda rest: run(parser.parse_args(rest)), list(argv or sys.argv[1:]))
