@@ -305,7 +305,7 @@ BEACON = get_object(
     sequence=COUNT,
     verdict={"enum": ["paid", "aired", "unheard", "unrevealed"]},
     power_step_cdb=POWER,
-    counts={"type": "string", "description": "JSON object: verdicts on its receptions"},
+    counts={"type": "string", "description": "JSON object: verdicts on its receptions; weaker_cdb"},
 )
 BEACONS = get_object(epoch=COUNT, beacons=get_array(BEACON))
 PAYMENT = get_object(

@@ -180,9 +180,7 @@ def explain_receptions(
 
 def explain_power(judgement: Judgement, beaconer: int) -> dict[str, Any]:
     """Whether a beaconer counts weaker than it was heard, and why (chain/rules/loudness.py)."""
-    if judgement.cuts is None:
-        return {"cut_cdb": None, "words": "Whether it was too loud is at hand for new epochs only."}
-    cut = judgement.cuts.get(beaconer, 0)
+    cut = (judgement.cuts or {}).get(beaconer, 0)
     return {"cut_cdb": cut, "words": get_power_words(cut, judgement.params.loud_allowed_cdb)}
 
 

@@ -12,7 +12,7 @@ from chain.hotspot_row import unpack_slope
 from chain.io_judgement import load_judgement
 from chain.io_restore import load_params
 from chain.io_schema import REGISTRATION
-from chain.io_store import Store
+from chain.io_store import WEAKER, Store
 from chain.keys import KEY_BYTES
 from chain.ledger import Ledger
 from chain.records import EpochMessage, Refusal
@@ -229,7 +229,9 @@ def _beacon_counts(store: Store, index: int, newest: int) -> dict[str, Any]:
     rows = _newest_rows(store, sql, index, newest)
     for row in rows:
         beacons[row["verdict"]] = beacons.get(row["verdict"], 0) + 1
-        for reason, count in json.loads(row["counts"]).items():
+        counts = json.loads(row["counts"])
+        counts.pop(WEAKER, None)
+        for reason, count in counts.items():
             receptions[reason] = receptions.get(reason, 0) + count
     shown = [f"{row['beaconer']}:{row['epoch']}:{row['sequence']}" for row in rows[:3]]
     return {"beacons": beacons, "receptions": receptions, "newest": shown}

@@ -7,10 +7,12 @@ epochs around it, places and radios in the registrations that bound then.
 
 from __future__ import annotations
 
+import json
+
 from chain.admission import Role
 from chain.io_restore import load_genesis, load_params, load_table
 from chain.io_schema import REGISTRATION, UNREADABLE, damaged
-from chain.io_store import Store
+from chain.io_store import WEAKER, Store
 from chain.records import EpochMessage, Randomness, Refusal, Registration, Signed
 from chain.rules.appointments import get_keys
 from chain.rules.lots import Lots, compute_lots
@@ -51,6 +53,7 @@ def _load(store: Store, epoch: int, beaconer: int) -> Judgement | None:
         pairs=PairCache(),
     )
     judgement.lots = _load_lots(store, epoch)
+    judgement.cuts = _load_cuts(store, epoch, beaconer)
     _load_reports(store, judgement, beaconer)
     _load_assertions(store, judgement, beaconer)
     _load_knowledge(judgement)
@@ -90,6 +93,14 @@ def _load_lots(store: Store, epoch: int) -> Lots:
         shown = store.rows(sql, (close + 1,))[0]["n"] if cosigners else 0
         counts.append((shown, len(cosigners)))
     return compute_lots(*counts)
+
+
+def _load_cuts(store: Store, epoch: int, beaconer: int) -> dict[int, int]:
+    """How much weaker a beaconer counted than it was heard, if it did."""
+    sql = "SELECT counts FROM beacons WHERE epoch = ? AND beaconer = ? LIMIT 1"
+    rows = store.rows(sql, (epoch, beaconer))
+    cut_cdb = json.loads(rows[0]["counts"]).get(WEAKER, 0) if rows else 0
+    return {beaconer: int(cut_cdb)} if cut_cdb else {}
 
 
 def _load_reports(store: Store, judgement: Judgement, beaconer: int) -> None:

@@ -37,6 +37,7 @@ from chain.tables import NUMBER, TABLES
 
 EDGE = "log"  # the name of the log's right edge in `meta`
 SETTLEMENTS_SERVED = 2  # whoever read the checkpoint before still finds its balances
+WEAKER = "weaker_cdb"  # beside a beacon's counts: how much weaker it counts than it was heard
 SLOTS_CACHED = 1 << 16  # accounts whose slots are at hand: about 10 MB
 TYPE_BYTE = 1  # of a wire: its record type, since the envelope is an array of four
 
@@ -297,8 +298,12 @@ def _late_row(late: LateReport) -> tuple[Any, ...]:
 
 
 def _beacon_rows(judgement: Judgement) -> Iterator[tuple[Any, ...]]:
+    cuts = judgement.cuts or {}
     for verdict in get_beacon_verdicts(judgement):
-        counts = json.dumps(dict(verdict.counts), separators=(",", ":"))
+        said = dict(verdict.counts)
+        if cut_cdb := cuts.get(verdict.beaconer):
+            said[WEAKER] = cut_cdb
+        counts = json.dumps(said, separators=(",", ":"))
         yield (
             *(verdict.epoch, verdict.beaconer, verdict.sequence),
             *(verdict.verdict, verdict.power_step_cdb, counts),

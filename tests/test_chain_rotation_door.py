@@ -1,15 +1,17 @@
-"""Key rotation through the doors: the disk, the audit, explanations, the service, the command."""
+"""Another key, and who is too loud, through the doors: disk, audit, explanations, service."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from chain import draws, keys, wire
 from chain.errors import UserError
+from chain.explain import explain_beacon
 from chain.io_audit import audit
 from chain.io_cli import main as chain_main
 from chain.io_explain import explain
@@ -18,7 +20,7 @@ from chain.io_ledger import DurableLedger
 from chain.io_restore import load_ledger
 from chain.io_store import Store
 from chain.ledger import Ledger, Sealed
-from chain.records import KeyRotation
+from chain.records import KeyRotation, Reception
 from chain.vectors import scenarios_rotations as runs
 from chain.vectors.runs import make_town
 from chain.vectors.town import Town
@@ -29,11 +31,8 @@ Shown = pytest.CaptureFixture[str]
 NEW_SEED = bytes(range(32))
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Town]:
-    """The ledger of a planned rotation, on the disk, and its town."""
-    path = tmp_path_factory.mktemp("rotation") / "ledger.db"
-    town = make_town("doors", "minimal", runs.planned)
+def save(town: Town, path: Path) -> Path:
+    """A town's ledger on the disk."""
     store, first = Store.create(str(path)), list[Sealed]()
     ledger = Ledger(town.genesis, on_block=first.append)
     store.append(first)
@@ -42,7 +41,14 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Town]:
         durable.submit(list(step.wires), step.time_ms)
     assert durable.ledger.head == town.ledger.head
     store.close()
-    return path, town
+    return path
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Town]:
+    """The ledger of a planned rotation, on the disk, and its town."""
+    town = make_town("doors", "minimal", runs.planned)
+    return save(town, tmp_path_factory.mktemp("rotation") / "ledger.db"), town
 
 
 def test_a_ledger_with_a_rotation_is_read_again_and_audited(saved: tuple[Path, Town]) -> None:
@@ -70,6 +76,29 @@ def test_an_explanation_is_found_by_every_key_and_names_them_all(
     (former,) = answers[0]["former_keys"]
     assert former["key"] == town.key("hotspot", 1).hex()
     assert "rotation" not in answers[0]
+
+
+def test_a_cut_of_long_ago_is_explained_from_the_disk(tmp_path: Path) -> None:
+    """Who was too loud: what the judgement says at hand, the database says for good."""
+
+    def edit(_: int, heard: list[Reception]) -> list[Reception]:
+        return [replace(r, rssi_cdbm=r.rssi_cdbm + 1_500 * (r.heard == 2)) for r in heard]
+
+    town = Town("loud")
+    town.join()
+    for epoch in range(2, 5):
+        town.run_epoch(epoch, edit)
+    town.go_to(5)
+    judgement = town.ledger.verdicts(3)
+    assert judgement is not None
+    told = explain_beacon(judgement, 2, 0)
+    assert told["power"]["cut_cdb"] > 1_000
+    path = save(town, tmp_path / "ledger.db")
+    assert audit(path).ok
+    store = Store.open(path, read_only=True)
+    assert explain(store, "2:3:0") == told
+    assert "weaker_cdb" not in str(explain(store, "2"))
+    store.close()
 
 
 @pytest.fixture

@@ -11,7 +11,9 @@
 These are the most that anybody may send there; a ledger sees no more. Who can't lower its power
 (TPC) may send 3 dB less from 5,250 MHz on in Europe, an access point outdoors no more than 21 dBm
 upwards from 5,150 to 5,250 MHz in the FCC's reach, and radar has to be looked for where the rules
-say so: that is the radio's and its owner's business. More gain than 6 dBi without less power is allowed in the FCC's bands for fixed point-to-point links
+say so: that is the radio's and its owner's business.
+
+More gain than 6 dBi without less power is allowed in the FCC's bands for fixed point-to-point links
 alone, 15.247 (c)(1): a beacon is for everybody around, so that never applies here. An assertion
 says gain and EIRP; what goes into the antenna is the difference.
 
