@@ -98,7 +98,7 @@ class MonitorRadio:
             raise UserError(
                 "radio",
                 "no permission for raw sockets",
-                "run as root, or grant CAP_NET_RAW (systemd: AmbientCapabilities=CAP_NET_RAW)",
+                "put sudo before it; at boot the service has CAP_NET_RAW: wavecomb hotspot service",
                 exit_code=EXIT_FAILED,
             ) from error
         try:
