@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from chain.io_keys import load_seed, save_seed
 from chain.keys import public_key, verify
 from chain.records import EpochMessage, KeyRotationObjection, Signed
 from chain.wire import decode
-from hotspot import io_rotation
+from hotspot import io_keyring, io_rotation
 from hotspot.io_daemon import Daemon
 from hotspot.io_queue import DurableQueue
 from hotspot.io_rotation import ACCEPTED, ASKED, KeyChange, Plan, read_plan, write_plan
@@ -203,24 +204,35 @@ def status(folder: Path) -> dict[str, object]:
     return dict(json.loads((folder / "status.json").read_text()))
 
 
-def test_a_change_is_named_to_the_ledger_once_and_the_phrase_is_shown_once(tmp_path: Path) -> None:
-    place = make_ledger(tmp_path)
-    with ledger_service(place) as (url, _):
-        config = make_spot(tmp_path / "spot", url)
-        folder = config.parent
-        refused = rotate(folder)
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[Path]]]:
+    """A ledger, and the folders of two hotspots that it knows; their daemons were stopped."""
+    folder = tmp_path_factory.mktemp("rotation")
+    place = make_ledger(folder)
+    with ledger_service(place) as (url, _), contextlib.ExitStack() as daemons:
+        spots = [make_spot(folder / name, url).parent for name in ("planned", "lost")]
+        refused = rotate(spots[0])
         assert (refused.code, "register it first" in refused.err) == (2, True)
-        with started(["hotspot", "run", "--config", config], tmp_path / "log"):
-            wait_for("registration", lambda: status(folder)["index"] == 0, 30)
-            said = json.loads(rotate(folder).out)
-            again = json.loads(rotate(folder).out)
-        with LedgerClient(url) as client:
-            row = client.get("/v1/hotspots/0")
-        assert row["rotation"]["new_key"] == said["key"] == again["key"]
-        assert row["rotation"]["from_epoch"] == said["from_epoch"] == again["from_epoch"]
-        assert row["rotation"]["by"] == "keys"
-        assert row["key"] == public_key(load_seed(folder / "hotspot.key")).hex()
-    # Nothing was shown before the ledger knew of it, so the first run that got so far shows it.
+        for spot in spots:
+            words = ["hotspot", "run", "--config", spot / "hotspot.toml"]
+            daemons.enter_context(started(words, spot / "log"))
+        for spot in spots:
+            wait_for("registration", lambda s=spot: int(str(status(s)["index"])) >= 0, 30)  # type: ignore[misc]
+        daemons.close()
+        yield url, spots
+
+
+def test_a_change_is_named_to_the_ledger_once_and_the_phrase_is_shown_once(
+    town: tuple[str, list[Path]],
+) -> None:
+    url, (folder, _) = town
+    said, again = (json.loads(rotate(folder).out) for _ in range(2))
+    with LedgerClient(url) as client:
+        row = client.get(f"/v1/hotspots/{status(folder)['index']}")
+    assert row["rotation"]["new_key"] == said["key"] == again["key"]
+    assert row["rotation"]["from_epoch"] == said["from_epoch"] == again["from_epoch"]
+    assert row["rotation"]["by"] == "keys"
+    assert row["key"] == public_key(load_seed(folder / "hotspot.key")).hex()
     assert ("phrase" in said, "phrase" in again) == (True, False)
     queue = DurableQueue(folder / "queue.db")
     plan = read_plan(queue)
@@ -229,23 +241,43 @@ def test_a_change_is_named_to_the_ledger_once_and_the_phrase_is_shown_once(tmp_p
     queue.close()
 
 
-def test_a_lost_key_takes_the_owners_word_and_days(tmp_path: Path) -> None:
-    place = make_ledger(tmp_path)
-    with ledger_service(place) as (url, _):
-        config = make_spot(tmp_path / "spot", url)
-        folder = config.parent
-        with started(["hotspot", "run", "--config", config], tmp_path / "log"):
-            wait_for("registration", lambda: status(folder)["index"] == 0, 30)
-        (folder / "hotspot.key").unlink()
-        said = json.loads(rotate(folder, "--lost").out)
-        with LedgerClient(url) as client:
-            rotation = client.get("/v1/hotspots/0")["rotation"]
-            assert rotation["by"] == "owner"
-            assert rotation["from_epoch"] > client.head().epoch + 25
-        assert said["from_epoch"] == rotation["from_epoch"]
-        assert "run this once more" in said["note"]
+def test_a_lost_key_takes_the_owners_word_and_days(town: tuple[str, list[Path]]) -> None:
+    url, (_, folder) = town
+    (folder / "hotspot.key").unlink()
+    said = json.loads(rotate(folder, "--lost").out)
+    with LedgerClient(url) as client:
+        rotation = client.get(f"/v1/hotspots/{status(folder)['index']}")["rotation"]
+        assert rotation["by"] == "owner"
+        assert rotation["from_epoch"] > client.head().epoch + 25
+    assert said["from_epoch"] == rotation["from_epoch"]
+    assert "run this once more" in said["note"]
     bad = rotate(folder, "--lost", "--which", "owner")
     assert (bad.code, "--lost" in bad.err) == (2, True)
+
+
+def test_the_new_key_is_put_in_its_place_once_it_speaks(
+    tmp_path: Path,
+) -> None:
+    """The days that a lost key takes are over: what `--lost` does when it is run once more."""
+    path = tmp_path / "hotspot.key"
+    save_seed(tmp_path / "hotspot.key.next", NEXT)
+    queue = DurableQueue(tmp_path / "queue.db")
+    plan = Plan(NEW.hex(), 9, LENGTH, ACCEPTED)
+    write_plan(queue, plan)
+    told: list[str] = []
+
+    class Client:
+        def find(self, place: str) -> dict[str, object]:
+            return {"key": NEW.hex(), "rotation": None, "index": 4}
+
+    queue.set_note("peers", json.dumps([[4, 2], []]).encode())
+    job = io_keyring.Rotation(settings(), tmp_path, Client(), queue, b"", NEXT, told.append)  # type: ignore[arg-type]
+    for _ in range(2):
+        assert "start the daemon" in io_keyring._rotate_hotspot(job, path)["note"]
+    assert told == ["put the new key in its place"]
+    assert load_seed(path) == NEXT
+    assert queue.note("chain") == json.dumps([9, LENGTH]).encode()
+    queue.close()
 
 
 @pytest.mark.slow
