@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from chain.records import Activation, Reception, Signed
 from chain.vectors.runs import make_runs
 from chain.vectors.scenarios import resign
@@ -76,6 +78,21 @@ def moves(town: Town) -> None:
     town.run(town.epoch, town.epoch + 1)
 
 
+def loud(town: Town) -> None:
+    """Hotspot 1 is heard 15 dB better than it hears: it counts as weak as it says it is."""
+
+    def boosted(_: int, heard: list[Reception]) -> list[Reception]:
+        return [replace(r, rssi_cdbm=r.rssi_cdbm + 1_500 * (r.heard == 1)) for r in heard]
+
+    town.join()
+    first = town.ledger.params.settlement_epochs
+    town.run(2, 4)
+    town.go_to(first)
+    for epoch in range(first, first + 3):
+        town.run_epoch(epoch, boosted)
+    town.go_to(2 * first)
+
+
 def offline(town: Town) -> None:
     """A hotspot is back after more than a day: it delivers in order, for the map."""
     town.join()
@@ -109,7 +126,8 @@ RULES = make_runs(
     "Ledgers under older and newer sets of rules, and from one to the other.",
     [
         *(("minimal:1", activations), ("mainnet:1", activations), ("mainnet:1", unforgotten)),
-        *((preset, run) for preset in NEW for run in (one_way, moves, offline)),
+        *((preset, run) for preset in NEW for run in (one_way, moves, offline, loud)),
+        ("minimal:1", loud),
         ("minimal:1", moves),
     ],
 )
