@@ -190,6 +190,7 @@ def main(argv: Sequence[str]) -> int:
     sizes = "of all devices (default: %(default)s, 802.11's)"
     parser.add_argument("--mtu", type=int, default=2304, help=sizes)
     parser.add_argument("--no-receipts", action="store_true", help="nobody is paid")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
     return report(parser, measure, argv)
 
 

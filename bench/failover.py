@@ -225,6 +225,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--hello-ms", type=int, default=50, help="netd's (default: %(default)s)")
     parser.add_argument("--mode", choices=(SEGMENTS, MULTIPATH), default=SEGMENTS, help="steering")
     parser.add_argument("--only", choices=("all", "ours", "babeld"), default="all", help="a part")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
     return report(parser, measure, argv)
 
 

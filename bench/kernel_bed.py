@@ -69,8 +69,7 @@ def base_plan(nodes: int, mode: str, lease_ms: int = 600_000) -> NodePlan:
 def report(
     parser: Parser, measure: Callable[[argparse.Namespace], dict[str, Any]], argv: Sequence[str]
 ) -> int:
-    """Read the options, measure, and print what was found: a line of JSON, or one row a figure."""
-    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    """Read the options (`--json` among them), measure, print a line of JSON or a row per figure."""
     options = parser.parse_args(argv)
     result = measure(options)
     if options.json:

@@ -358,6 +358,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--hello-ms", type=int, default=1000, help="netd's (default: %(default)s)")
     parser.add_argument("--mode", choices=(MULTIPATH, SEGMENTS), default=MULTIPATH, help="steering")
     parser.add_argument("--graphs", type=Path, default=TRUTH, metavar="FILE", help="the archive")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
     return report(parser, measure, argv)
 
 
