@@ -12,8 +12,9 @@ steps of a second; where a link is asked for too much, all on it get the same sh
     ours       routing/job_schedule.py on the 10th percentile of the mean until then
 
 `kept` is the share of all jobs that were there in time, `broken` of those promised that were not.
-The second greedy is a peer made as strong as it gets. Loads are jobs per second; the top keys are
-of the middle one.
+The second greedy is a peer made as strong as it gets. `hindsight` bounds what could be kept by who
+knew everything beforehand (bench/jobs_bound.py). Loads are jobs per second; the top keys are of the
+middle one.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.jobs_bound import most_in_time
 from bench.te_meshes import GRAPHML
 from chain.errors import UserError
 from chain.io_terminal import Progress, print_json
@@ -345,7 +347,17 @@ def measure(load: float, seeds: int, seconds: int, bar: Progress) -> dict[str, A
             "cpu_s": round(process_time() - began_s, 2),
         }
         bar.update(len(rows), f"{load} jobs/s {name}")
+    worlds = [World(seed, load, seconds) for seed in range(1, seeds + 1)]
+    bound = sum(hindsight(world) for world in worlds)
+    rows["hindsight"] = {"kept_share": round(bound / sum(len(w.jobs) for w in worlds), 4)}
     return rows
+
+
+def hindsight(world: World) -> float:
+    """The most jobs that could be in time over their ways."""
+    policy = Policy(world)
+    jobs = [(job.kbits, job.came_s, job.due_s, policy.ways(job.target)) for job in world.jobs]
+    return most_in_time(jobs, {k: c[PAST_S:] for k, c in world.capacity.items()})
 
 
 def main() -> int:
@@ -368,6 +380,7 @@ def main() -> int:
         "greedy_kept": middle["greedy"]["kept_share"],
         "edf_kept": middle["edf"]["kept_share"],
         "greedy_sure_kept": middle["greedy_sure"]["kept_share"],
+        "hindsight_kept": middle["hindsight"]["kept_share"],
         "loads": table,
     }
     print_json(result)
