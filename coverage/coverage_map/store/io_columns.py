@@ -41,7 +41,9 @@ class ColumnWriter:
         self.rows += len(values)
 
     def close(self) -> None:
-        """Write the header, as long as the room left for it."""
+        """Write the header, as long as the room left for it; doing so twice is fine."""
+        if self._file.closed:
+            return
         about = f"{{'descr': {self.kind.str!r}, 'fortran_order': False, 'shape': ({self.rows},), }}"
         room = HEADER_BYTES - len(npy.magic(1, 0)) - 2
         self._file.seek(0)

@@ -31,6 +31,7 @@ from coverage_map.store.tables import (
 )
 from coverage_map.store.view import Merged
 
+PIECE = 1 << 17  # cells
 LAYER_SHARE = 5  # a layer of more than a fifth of its base is folded with the delta that made it so
 
 
@@ -104,14 +105,27 @@ def _lay_level(
     draft: Draft, base: Published, resolution: int, fresh: Aggregates
 ) -> tuple[str, int]:
     """Write one level of a layer; its name, and how many rows it has together with the base."""
-    table: Mapping[str, np.ndarray] = joined(base, resolution, fresh)
+    table: Mapping[str, np.ndarray] = _columns_of(base, resolution, fresh)
     if resolution in base.layer:
-        table = Merged(base.layer[resolution], {name: table[name] for name in COLUMNS})
+        table = Merged(base.layer[resolution], table)
     draft.append({resolution: table})
     added = join([added_of(base, resolution), fresh])
     draft.added[resolution].append({f.name: getattr(added, f.name) for f in fields(added)})
     cells, known = np.asarray(table["cells"]), np.asarray(base.levels[resolution]["cells"])
     return str(resolution), len(known) + len(cells) - len(places_of(known, cells))
+
+
+def _columns_of(base: Published, resolution: int, fresh: Aggregates) -> Table:
+    """What readers want of all cells that `fresh` touches.
+
+    In pieces, whose lists fit into memory that is used again: for new pages the kernel would take
+    as long as the work itself.
+    """
+    parts = [
+        joined(base, resolution, take(fresh, np.arange(at, min(at + PIECE, len(fresh)))))
+        for at in range(0, max(len(fresh), 1), PIECE)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}
 
 
 def _fold(
