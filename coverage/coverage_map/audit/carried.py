@@ -26,7 +26,9 @@ STAYS_DB, PUT_DB, TURNED_DB, TURNED_SHARE = 2.5, 12.0, 22.0, 0.4
 CHANGES_DB = np.arange(-12.0, 33.0, 3.0)  # of all paths together: a broken port costs 20 dB
 BETTER_DB, WORSE_DB = 4.0, 8.0
 FAR_SHARE, FAR_SPAN_DB = 0.1, 40.0  # of those around who hear it elsewhere, and how differently
-MOST_NATS, LEAST_NATS = 3.0, -4.0  # that one link says: an anchor's own antenna may be moved
+# What one link says at most: a window's walls stand in the way of many links at once, and an
+# anchor's own antenna may be moved.
+MOST_NATS, LEAST_NATS = 1.5, -4.0
 LEAST_LINKS = 3
 
 

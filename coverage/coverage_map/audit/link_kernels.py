@@ -27,7 +27,7 @@ PAIR_COLUMNS = 4  # of a pair of witnesses: count, squares of one, of the other,
 LEVEL_SHARE = 1.0 / 16.0  # of a new packet in the level: follows what changes over hours
 LEAST_RECEIVERS = 4
 LEVEL_FROM = 4.0  # packets before a deviation means anything
-JUMP_DB = 7.0  # twice in a row: somebody carried an antenna, and the level is another one now
+JUMP_DB = 4.5  # twice in a row: somebody carried an antenna, and the level is another one now
 
 
 @compiled
