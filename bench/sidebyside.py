@@ -255,7 +255,7 @@ def roll_out(
     started = time.monotonic()
     base = replace(base_plan(len(clients), mode), prefixes=())  # nobody's devices are here
     if mode == SEGMENTS:
-        for node, plan in node_plans(base, splits, demand, version=1).items():
+        for node, plan in node_plans(base, splits, demand, version=2).items():
             clients[node].apply(bed.shaped_by_netd(plan))
         return time.monotonic() - started
     rollout = Rollout(base)
