@@ -57,6 +57,7 @@ CREATE TABLE IF NOT EXISTS moments(
     synchronised INTEGER NOT NULL, PRIMARY KEY (epoch, boot)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
+MAGIC = b"SQLite format 3\0"
 NEW, DELIVERED, REFUSED = 0, 1, 2
 KEEP_EPOCHS = 3
 KEEP_MOMENTS = 4_464  # 31 days of ten minutes
@@ -362,7 +363,7 @@ def open_whole(path: Path, limit_bytes: int) -> DurableQueue:
     except UserError as error:
         if queue is not None:
             queue.close()
-        if not is_damage(error.__cause__):
+        if not is_damage(error.__cause__) or not _was_queue(path):
             raise
     aside = path.with_name(f"{path.name}.damaged")
     for tail in ("", "-wal", "-shm"):
@@ -373,6 +374,12 @@ def open_whole(path: Path, limit_bytes: int) -> DurableQueue:
     saved = queue.adopt(_readable(aside))
     sys.stderr.write(f"warning: {path} was damaged; kept as {aside}, {saved} records taken over\n")
     return queue
+
+
+def _was_queue(path: Path) -> bool:
+    """Whether it is ours by its name or its first bytes, and no file that was named by mistake."""
+    with path.open("rb") as file:
+        return path.suffix == ".db" or file.read(len(MAGIC)) == MAGIC
 
 
 def _readable(path: Path) -> Iterator[tuple[Any, ...]]:

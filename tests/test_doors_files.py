@@ -204,11 +204,21 @@ def test_a_status_file_of_something_else_is_named(
     check_clear(nursery.run("hotspot", "status", cwd=spot), "status_file")
 
 
-def test_a_queue_that_is_no_database_is_named(nursery: Nursery, spot: Path) -> None:
+def test_a_queue_that_is_no_database_is_named_and_put_aside(nursery: Nursery, spot: Path) -> None:
     (spot / "queue.db").write_bytes(b"junk" * 500)
     check_clear(nursery.run("hotspot", "queue", cwd=spot), "queue.db")
-    check_clear(nursery.run(*RUN, cwd=spot), "queue.db")
     assert (spot / "queue.db").read_bytes() == b"junk" * 500
+    done = nursery.run(*RUN, cwd=spot)
+    assert "queue.db was damaged; kept as queue.db.damaged" in done.err
+    assert (spot / "queue.db.damaged").read_bytes() == b"junk" * 500
+
+
+def test_a_file_that_was_named_by_mistake_is_left_alone(nursery: Nursery, spot: Path) -> None:
+    settings = (spot / "hotspot.toml").read_text()
+    (spot / "hotspot.toml").write_text(settings.replace("[ledger]", 'queue = "plan.txt"\n[ledger]'))
+    (spot / "plan.txt").write_text("buy milk\n" * 99)
+    check_clear(nursery.run(*RUN, cwd=spot), "plan.txt")
+    assert (spot / "plan.txt").read_text() == "buy milk\n" * 99
 
 
 def test_asking_for_counts_makes_no_queue(nursery: Nursery, spot: Path) -> None:
