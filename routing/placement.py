@@ -277,11 +277,13 @@ class Placer:
         share, pace = self.params.work_permille, request.tpot_us or 1 << 62
         best = quick = pool[0]
         least = soonest = best_us = 1 << 62
-        bucket = bucket_of(prompt)
+        bucket, is_learned = bucket_of(prompt), self.believes[0]
         for known in pool:
             tokens = prompt - saved[known.bit] if saved and known.bit in saved else prompt
             work = known.token_us * tokens // 1_000
-            ttft = (known.ready_us + work) * known.ratios[bucket] // 1_000
+            ttft = known.ready_us + work
+            if is_learned:
+                ttft = ttft * known.ratios[bucket] // 1_000
             if ttft < soonest:
                 soonest, quick = ttft, known
             if ttft * known.margins[bucket] <= goal and known.tpot_us <= pace:

@@ -30,6 +30,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp2, isfinite
+from typing import NamedTuple
 
 from routing.forecast_table import TreeTable
 
@@ -53,8 +54,7 @@ def bucket_of(tokens: int) -> int:
     return min(BUCKETS - 1, max(0, tokens.bit_length() - 6) // 2)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """One request, us: its features when it was placed, what the formula and what all expected.
 
     `said_us`: median and 90th percentile as the placement had them, from model or running quantile.
