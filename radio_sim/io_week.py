@@ -352,7 +352,9 @@ class Life:
             episode.seen_ns = max(episode.begin_ns, self._began_ns)
             if episode.fault is Fault.TX_DEAD:
                 episode.seen_ns = now_ns
-        if episode.named_ns is None and episode.fault in names:
+        # Who starts with a wrong clock saw no jump: its state says that it doesn't believe it.
+        doubts = episode.kind == "clock" and daemon._health.standing.state is State.CLOCK
+        if episode.named_ns is None and (episode.fault in names or doubts):
             episode.named_ns = now_ns
             if episode.seen_ns is None:
                 episode.seen_ns = now_ns

@@ -22,6 +22,8 @@ from coverage_map.store.io_keeper import KIND_MAPPER, KIND_WITNESS, Keeper
 from coverage_map.store.io_sql import open_sql
 from coverage_map.store.sql_cells import AGGREGATES, LEVELS
 
+pytest.importorskip("chdb", reason="ClickHouse's engine is not installed: pip install chdb")
+
 MIXED = (5, 7, 9, 10, 11)
 
 
