@@ -311,7 +311,7 @@ class Links:
     def _measure(self, peer: Peer, number: int, now_ns: int) -> None:
         missed = min(number - peer.number - 1, MISSES_MAX)
         # So many in a row is an outage and says nothing of how many a link that works loses.
-        counted = missed if missed < MISSES_MAX else 0
+        counted = missed if missed < MISSES_MAX // 2 else 0
         for lost in (*([1.0] * counted), 0.0):
             peer.loss = LOSS_MEMORY * peer.loss + (1 - LOSS_MEMORY) * lost
         peer.in_a_row = 1 if missed > MISSES_MIN else peer.in_a_row + 1
