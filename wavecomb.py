@@ -13,8 +13,8 @@ COMMANDS = {
     "hotspot": ("hotspot.io_cli", "run, inspect and repair a hotspot"),
     "map": ("coverage_map.io_cli", "serve the coverage map and its API"),
     "routing": ("routing.io_cli", "train, evaluate and explain the congestion forecast"),
-    "job": ("hotspot.io_job", "submit a bandwidth job, see its status, cancel it"),
-    "chain": ("chain.io_cli", "run the ledger; explain and audit what it paid"),
+    "job": ("hotspot.jobs.io_cli", "submit a bandwidth job, see its status, cancel it"),
+    "chain": ("chain.cli.io_cli", "run the ledger; explain and audit what it paid"),
     "sim": ("radio_sim.io_cli", "simulate: run, import, live"),
 }
 

@@ -27,7 +27,7 @@ from bench.ai_mesh import BLOCK_TOKENS, GATEWAYS, MESH, Ask, Policy, World
 from bench.ai_peers import OWN, PEERS, PLAIN, WEIGHTED, AnyPeer, Ours
 from chain.errors import UserError
 from chain.io_terminal import Progress, print_json
-from routing.io_datasets import TRACES
+from routing.forecast.io_datasets import TRACES
 from routing.placement import PlacementParams
 from routing.router import Router
 from routing.types import AiRequest, LinkSample, Placement, ProviderState

@@ -12,7 +12,8 @@ events a request. The figures of a class follow from its published memory bandwi
 an 8-billion-parameter model in 8 bit (grouped-query attention, 131 kB of KV a token): a step reads
 all weights, a token of context its KV.
 
-**Desk**: in front of an engine there may be a desk (hotspot/provider.py) that hands over two
+**Desk**: in front of an engine there may be a desk (hotspot/gateway/provider.py) that hands over
+two
 prompts at a time in the order of routing/placement_turns.py, and sends back at once what can't be
 in time.
 

@@ -14,9 +14,9 @@ from hashlib import sha256
 
 from bench.ai_mesh import BLOCK_TOKENS, Ask, View
 from chain.records import Refusal
+from routing.forecast.ttft import LEARN_EVERY
+from routing.forecast.ttft_training import train_ttft
 from routing.placement import PlacementParams, Placer
-from routing.ttft import LEARN_EVERY
-from routing.ttft_training import train_ttft
 from routing.types import AiRequest, Path, ProviderState
 
 PLAIN, WEIGHTED, OWN = "plain", "weighted", "own"

@@ -22,11 +22,11 @@ from typing import Any
 
 from chain import wire
 from chain.admission import address_of
+from chain.consensus.io_links import Links
+from chain.consensus.io_testnet import Testnet
 from chain.draws import u32
 from chain.io_client import LedgerClient, LedgerRefused, LedgerUnavailable
-from chain.io_links import Links
 from chain.io_terminal import Progress
-from chain.io_testnet import Testnet
 from chain.records import Deposit, Signed, ValidatorFault
 
 EVERYBODY = range(4)

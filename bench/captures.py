@@ -27,9 +27,9 @@ from bench import captures_tshark
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_terminal import Progress, print_json, run_command
 from chain.records import Refusal
-from hotspot import dot11, pcap, radiotap
-from hotspot.frame import parse_frame
-from hotspot.layer import PlainElement, dissect_frame
+from hotspot.radio import dot11, pcap, radiotap
+from hotspot.radio.frame import parse_frame
+from hotspot.radio.layer import PlainElement, dissect_frame
 
 LINKS = (pcap.LINK_IEEE802_11, pcap.LINK_RADIOTAP, pcap.LINK_PRISM, pcap.LINK_PPI)
 TALLY = ("frames", "equal", "different", "exceptions", "skipped", "damaged_files")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from chain.records import Refusal
-from hotspot import dot11, pcap, radiotap
+from hotspot.radio import dot11, pcap, radiotap
 
 HEADER = {
     "radiotap.length": "length",

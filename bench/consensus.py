@@ -33,14 +33,14 @@ import h3
 
 from chain import draws, keys, wire
 from chain.abci.transactions import pack_transactions
+from chain.consensus.io_testnet import Testnet
 from chain.geo import distance_m
 from chain.io_client import LedgerClient
 from chain.io_ledger import DATABASE, now_ms
-from chain.io_store import Store
 from chain.io_terminal import Progress
-from chain.io_testnet import Testnet
 from chain.params import PRESETS
 from chain.records import RECEPTION_BYTES, EpochMessage, Genesis, Registration, Signed
+from chain.store.io_store import Store
 
 PRESET = "minimal"
 FIRST_EPOCH = 3

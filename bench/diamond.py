@@ -33,7 +33,7 @@ import numpy as np
 from bench.diamond_receipts import Receipts
 from bench.kernel_bed import Bed, Link, babel, base_plan, host_address, report
 from chain.io_terminal import Parser, Progress, run_command
-from radio_sim.io_tap import inside
+from radio_sim.live.io_tap import inside
 from routing.kernel.nodeplan import MULTIPATH, SEGMENTS
 from routing.kernel.steer import node_plans
 from routing.plan.network import wired

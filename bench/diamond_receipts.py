@@ -21,10 +21,10 @@ from chain.draws import digest, u32
 from chain.keys import public_key
 from chain.params import PRESETS
 from chain.records import Receipt
-from hotspot.payee import PayeeBook, Price
-from hotspot.payer import PayerBook
-from hotspot.sessions import Claim, Kept, SessionInfo, pack_control, parse_control, work_of
-from radio_sim.io_tap import inside
+from hotspot.overlay.payee import PayeeBook, Price
+from hotspot.overlay.payer import PayerBook
+from hotspot.overlay.sessions import Claim, Kept, SessionInfo, pack_control, parse_control, work_of
+from radio_sim.live.io_tap import inside
 
 PORT = 9_300
 STEP_S = 0.003

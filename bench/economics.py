@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from chain.io_economics import compute_view
+from chain.cli.io_economics import compute_view
 from chain.io_terminal import print_json
 
 

@@ -8,7 +8,7 @@ any table of your own:
     python -m bench.estimator --dataset drive.csv --block 50 --json
 
 Its columns: tx_lat,tx_lon,rx_lat,rx_lon,frequency_hz,rssi_dbm, or tx_x,tx_y,rx_x,rx_y in metres;
-more in coverage_map/estimator_csv.py. `--svg FILE` draws the reliability of all intervals.
+more in coverage_map/estimator/csv_links.py. `--svg FILE` draws the reliability of all intervals.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ import numpy as np
 from bench.estimator_scenes import SCENES, SPARSE_SEEDS, make_drive, make_scene
 from chain.errors import UserError
 from chain.io_terminal import Progress, print_json, run_command
-from coverage_map.estimator_csv import parse_table
-from coverage_map.estimator_diagram import draw
-from coverage_map.estimator_holdout import (
+from coverage_map.estimator.csv_links import parse_table
+from coverage_map.estimator.diagram import draw
+from coverage_map.estimator.holdout import (
     FOLDS,
     Score,
     block_splits,
@@ -44,7 +44,7 @@ from coverage_map.estimator_holdout import (
     score,
     world_splits,
 )
-from coverage_map.estimator_links import Links, blocks_of, folds_of, make_links
+from coverage_map.estimator.links import Links, blocks_of, folds_of, make_links
 
 GROUND_TRUTH = Path(__file__).resolve().parents[2] / "shared" / "ground-truth" / "radio"
 INDOOR_BLOCK_M, INDOOR_SEEDS = 5.0, range(6)

@@ -14,7 +14,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from coverage_map.estimator_links import Links, make_links
+from coverage_map.estimator.links import Links, make_links
 from coverage_map.propagation.area import Transmitter, compute_coverage
 from coverage_map.propagation.buildings import clutter_on, make_footprints
 from coverage_map.propagation.shadow_field import make_field

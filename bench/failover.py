@@ -24,7 +24,7 @@ from typing import Any
 
 from bench.kernel_bed import Bed, Link, address_of, babel, base_plan, report
 from chain.io_terminal import Parser, Progress, run_command
-from radio_sim.io_tap import inside
+from radio_sim.live.io_tap import inside
 from routing.kernel.nodeplan import MULTIPATH, SEGMENTS, NodePlan
 from routing.kernel.steer import node_plans
 

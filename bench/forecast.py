@@ -27,19 +27,19 @@ import numpy as np
 from bench.forecast_ttft import SPEEDS, measure_ttft
 from chain.errors import UserError
 from chain.io_terminal import Progress, print_json
-from routing.crossval import cross_validate
-from routing.evaluation import score
-from routing.forecast import Forecaster
-from routing.forecast_calibration import apply_online
-from routing.forecast_refresh import RefreshOptions, refresh_booster
-from routing.forecast_table import table_of_booster
+from routing.forecast.crossval import cross_validate
+from routing.forecast.evaluation import score
+from routing.forecast.io_datasets import HORIZONS, SPANS, TRACES, load_series
+from routing.forecast.live import Forecaster
+from routing.forecast.model import TARGETS, Model, predict_ratio
+from routing.forecast.online import apply_online
+from routing.forecast.refresh import RefreshOptions, refresh_booster
+from routing.forecast.table import table_of_booster
+from routing.forecast.tables import build_table, cut_times, split
+from routing.forecast.training import TrainOptions, apply_model, assemble, fit_all, fit_split, train
 from routing.guard import EXPERTS, NO_MODEL, SHORTEST_PATH, GuardParams
-from routing.io_datasets import HORIZONS, SPANS, TRACES, load_series
-from routing.model import TARGETS, Model, predict_ratio
 from routing.replay import World, replay_series, run
 from routing.router import Router, RouterParams
-from routing.tables import build_table, cut_times, split
-from routing.training import TrainOptions, apply_model, assemble, fit_all, fit_split, train
 
 _FOLDS = 10
 # Few leaves where few days are known; columns drawn more sparsely where many say the same.

@@ -2,7 +2,8 @@
 
 Requests of bench/ai.py's traces are played against its mesh. Each of four gateways knows its own
 outcomes until then: `model` is what its placement went by, trees made anew after every 500 of them
-(routing/ttft_training.py) where the judge believes them and the running quantile where not; all
+(routing/forecast/ttft_training.py) where the judge believes them and the running quantile where
+not; all
 rows speak of the same requests of the same run. `running` is the formula with each provider's
 running factor and quantile, `ewma` the provider's smoothed time to first token with a quantile that
 runs likewise. WAPE of the median, pinball loss of p90 over the mean, coverage of p90.
@@ -18,8 +19,8 @@ import numpy as np
 from bench.ai import GOAL_US, TPOT_US, asks_of, load
 from bench.ai_mesh import GATEWAYS, MESH, Ask, World
 from bench.ai_peers import Ours
+from routing.forecast.ttft import FEATURES, LEARN_EVERY, LEVEL, Outcome
 from routing.placement import PlacementParams
-from routing.ttft import FEATURES, LEARN_EVERY, LEVEL, Outcome
 
 SPEEDS = {"azure": 9.0, "mooncake": 1.2}  # a busy network that still keeps nearly all goals
 REQUESTS = 8_000

@@ -19,16 +19,15 @@ from dataclasses import dataclass, field
 
 from bench.small_log import Cosigned
 from chain import wire
-from chain.checkpoint import Checkpoint, parse_checkpoint
 from chain.draws import digest
 from chain.io_terminal import Progress
 from chain.keys import public_key
 from chain.ledger import Ledger
-from chain.log import MerkleLog, ProofError
-from chain.note import Note, sign_note
 from chain.params import PRESETS
-from chain.records import Deposit, Genesis
-from chain.witness import (
+from chain.proofs.checkpoint import Checkpoint, parse_checkpoint
+from chain.proofs.log import MerkleLog, ProofError
+from chain.proofs.note import Note, sign_note
+from chain.proofs.witness import (
     CONFLICT,
     OK,
     Fork,
@@ -39,6 +38,7 @@ from chain.witness import (
     process_add_checkpoint,
     verify_fork,
 )
+from chain.records import Deposit, Genesis
 
 EPOCHS = 12
 START_MS = 1_000_000_000

@@ -38,9 +38,9 @@ from chain.io_keys import load_seed
 from chain.io_terminal import Parser, Progress, print_json, run_command
 from chain.keys import public_key, sign
 from chain.params import PRESETS
-from hotspot.frame import SIGNED_BYTES, Beacon, build_frame, pack_beacon
+from hotspot.radio.frame import SIGNED_BYTES, Beacon, build_frame, pack_beacon
 from hotspot.secrets import SecretChain
-from radio_sim import io_tap
+from radio_sim.live import io_tap
 
 PRESET = "minimal"
 RATES = (10_000, 20_000, 50_000, 75_000, 100_000)

@@ -9,7 +9,7 @@ steps of a second; where a link is asked for too much, all on it get the same sh
     edf        takes every job, by the shortest way; earliest due time first
     greedy     takes a job if its shortest way has the rate that it needs, free at this moment
     greedy_sure   the same over four ways, on the 10th percentile, with a tenth of the time spare
-    ours       routing/job_schedule.py on the 10th percentile of the mean until then
+    ours       routing/jobs/schedule.py on the 10th percentile of the mean until then
 
 `kept` is the share of all jobs that were there in time, `broken` of those promised that were not.
 The second greedy is a peer made as strong as it gets. `hindsight` bounds what could be kept by who
@@ -35,12 +35,12 @@ from bench.jobs_bound import most_in_time
 from bench.te_meshes import GRAPHML
 from chain.errors import UserError
 from chain.io_terminal import Progress, print_json
+from routing.forecast.io_datasets import TRACES, load_series
 from routing.graph import alternatives
-from routing.io_datasets import TRACES, load_series
-from routing.job_plan import Lane, Resource, Room, Task
-from routing.job_schedule import Schedule
+from routing.jobs.plan import Lane, Resource, Room, Task
+from routing.jobs.schedule import Schedule
 from routing.plan.io_networks import graphml_meshes
-from routing.telemetry import FIELDS
+from routing.telemetry.second import FIELDS
 
 NODES, WAYS = 30, 4
 PAST_S, LAST_S = 600, 600  # known before the first job; given to the last ones

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.optimize import linprog
 from scipy.sparse import coo_matrix
 
-from routing.job_plan import Lane, Resource
+from routing.jobs.plan import Lane, Resource
 
 SLOT_S = 10
 Array = npt.NDArray[np.float64]

@@ -24,12 +24,12 @@ from pyroute2 import IPRoute, netns
 from bench.kernel_fork import Forked, fork_netd
 from chain.errors import EXIT_FAILED, UserError
 from chain.io_terminal import Parser, print_json
-from hotspot.io_netd_client import NetdClient
-from hotspot.io_netd_nft import Batch, Nftables
-from hotspot.io_netd_privileges import has_net_admin
-from hotspot.netd_nft import verdict
+from hotspot.netd.io_client import NetdClient
+from hotspot.netd.io_nft import Batch, Nftables
+from hotspot.netd.io_privileges import has_net_admin
+from hotspot.netd.nft import verdict
 from radio_sim.io_processes import die_with_parent
-from radio_sim.io_tap import inside, remove_namespace
+from radio_sim.live.io_tap import inside, remove_namespace
 from routing.kernel.nodeplan import NodePlan
 
 PREFIX = "wvk-"
@@ -243,7 +243,7 @@ class Bed:
             log = self.folder / f"{name}.log"
             self.processes[name] = fork_netd(self.name(node), words, log)
         else:
-            self.start(name, node, [sys.executable, "-m", "hotspot.io_netd", *words])
+            self.start(name, node, [sys.executable, "-m", "hotspot.netd.io_main", *words])
 
     def socket(self, node: int) -> Path:
         """Where a hotspot's netd listens."""

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chain.io_terminal import run_command
-from hotspot import io_netd, io_netd_kernel  # noqa: F401 - a fork has them already
-from hotspot.io_netd_cli import main
-from hotspot.io_netd_nft import Batch
-from hotspot.netd_nft import TABLE, chains_of
+from hotspot.netd import io_main as io_netd  # noqa: F401 - a fork has them already
+from hotspot.netd.io_cli import main
+from hotspot.netd.io_nft import Batch
+from hotspot.netd.nft import TABLE, chains_of
 from radio_sim.io_processes import die_with_parent
-from radio_sim.io_tap import inside
+from radio_sim.live.io_tap import inside
 from routing.kernel.state import Marking
 
 _FIRST_FREE = 3  # after standard input, output and error

@@ -25,12 +25,12 @@ from nacl.bindings import crypto_sign_open
 
 from bench.ledger_town import BenchTown, Clock
 from chain import bits, keys, wire
-from chain.claim_builder import ClaimBook, make_leaf
+from chain.claims.builder import ClaimBook, make_leaf
 from chain.errors import UserError
 from chain.io_terminal import Progress, print_json
-from chain.io_verify import VerifyPool
 from chain.packed import pack_receipts, receipt_body
 from chain.records import Receipt, Receipts, Refusal
+from chain.service.io_verify import VerifyPool
 
 RECEIPTS_PER_RECORD = 370  # 64 kB
 RECORDS_PER_COMMIT = 4  # what arrives in a commit's 50 ms at 10,000 a second is a third of this

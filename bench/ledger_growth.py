@@ -31,13 +31,10 @@ from chain import keys, wire
 from chain.draws import u32
 from chain.io_audit import audit
 from chain.io_ledger import DATABASE, DurableLedger
-from chain.io_restore import load_ledger
-from chain.io_store import Store
 from chain.io_terminal import Progress, print_json
-from chain.io_verify import VerifyPool
 from chain.ledger import Ledger, Sealed
-from chain.log import verify_consistency, verify_inclusion
 from chain.packed import pack_receipts, receipt_body
+from chain.proofs.log import verify_consistency, verify_inclusion
 from chain.records import (
     Deposit,
     Genesis,
@@ -48,7 +45,10 @@ from chain.records import (
     Registration,
     SessionOpen,
 )
+from chain.service.io_verify import VerifyPool
 from chain.state import State
+from chain.store.io_restore import load_ledger
+from chain.store.io_store import Store
 
 HOTSPOTS = 40
 OPERATOR = sha256(b"growth operator").digest()

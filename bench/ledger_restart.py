@@ -23,18 +23,18 @@ from statistics import median
 from typing import Any
 
 from chain import bits
-from chain.claim_builder import ClaimBook, make_leaf
+from chain.claims.builder import ClaimBook, make_leaf
 from chain.draws import u32
 from chain.errors import UserError
 from chain.io_audit import audit
 from chain.io_ledger import DATABASE, DurableLedger
-from chain.io_store import Store
 from chain.io_terminal import Progress, print_json
 from chain.keys import verify
 from chain.ledger import Ledger, Sealed
 from chain.packed import unpack_entries
 from chain.records import Receipt, Signed
 from chain.state import OpenClaim, Session
+from chain.store.io_store import Store
 from chain.vectors.town import Town
 
 RELAY = 1  # the hotspot that claims by sum tree; others claim receipt by receipt

@@ -15,12 +15,12 @@ import h3
 
 from chain import keys, wire
 from chain.io_ledger import DurableLedger
-from chain.io_store import Store
 from chain.ledger import Ledger, Sealed
 from chain.packed import receipt_body
 from chain.params import MIB
 from chain.records import Deposit, Genesis, Receipt, Record, Registration, SessionOpen, SubmitResult
 from chain.rules.outcome import Verify
+from chain.store.io_store import Store
 
 OPERATOR = sha256(b"bench operator").digest()
 START_MS = 1_000_000_000

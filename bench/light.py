@@ -25,15 +25,15 @@ from typing import Any
 
 from bench.proofs import DAYS, HELD, accounts, hotspots
 from bench.small_log import Cosigned
-from chain.balances import HOTSPOTS, BalanceTree
-from chain.checkpoint import Balances
-from chain.io_fetch import Fetcher
-from chain.io_light import SEEN_FILE, TRUST_FILE, LightClient
+from chain.cli.io_light import SEEN_FILE, TRUST_FILE, LightClient
 from chain.io_terminal import Progress
-from chain.log import MerkleLog, leaf_hash
-from chain.note import Note
-from chain.tiles import hash_tile, parse_tile_path
-from chain.trust_file import trust_json
+from chain.proofs.balances import HOTSPOTS, BalanceTree
+from chain.proofs.checkpoint import Balances
+from chain.proofs.io_fetch import Fetcher
+from chain.proofs.log import MerkleLog, leaf_hash
+from chain.proofs.note import Note
+from chain.proofs.tiles import hash_tile, parse_tile_path
+from chain.proofs.trust_file import trust_json
 
 EPOCHS = 525_600
 RECORDS_PER_EPOCH = 2

@@ -37,16 +37,16 @@ from bench.live_injector import HEARD, SENT
 from bench.live_preset import NAME, SEQUENCES_MAX, add_preset
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_terminal import Parser, Progress, print_json, run_command
-from radio_sim import io_tap
 from radio_sim.city import make_city
-from radio_sim.io_air import LiveAir, prompt_scheduling
-from radio_sim.io_live import interruptible, run_folder, run_live
 from radio_sim.io_memory import without_collector
 from radio_sim.io_processes import die_with_parent
-from radio_sim.io_testbed import Options, Testbed
 from radio_sim.links import Links
+from radio_sim.live import io_tap
 from radio_sim.live.account import Delays
 from radio_sim.live.drivers import driver_names, drivers_of
+from radio_sim.live.io_air import LiveAir, prompt_scheduling
+from radio_sim.live.io_live import interruptible, run_folder, run_live
+from radio_sim.live.io_testbed import Options, Testbed
 from radio_sim.medium import Medium, Transmission
 
 NEAREST_DBM, STEP_DB = -50.0, 6.0  # level of the next radio, and what each further one loses

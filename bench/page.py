@@ -26,13 +26,13 @@ from aiohttp.test_utils import TestServer
 from chain.errors import UserError
 from chain.io_http import bound_port
 from chain.io_terminal import Progress, print_json, run_command
-from coverage_map.io_api import make_app
-from coverage_map.io_events import Hub
-from coverage_map.io_front import serve_front
 from coverage_map.io_ledger import LedgerSource
 from coverage_map.io_store import Store
 from coverage_map.io_sync import Sync
 from coverage_map.io_web_build import build
+from coverage_map.service.io_api import make_app
+from coverage_map.service.io_events import Hub
+from coverage_map.service.io_front import serve_front
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 FLAGS = (

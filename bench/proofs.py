@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from bench.small_log import Cosigned
-from chain.balances import ACCOUNTS, HOTSPOTS, BalanceTree
 from chain.io_terminal import Progress
+from chain.proofs.balances import ACCOUNTS, HOTSPOTS, BalanceTree
+from chain.proofs.reward_proof import Statement, decode_proof, encode_proof, prove, verify_proof
 from chain.records import Refusal
-from chain.reward_proof import Statement, decode_proof, encode_proof, prove, verify_proof
 
 DRAWN = 2_000
 DAY_UCR = 2_000_000  # two credits a day for ten years: what an ordinary hotspot's sum looks like

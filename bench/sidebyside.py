@@ -44,8 +44,8 @@ from bench.kernel_bed import Bed, Link, address_of, babel, base_plan, report
 from bench.kernel_fork import warm_up
 from chain.errors import EXIT_FAILED, UserError
 from chain.io_terminal import Parser, Progress, run_command
-from hotspot.io_netd_client import NetdClient
-from radio_sim.io_tap import inside
+from hotspot.netd.io_client import NetdClient
+from radio_sim.live.io_tap import inside
 from routing.kernel.nodeplan import MULTIPATH, SEGMENTS, NodePlan
 from routing.kernel.rollout import STEADY, Rollout
 from routing.kernel.steer import node_plans, splits_by_node

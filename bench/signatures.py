@@ -19,8 +19,8 @@ from nacl.bindings import crypto_sign_open
 
 from bench.signatures_service import measure_service
 from chain.io_terminal import Progress, print_json
-from chain.io_verify import Item, VerifyPool, count_cores
 from chain.keys import public_key, sign_message, verify_message
+from chain.service.io_verify import Item, VerifyPool, count_cores
 
 MESSAGE_BYTES = 200
 KEYS = 1_000

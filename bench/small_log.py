@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from chain.checkpoint import (
+from chain.keys import public_key
+from chain.proofs.checkpoint import (
     Balances,
     Checkpoint,
     Opened,
@@ -12,8 +13,7 @@ from chain.checkpoint import (
     open_checkpoint,
     origin_of,
 )
-from chain.keys import public_key
-from chain.note import COSIGNATURE, ED25519, Note, VerifierKey, cosign_note, sign_note
+from chain.proofs.note import COSIGNATURE, ED25519, Note, VerifierKey, cosign_note, sign_note
 
 TIME_S = 1_800_000_000
 

@@ -25,8 +25,8 @@ from bench.te_meshes import measure_meshes, measure_times
 from bench.te_own import measure_own
 from chain.errors import UserError
 from chain.io_terminal import Progress, print_json
+from routing.forecast.io_datasets import TRACES
 from routing.guard import NO_MODEL
-from routing.io_datasets import TRACES
 from routing.plan.demands import DemandTable, train_demands
 from routing.plan.io_networks import Matrices, load_matrices
 from routing.plan.network import Array

@@ -40,10 +40,10 @@ from bench.tiles_country import chunks
 from chain.io_http import bound_port
 from chain.io_terminal import Progress, print_json
 from coverage_map.cells import parents
-from coverage_map.io_api import add_routes
-from coverage_map.io_events import Hub
-from coverage_map.io_front import serve_front
-from coverage_map.io_service import SERVICE, Service
+from coverage_map.service.io_api import add_routes
+from coverage_map.service.io_events import Hub
+from coverage_map.service.io_front import serve_front
+from coverage_map.service.io_service import SERVICE, Service
 from coverage_map.store.io_build import build
 from coverage_map.store.io_layers import fold, update
 from coverage_map.store.io_observations import Observations, join_rows

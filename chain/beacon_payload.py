@@ -1,7 +1,7 @@
 """The signed payload of a beacon, as far as the ledger must read it: 141 bytes, docs/records.md.
 
-The frame around it, and the fast parser of the always-on daemon, are in hotspot/frame.py; this is
-the layout for proofs that somebody signed two beacons with one number.
+The frame around it, and the fast parser of the always-on daemon, are in hotspot/radio/frame.py;
+this is the layout for proofs that somebody signed two beacons with one number.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from chain import wire
 from chain.admission import Offence
 from chain.beacon_payload import PAYLOAD_BYTES, parse_beacon_payload
-from chain.note import parse_note
+from chain.proofs.note import parse_note
 from chain.records import EpochMessage, Refusal, RelayClaim
 
 

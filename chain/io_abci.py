@@ -24,10 +24,10 @@ from chain.abci.snapshots import Restoring
 from chain.abci.validators import Standing
 from chain.errors import EXIT_FAILED, UserError
 from chain.io_ledger import DurableLedger
-from chain.io_snapshots import SnapshotShelf, put_snapshot
 from chain.ledger import Ledger
 from chain.records import Refusal, Signed
 from chain.state import State
+from chain.store.io_snapshots import SnapshotShelf, put_snapshot
 
 READ_BYTES = 1 << 18
 STANDING = "engine"  # name in the store's table of single values

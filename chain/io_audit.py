@@ -17,18 +17,18 @@ from typing import Any
 from chain import cbor, wire
 from chain.errors import UserError
 from chain.header import Header
-from chain.io_archive import Archive, attach
 from chain.io_audit_checkpoint import get_checkpoint_problem
 from chain.io_ledger import DATABASE
-from chain.io_restore import load_ledger
-from chain.io_schema import APPLICATION_ID, TABLES, UNREADABLE, one_line
-from chain.io_site import CHECKPOINT
-from chain.io_store import EDGE, Store, compute_check
-from chain.io_verify import VerifyPool
 from chain.ledger import Ledger, Sealed
+from chain.proofs.io_site import CHECKPOINT
 from chain.records import Refusal, Signed
 from chain.rules.blocks import Block, BlockError
 from chain.rules.outcome import Verify
+from chain.service.io_verify import VerifyPool
+from chain.store.io_archive import Archive, attach
+from chain.store.io_restore import load_ledger
+from chain.store.io_schema import APPLICATION_ID, TABLES, UNREADABLE, one_line
+from chain.store.io_store import EDGE, Store, compute_check
 
 Note = Callable[[int, int], None]
 Row = tuple[Any, ...]

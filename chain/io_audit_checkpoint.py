@@ -6,12 +6,12 @@ end, and that outsiders were told the same, only something signed elsewhere can 
 
 from __future__ import annotations
 
-from chain.checkpoint import Checkpoint, origin_of, parse_checkpoint
-from chain.io_log import StoreLog
 from chain.ledger import Ledger
-from chain.note import parse_note
+from chain.proofs.checkpoint import Checkpoint, origin_of, parse_checkpoint
+from chain.proofs.note import parse_note
 from chain.records import Refusal
 from chain.state import State
+from chain.store.io_log import StoreLog
 
 
 def get_checkpoint_problem(raw: bytes, ledger: Ledger, log: StoreLog) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from chain.errors import UserError
-from chain.promise import Promise, parse_promise
+from chain.proofs.promise import Promise, parse_promise
 from chain.records import Asserted, Refusal, SubmitResult
 from chain.wire import record_id_of
 

@@ -8,16 +8,16 @@ from typing import Any
 from chain import wire
 from chain.errors import UserError
 from chain.explain import explain_beacon
-from chain.hotspot_row import unpack_slope
 from chain.io_judgement import load_judgement
-from chain.io_restore import load_params
-from chain.io_schema import REGISTRATION
-from chain.io_store import WEAKER, Store
 from chain.keys import KEY_BYTES
 from chain.ledger import Ledger
 from chain.records import EpochMessage, Refusal
 from chain.rules.verdicts import REASONS
-from chain.tables import TABLES
+from chain.store.hotspot_row import unpack_slope
+from chain.store.io_restore import load_params
+from chain.store.io_schema import REGISTRATION
+from chain.store.io_store import WEAKER, Store
+from chain.store.tables import TABLES
 
 Answer = dict[str, Any]
 RECENT = 20

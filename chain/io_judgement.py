@@ -10,9 +10,6 @@ from __future__ import annotations
 import json
 
 from chain.admission import Role
-from chain.io_restore import load_genesis, load_params, load_table
-from chain.io_schema import REGISTRATION, UNREADABLE, damaged
-from chain.io_store import WEAKER, Store
 from chain.records import EpochMessage, Randomness, Refusal, Registration, Signed
 from chain.rules.appointments import get_keys
 from chain.rules.lots import Lots, compute_lots
@@ -20,6 +17,9 @@ from chain.rules.pairs import PairCache
 from chain.rules.registration import get_bind_epoch, shorten
 from chain.rules.verdicts import CODES, HELD, PLAUSIBLE, REASONS, Judgement, compute_beaconer
 from chain.state import Assertion, Chain, OnTime, get_genesis_state
+from chain.store.io_restore import load_genesis, load_params, load_table
+from chain.store.io_schema import REGISTRATION, UNREADABLE, damaged
+from chain.store.io_store import WEAKER, Store
 from chain.wire import decode, iter_receptions
 
 UNKNOWN = CODES["unknown_beaconer"]

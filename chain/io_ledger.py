@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from chain.errors import EXIT_FAILED, UserError
-from chain.io_log import StoreLog
-from chain.io_restore import load_ledger
-from chain.io_store import Store
 from chain.ledger import Found, Ledger, Sealed
 from chain.records import Signed, SubmitResult
 from chain.rules.outcome import Verify
+from chain.store.io_log import StoreLog
+from chain.store.io_restore import load_ledger
+from chain.store.io_store import Store
 
 DATABASE = "ledger.db"
 

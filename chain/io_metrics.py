@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from chain.io_verify import Tally
 from chain.records import SubmitResult
+from chain.service.io_verify import Tally
 from chain.wire import LAYOUT
 
 Labels = Mapping[str, str]

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from chain.header import Header
 from chain.keys import verify as verify_signature
-from chain.log import CompactRange
 from chain.params import Params
+from chain.proofs.log import CompactRange
 from chain.records import Signed, SubmitResult, ValidatorFault
 from chain.rules.blocks import (
     Block,
@@ -29,7 +29,7 @@ from chain.rules.pairs import PairCache
 from chain.rules.verdicts import Judgement
 from chain.state import State, Touched
 from chain.state_root import StateRoot
-from chain.tables import TABLES, compute_state_bytes, get_scalars
+from chain.store.tables import TABLES, compute_state_bytes, get_scalars
 from chain.wire import record_id_of
 
 JUDGEMENTS_KEPT = 4

@@ -1,6 +1,7 @@
 """The live state of the ledger: all that rules read and write. Integers and bytes only.
 
-Every table is a dictionary from a key to a row (`hotspots` is a list); chain/tables.py says how
+Every table is a dictionary from a key to a row (`hotspots` is a list); chain/store/tables.py says
+how
 each is packed, kept on the disk and hashed. A rule that changes, adds or deletes a row says so with
 `touch(table, key)`: what is touched is saved with the block and hashed when the epoch closes.
 """
@@ -14,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chain.admission import Appointed, Close, Fault, Found
-from chain.checkpoint import Balances
 from chain.holds import OpenHold, PastHold
-from chain.log import CompactRange
 from chain.params import Params, get_params
+from chain.proofs.checkpoint import Balances
+from chain.proofs.log import CompactRange
 from chain.records import Genesis, Registration
 from chain.rotations import FormerKeys, Rotation
 

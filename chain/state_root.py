@@ -14,7 +14,7 @@ from struct import Struct
 from chain import cbor
 from chain.draws import digest
 from chain.state import State, Touched
-from chain.tables import TABLES, Table, get_scalars
+from chain.store.tables import TABLES, Table, get_scalars
 
 _EMPTY = bytes(32)
 _LENGTHS = Struct(">HI")

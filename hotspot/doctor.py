@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hotspot.probe import RadioTest
+from hotspot.radio.probe import RadioTest
 
 GOOD, DOUBT, BAD = "good", "doubt", "bad"
 STALE_S = 15

@@ -21,7 +21,6 @@ from chain.io_terminal import write_json
 from chain.keys import public_key
 from hotspot.actions import Action, FetchMix, Log, SendFrame
 from hotspot.clock import Backlog, Timekeeper
-from hotspot.codec import need_codec
 from hotspot.config import HotspotConfig, parse_address
 from hotspot.directory import Directory
 from hotspot.health import Health, Repair, State
@@ -31,7 +30,6 @@ from hotspot.io_membership import Membership, Owned
 from hotspot.io_network import learn_network
 from hotspot.io_page import Page, open_page
 from hotspot.io_queue import DURABLE
-from hotspot.io_radio import NoRadio, Radio
 from hotspot.io_rotation import OBJECTED, KeyChange, finish_move, own_chain
 from hotspot.io_system import Supervisor
 from hotspot.io_uplink import (
@@ -44,6 +42,8 @@ from hotspot.io_uplink import (
     Submitted,
 )
 from hotspot.node import HotspotNode, Identity
+from hotspot.radio.codec import need_codec
+from hotspot.radio.io_radio import NoRadio, Radio
 from hotspot.readings import Readings
 from hotspot.status import Snapshot, failure_json, status_json
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from chain.cli.io_common import show
 from chain.errors import EXIT_OK, UserError
-from chain.io_cli_common import show
 from chain.io_client import LedgerClient, LedgerRefused, LedgerUnavailable
 from chain.io_keys import load_or_create_seed, load_seed, save_seed
 from chain.io_terminal import print_json

@@ -20,10 +20,10 @@ from hotspot.carriers.io_open import open_carrier
 from hotspot.clock import Moment
 from hotspot.config import HotspotConfig
 from hotspot.io_queue import DurableQueue, open_whole
-from hotspot.io_radio import Radio
 from hotspot.io_system import boot_id, boot_ns, hook_result, is_synchronised, start_hook
 from hotspot.io_uplink import Uplink
 from hotspot.io_wake import Loop, Waker
+from hotspot.radio.io_radio import Radio
 
 
 class Machine:

@@ -27,7 +27,6 @@ from chain.keys import public_key
 from chain.params import PRESETS
 from chain.records import Refusal, Transfer
 from chain.wire import seal, unpack_receptions
-from hotspot.frame import Heard, parse_frame
 from hotspot.hexagon import cell_at
 from hotspot.mapper import (
     FIX_GAP_MS,
@@ -43,6 +42,7 @@ from hotspot.mapper import (
     report_wire,
     unpack_stops,
 )
+from hotspot.radio.frame import Heard, parse_frame
 
 GPSD_PORT = 2947
 WATCH = b'?WATCH={"enable":true,"json":true};\n'
@@ -391,7 +391,7 @@ class CaptureSource:
     """A capture, all at once; None after it."""
 
     def __init__(self, path: Path) -> None:
-        from hotspot.pcap import LINK_RADIOTAP, read_capture
+        from hotspot.radio.pcap import LINK_RADIOTAP, read_capture
 
         try:
             data = path.read_bytes()
@@ -421,7 +421,7 @@ class RadioSource:
     """A monitor-mode interface."""
 
     def __init__(self, interface: str, closing: contextlib.ExitStack) -> None:
-        from hotspot.io_radio import open_radio
+        from hotspot.radio.io_radio import open_radio
 
         self._radio = open_radio("monitor", interface)
         closing.callback(self._radio.close)

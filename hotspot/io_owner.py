@@ -37,8 +37,8 @@ from hotspot.doctor import (
     judge_radio,
     judge_views,
 )
-from hotspot.io_probe import pick_codec, run_test
-from hotspot.probe import RadioTest
+from hotspot.radio.io_probe import pick_codec, run_test
+from hotspot.radio.probe import RadioTest
 from hotspot.screen import age_text, credits_text, metrics_text, terminal_lines
 from hotspot.services import LINUX_FOLDER, OPENWRT_FOLDER, procd_script, systemd_unit
 from hotspot.uci import format_uci, uci_to_toml

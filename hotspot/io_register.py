@@ -13,9 +13,9 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from chain.cli.io_common import parse_hex, report, show
 from chain.drafts import Draft, add_signature, encode_draft, get_draft, get_signed
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
-from chain.io_cli_common import parse_hex, report, show
 from chain.io_client import LedgerClient, LedgerUnavailable
 from chain.io_keys import load_seed
 from chain.keys import public_key

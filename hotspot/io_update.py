@@ -18,8 +18,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from chain.cli.io_common import parse_hex, show
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
-from chain.io_cli_common import parse_hex, show
 from chain.io_keys import load_seed
 from chain.keys import public_key, sign
 from hotspot.io_release import (

@@ -23,9 +23,9 @@ from chain.wire import record_id_of
 from hotspot.io_knock import GatewayKnown, knock
 
 if TYPE_CHECKING:  # claims bring half of the ledger's rules: hotspotd, which has none, does without
-    from hotspot.claims import ClaimStanding, Held, Standing
-    from hotspot.claims import Standings as StandingsOf
-    from hotspot.sessions import SessionInfo
+    from hotspot.overlay.claims import ClaimStanding, Held, Standing
+    from hotspot.overlay.claims import Standings as StandingsOf
+    from hotspot.overlay.sessions import SessionInfo
 
 BATCH = 64
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -368,7 +368,7 @@ class Uplink(threading.Thread):
     def _ask_claims(self) -> None:
         if not (self._standings or self._claims):
             return
-        from hotspot.claims import Standings
+        from hotspot.overlay.claims import Standings
 
         for hotspot, sessions in list(self._standings):
             own = self._client.hotspot(hotspot)
@@ -404,7 +404,7 @@ class Uplink(threading.Thread):
 
 def session_info(row: SessionRow) -> SessionInfo:
     """The ledger's row of a session as relays know it."""
-    from hotspot.sessions import SessionInfo
+    from hotspot.overlay.sessions import SessionInfo
 
     return SessionInfo(
         session=row.index,
@@ -419,7 +419,7 @@ def session_info(row: SessionRow) -> SessionInfo:
 
 def standing_of(row: dict[str, Any]) -> Standing:
     """The ledger's JSON of a session as relays and payers check it."""
-    from hotspot.claims import Standing
+    from hotspot.overlay.claims import Standing
 
     held = row.get("claim")
     values = {field.name: row[field.name] for field in fields(Standing) if field.name != "held"}
@@ -428,7 +428,7 @@ def standing_of(row: dict[str, Any]) -> Standing:
 
 def held_of(row: dict[str, Any]) -> Held:
     """What an open claim says of a session, from the ledger's JSON."""
-    from hotspot.claims import Held
+    from hotspot.overlay.claims import Held
 
     totals = (row["relayed_bytes"], row["ai_tokens"], row["ai_requests"])
     return Held(row["index"], row["position"], row["sequence"], *totals)
@@ -436,7 +436,7 @@ def held_of(row: dict[str, Any]) -> Held:
 
 def claim_standing(row: dict[str, Any]) -> ClaimStanding:
     """The ledger's JSON of an open claim as its relay needs it."""
-    from hotspot.claims import ClaimStanding
+    from hotspot.overlay.claims import ClaimStanding
 
     asked = sorted({*row["drawn"], *row["disputed"]})
     return ClaimStanding(tuple(asked), tuple(row["opened"]))

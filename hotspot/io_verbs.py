@@ -223,13 +223,13 @@ def _dissector(codec: str | None) -> Callable[[bytes], dict[str, str | int | Non
     """The codec that was asked for; else scapy where it is installed."""
     if codec != "fast":
         try:
-            from hotspot.layer import dissect_line
+            from hotspot.radio.layer import dissect_line
 
             return dissect_line
         except ModuleNotFoundError:
             if codec is not None:
                 raise
-    from hotspot.frame import describe_frame
+    from hotspot.radio.frame import describe_frame
 
     return describe_frame
 
@@ -276,7 +276,7 @@ def update(options: argparse.Namespace) -> int:
 
 def survey(options: argparse.Namespace) -> int:
     """Show how busy the channels are, and who is connected."""
-    from hotspot.io_survey import survey as carry_out
+    from hotspot.radio.io_survey import survey as carry_out
 
     return carry_out(options)
 
@@ -548,11 +548,11 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
 def main(argv: Sequence[str]) -> int:
     """Parse and dispatch; the gateway and netd read their own options."""
     if argv[:1] == ["gateway"]:
-        from hotspot.io_gateway import main as gateway_main
+        from hotspot.gateway.io_main import main as gateway_main
 
         return gateway_main(argv[1:])
     if argv[:1] == ["netd"]:
-        from hotspot.io_netd_cli import main as netd_main
+        from hotspot.netd.io_cli import main as netd_main
 
         return netd_main(argv[1:])
     options = _parser(argv[0] if argv else "").parse_args(argv)

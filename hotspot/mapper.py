@@ -19,7 +19,7 @@ from chain.draws import mapper_commit, tag_of
 from chain.keys import public_key
 from chain.records import MapperCommit, MapperReport, Reception, Refusal
 from chain.wire import pack_reception, seal
-from hotspot.frame import Heard, unpack_beacon
+from hotspot.radio.frame import Heard, unpack_beacon
 
 MAPPER_RESOLUTION = 9
 RECEPTIONS_MAX = 256  # of a report

@@ -34,9 +34,9 @@ from chain.params import Params
 from chain.records import EpochMessage, Refusal
 from chain.wire import pack_reception_fields, seal
 from hotspot.actions import Action, FetchMix, KeepReceptions, Log, SendFrame, SubmitRecord
-from hotspot.codec import FAST, Codec
 from hotspot.directory import Directory
-from hotspot.frame import (
+from hotspot.radio.codec import FAST, Codec
+from hotspot.radio.frame import (
     FLAG_CLOCK_SYNCHRONISED,
     SIGNED_BYTES,
     Beacon,

@@ -14,9 +14,9 @@ from chain.params import Params
 from chain.records import Refusal, Registration
 from hotspot.actions import Action
 from hotspot.directory import Directory
-from hotspot.frame import parse_frame
 from hotspot.node import HotspotNode, Identity, Memory, Spoken, Verifier, read_spoken
-from hotspot.relay import RelayNode
+from hotspot.overlay.relay import RelayNode
+from hotspot.radio.frame import parse_frame
 from hotspot.secrets import SecretChain
 from radio_sim.scenario import HotspotSite
 

@@ -15,7 +15,7 @@ from radio_sim.io_options import add_bench, add_render, add_replay, add_run
 
 DESCRIPTION = "Simulate a network of hotspots: the same daemons, on radios that exist in software."
 DELEGATED = {
-    "live": ("radio_sim.io_live", "run a scenario live, on radio devices of the kernel (root)"),
+    "live": ("radio_sim.live.io_live", "run a scenario live, on radios of the kernel (root)"),
     "world": ("radio_sim.io_world", "run a scenario's routers in real time beside a ledger"),
     "demand": ("radio_sim.io_demand", "send AI requests to gateways at a trace's pace"),
 }
@@ -24,7 +24,7 @@ OWNERS = {
     "run": ("radio_sim.io_run", "run"),
     "replay": ("radio_sim.io_run", "replay"),
     "bench": ("radio_sim.io_run", "bench"),
-    "render": ("radio_sim.io_report", "render"),
+    "render": ("radio_sim.report.io_report", "render"),
     "import": ("radio_sim.io_import", "import_network"),
     "telemetry": ("radio_sim.io_telemetry", "telemetry"),
     "attack": ("radio_sim.io_attack", "attack"),

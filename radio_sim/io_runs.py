@@ -32,7 +32,7 @@ from radio_sim.io_memory import without_collector
 from radio_sim.io_scenario import read_scenario
 from radio_sim.links import Links
 from radio_sim.live.recorder import AirRecorder, Recorder
-from radio_sim.report_data import RunRecorder, add_links
+from radio_sim.report.data import RunRecorder, add_links
 from radio_sim.scenario import Scenario, format_scenario
 
 RUN_FILE, SCENARIO_FILE, REPORT_FILE, PACKETS_FILE = (

@@ -24,7 +24,6 @@ from chain.records import RECEPTION_BYTES, EpochMessage, Registration, Signed, S
 from chain.wire import decode, record_id_of
 from hotspot.actions import Action, KeepReceptions
 from hotspot.config import HotspotConfig, HotspotSection, LedgerSection, RadioSection
-from hotspot.frame import SIGNED_BYTES, Beacon, build_frame, pack_beacon
 from hotspot.io_machine import Machine
 from hotspot.io_queue import DurableQueue, Outgoing
 from hotspot.io_uplink import (
@@ -37,6 +36,7 @@ from hotspot.io_uplink import (
     Submitted,
 )
 from hotspot.node import mac_of
+from hotspot.radio.frame import SIGNED_BYTES, Beacon, build_frame, pack_beacon
 
 INTERFACE = "mon0"
 MS, SECOND = 1_000_000, 1_000_000_000

@@ -27,7 +27,6 @@ from chain.keys import public_key
 from chain.wire import seal
 from hotspot.actions import Action, FetchClaim, FetchMix, FetchSession, FetchStandings, Log
 from hotspot.directory import Directory
-from hotspot.io_link import pack, pack_report, unpack
 from hotspot.io_network import learn_network
 from hotspot.io_queue import DurableQueue
 from hotspot.io_uplink import (
@@ -40,10 +39,11 @@ from hotspot.io_uplink import (
     Uplink,
 )
 from hotspot.io_wake import Waker
-from hotspot.linkstate import LinkReport, Memo
 from hotspot.node import beacon_verifier
-from hotspot.payee import Price
-from hotspot.relay import RelayNode, RelayOptions
+from hotspot.overlay.io_link import pack, pack_report, unpack
+from hotspot.overlay.linkstate import LinkReport, Memo
+from hotspot.overlay.payee import Price
+from hotspot.overlay.relay import RelayNode, RelayOptions
 from hotspot.secrets import SecretChain
 from radio_sim.agents import HotspotAgent, Network, keys_of, make_node, registration_of, world_seed
 from radio_sim.assemble import backhaul_of, links_of, medium_of

@@ -33,7 +33,7 @@ from radio_sim.backhaul import LinkSpec, loss_from_quality_permille, rate_from_s
 from radio_sim.draws import draw_below, draw_normal, draw_u64, draw_uniform
 from radio_sim.telemetry import Floats, Telemetry, Trouble
 from routing.insights.grid import DAY, GRID_MS, HOUR, Grid
-from routing.telemetry import BASE_FIELDS, FIELDS
+from routing.telemetry.second import BASE_FIELDS, FIELDS
 from routing.types import LinkSample
 
 CAUSES = ("water", "power", "memory", "heat", "sudden")

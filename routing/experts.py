@@ -8,7 +8,7 @@ from dataclasses import replace
 from routing.cost import LinkEstimate, estimate_of, loaded_us, unloaded_us
 from routing.graph import LinkGraph
 from routing.guard import MODEL, NO_MODEL, PLAN, SHORTEST_PATH
-from routing.history import History
+from routing.telemetry.history import History
 from routing.types import FlowClass, Forecast, Link, LinkSample
 
 HEADROOM_PERMILLE = 50

@@ -10,12 +10,12 @@ from typing import Any
 from chain.errors import EXIT_OK, UserError
 from chain.io_terminal import Parser, Progress, add_command, print_json
 from routing.charts import importance_svg
-from routing.forecast_refresh import refresh
-from routing.io_datasets import NAMES, SPANS, TRACES, horizons_for, load_series
+from routing.forecast.io_datasets import NAMES, SPANS, TRACES, horizons_for, load_series
+from routing.forecast.model import TARGETS, Model, dump_model, export_model, load_model
+from routing.forecast.refresh import refresh
+from routing.forecast.tables import build_table, common_step_ms, cut_times, split
+from routing.forecast.training import BASELINES, TrainOptions, evaluate, explain, train
 from routing.io_insights import add_insights, run_insights
-from routing.model import TARGETS, Model, dump_model, export_model, load_model
-from routing.tables import build_table, common_step_ms, cut_times, split
-from routing.training import BASELINES, TrainOptions, evaluate, explain, train
 
 _DEFAULTS = TrainOptions()
 _EXAMPLES = """

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from chain.errors import EXIT_OK, UserError
 from chain.io_terminal import Parser, Progress, add_command, print_json
-from routing.io_telemetry import read_telemetry
-from routing.telemetry_history import KEEP_ROWS, LongHistory
+from routing.telemetry.io_telemetry import read_telemetry
+from routing.telemetry.long_history import KEEP_ROWS, LongHistory
 from routing.types import LinkSample
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def history_of(samples: Sequence[LinkSample]) -> LongHistory:
 
 
 def _read_csv(name: str) -> LongHistory:
-    from routing.datasets import parse_samples
+    from routing.forecast.datasets import parse_samples
 
     path = Path(name)
     if not path.is_file():

@@ -16,13 +16,13 @@ from typing import Any
 
 from chain.errors import UserError
 from chain.records import Refusal
+from routing.forecast.ttft import LEARN_EVERY, LEAST_ROWS, Outcome, TtftModel
 from routing.graph import links_of, path_cost, shortest_paths
-from routing.io_telemetry import TelemetryFolder, take_rows
 from routing.mesh_plan import PathPlanner
-from routing.recorder import OwnLinks, Recorder
 from routing.router import Predictor, Router
-from routing.telemetry_history import STEP_MS, LongHistory, Row
-from routing.ttft import LEARN_EVERY, LEAST_ROWS, Outcome, TtftModel
+from routing.telemetry.io_telemetry import TelemetryFolder, take_rows
+from routing.telemetry.long_history import STEP_MS, LongHistory, Row
+from routing.telemetry.recorder import OwnLinks, Recorder
 from routing.types import Link, ProviderState
 
 # 783 kB a link once eight days are full: a gateway knows its surroundings, not a whole city.
@@ -208,7 +208,7 @@ class TtftLearner:
 
 
 def _learn_ttft(rows: Sequence[Outcome]) -> TtftModel | Refusal:
-    from routing.ttft_training import train_ttft
+    from routing.forecast.ttft_training import train_ttft
 
     return train_ttft(rows)
 
@@ -217,8 +217,8 @@ def load_forecaster(settings: RoutingSettings, base: Path, long: LongHistory) ->
     """Load the trained models; imported late, for hotspots that have none need no LightGBM."""
     if not settings.forecaster:
         return None
-    from routing.forecast import Forecaster
-    from routing.forecast_far import FarForecaster
+    from routing.forecast.far import FarForecaster
+    from routing.forecast.live import Forecaster
     from routing.io_cli import read_model
 
     near = Forecaster(read_model(str(base / settings.forecaster)))

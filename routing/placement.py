@@ -13,8 +13,8 @@ in seconds plus half of the request's own work: fast machines are left to those 
 used while nobody does. If none keeps it, the least expected time. The percentile is learned per
 provider: a running quantile of measured over expected, moved up by nine parts for a miss and down
 by one for a hit (the pinball loss's gradient), so a provider that boasts loses its place. Where a
-model was learned of this gateway's own requests (`routing/ttft.py`), it says both by the state of
-the provider and the length of the prompt, and the running quantile corrects it.
+model was learned of this gateway's own requests (`routing/forecast/ttft.py`), it says both by the
+state of the provider and the length of the prompt, and the running quantile corrects it.
 
 **Exploration.** What a provider says is believed until it was tried. Its factor (measured over
 expected) is lowered by a confidence width that shrinks with the tries, as UCB1 does (Auer,
@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from math import log2
 
 from chain.records import Refusal
-from routing.ttft import NO_RATIOS, Judge, Outcome, Ratios, TtftLog, TtftModel, bucket_of
+from routing.forecast.ttft import NO_RATIOS, Judge, Outcome, Ratios, TtftLog, TtftModel, bucket_of
 from routing.types import AiRequest, Path, Placement, ProviderState
 
 _US = 1_000_000

@@ -14,10 +14,10 @@ from hashlib import sha256
 
 from chain.records import Refusal
 from routing.cost import LinkEstimate, loaded_us
-from routing.features import Series, series_of
+from routing.forecast.features import Series, series_of
 from routing.graph import links_of
-from routing.history import History
 from routing.router import Router
+from routing.telemetry.history import History
 from routing.types import FlowClass, Link, LinkSample
 
 _SIDE = 4

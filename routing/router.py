@@ -8,8 +8,8 @@ leaves its path only for a clear gain. A planner, where there is one, plans all 
 `plan_ms`; its paths are one more expert, judged as the others, and its splits are dealt out to new
 flows by the key that they bring.
 
-The forecaster is anything with `predict(history)`: routing.forecast.Forecaster where LightGBM is
-installed, None on a small router.
+The forecaster is anything with `predict(history)`: routing.forecast.live.Forecaster where LightGBM
+is installed, None on a small router.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Protocol
 from chain.records import Refusal
 from routing.cost import MAX_WAIT_US, estimate_of, is_usable
 from routing.experts import EXPERT_REASONS, Beliefs
+from routing.forecast.health import ForecastHealth, HealthParams, fault_in
 from routing.graph import Costs, LinkGraph, links_of, path_cost, shortest_paths
 from routing.guard import (
     EXPERTS,
@@ -29,15 +30,14 @@ from routing.guard import (
     Guard,
     GuardParams,
 )
-from routing.health import ForecastHealth, HealthParams, fault_in
-from routing.history import History
-from routing.job_capacity import JobCapacity
-from routing.job_schedule import Pricer, Solver
-from routing.job_traffic import JobTraffic, JobView
-from routing.jobs import JobParams, JobStatus
+from routing.jobs.capacity import JobCapacity
+from routing.jobs.promises import JobParams, JobStatus
+from routing.jobs.schedule import Pricer, Solver
+from routing.jobs.traffic import JobTraffic, JobView
 from routing.mesh_plan import FULL, PathPlanner, pick
 from routing.placement import PlacementParams, Placer
 from routing.plan_desk import PlanDesk, Split
+from routing.telemetry.history import History
 from routing.types import (
     AiRequest,
     FlowClass,

@@ -28,7 +28,7 @@ from chain.records import (
     Signed,
     SubmitResult,
 )
-from chain.tables import TABLES, get_scalars
+from chain.store.tables import TABLES, get_scalars
 
 START_MS = 1_000_000_000
 FIRST_EPOCH = 2

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from chain.attacks import AttackerView, Circle, Ring, Site
-from chain.economics import NetworkPath, OwnerRow
-from chain.io_economics import KINDS, credits_of
+from chain.cli.io_economics import KINDS, credits_of
+from chain.economics.attacks import AttackerView, Circle, Ring, Site
+from chain.economics.returns import NetworkPath, OwnerRow
 
 YEARS = (1, 2, 4, 8, 12, 20)
 RING_KEYS = (1, 4, 16, 64)

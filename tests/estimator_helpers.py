@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from coverage_map.estimator_links import Links, make_links
+from coverage_map.estimator.links import Links, make_links
 from coverage_map.propagation.pathloss import log_distance_db
 from coverage_map.propagation.shadow_field import make_field
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chain import cbor, keys, wire
-from chain.claim_tree import NODE_BYTES
+from chain.claims.tree import NODE_BYTES
 from chain.io_terminal import Progress, print_json
 from chain.ledger import Ledger
 from chain.packed import PackedError, pack_receipts, receipt_body, unpack_receipts, varint
@@ -41,7 +41,7 @@ from chain.records import (
 from chain.rules.signatures import get_signature_checks
 from chain.state import State, get_genesis_state, is_conserved
 from chain.state_root import compute_state_root
-from chain.tables import TABLES, get_scalars, set_scalar
+from chain.store.tables import TABLES, get_scalars, set_scalar
 from chain.vectors.live import Live, make_live
 from chain.vectors.suite import Draws
 from chain.vectors.town import PLACES, RES_8_CELL, RES_9_CELL

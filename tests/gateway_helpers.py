@@ -33,7 +33,6 @@ from hotspot.actions import (
     SubmitRecord,
 )
 from hotspot.directory import Directory
-from hotspot.io_link import pack, unpack
 from hotspot.io_uplink import (
     ClaimKnown,
     DirectoryKnown,
@@ -42,8 +41,9 @@ from hotspot.io_uplink import (
     Submitted,
     Uplink,
 )
-from hotspot.payee import Price
-from hotspot.relay import RelayNode, RelayOptions
+from hotspot.overlay.io_link import pack, unpack
+from hotspot.overlay.payee import Price
+from hotspot.overlay.relay import RelayNode, RelayOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE, LONGEST_S = 4, 200.0  # of `wait_for`; a test is given up after 300 s
@@ -311,7 +311,7 @@ class GatewayProcess:
             "[relay]\nclaim_ms = 2000\n"
             f'[link]\nair = "{self.air}"\nneighbours = {self.neighbours}\n'
         )
-        arguments = ["-m", "hotspot.io_gateway", "--config", str(self.config), "--json"]
+        arguments = ["-m", "hotspot.gateway.io_main", "--config", str(self.config), "--json"]
         self.program = self.town.start(f"gateway{self.index}", arguments)
         self.await_address()
 

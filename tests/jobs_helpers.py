@@ -21,10 +21,10 @@ from hotspot.actions import (
     ReadPart,
     SendDatagram,
 )
-from hotspot.inbox import InboxPolicy
-from hotspot.jobs import RUNNING, JobRecord, Offer
-from hotspot.linkstate import LinkReport
-from hotspot.relay import RelayNode, RelayOptions
+from hotspot.jobs.inbox import InboxPolicy
+from hotspot.jobs.messages import RUNNING, JobRecord, Offer
+from hotspot.overlay.linkstate import LinkReport
+from hotspot.overlay.relay import RelayNode, RelayOptions
 from routing.router import Router
 from routing.types import JobPromise
 

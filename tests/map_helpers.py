@@ -9,8 +9,6 @@ from aiohttp import web
 
 from chain.draws import answer, chain_link, commit, power_step_db, tag_of
 from chain.io_ledger import DurableLedger
-from chain.io_service import build
-from chain.io_store import Store
 from chain.keys import public_key, sign
 from chain.ledger import Ledger, Sealed
 from chain.records import (
@@ -24,6 +22,8 @@ from chain.records import (
     SessionOpen,
     SubmitResult,
 )
+from chain.service.io_service import build
+from chain.store.io_store import Store
 from chain.wire import pack_reception, receipt_body, receipt_hash, seal
 from coverage_map import cells
 from coverage_map.observations import Site

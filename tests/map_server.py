@@ -11,13 +11,13 @@ from aiohttp.test_utils import TestServer
 from map_helpers import Town, ledger_app
 
 from chain.io_http import bound_port
-from coverage_map.io_api import make_app
-from coverage_map.io_events import Hub
-from coverage_map.io_front import serve_front
 from coverage_map.io_ledger import LedgerSource
 from coverage_map.io_store import Store
 from coverage_map.io_sync import Sync
 from coverage_map.planning.io_provider import add_planning
+from coverage_map.service.io_api import make_app
+from coverage_map.service.io_events import Hub
+from coverage_map.service.io_front import serve_front
 
 
 @contextmanager

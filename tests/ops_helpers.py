@@ -17,11 +17,11 @@ from chain.io_http import bound_port, serve
 from chain.io_keyring import Keyring
 from chain.io_keys import save_seed
 from chain.io_ledger import DATABASE, DurableLedger
-from chain.io_service import SERVICE, build
-from chain.io_site import CHECKPOINT
-from chain.io_store import Store
 from chain.ledger import Sealed
+from chain.proofs.io_site import CHECKPOINT
 from chain.records import Receipt
+from chain.service.io_service import SERVICE, build
+from chain.store.io_store import Store
 
 from .chain_helpers import OPERATOR, Town
 

@@ -14,7 +14,7 @@ from typing import Any
 from doors_helpers import ledger_service, make_ledger, run, started, wait_for
 from node_helpers import Bench, received
 
-from hotspot.pcap import write_pcap
+from hotspot.radio.pcap import write_pcap
 
 
 @dataclass

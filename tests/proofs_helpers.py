@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from chain.balances import BalanceTree
-from chain.checkpoint import Balances, Checkpoint, Opened, Trust, open_checkpoint, origin_of
 from chain.keys import public_key
-from chain.log import MerkleLog, leaf_hash
-from chain.note import COSIGNATURE, ED25519, Note, VerifierKey, cosign_note, sign_note
+from chain.proofs.balances import BalanceTree
+from chain.proofs.checkpoint import Balances, Checkpoint, Opened, Trust, open_checkpoint, origin_of
+from chain.proofs.log import MerkleLog, leaf_hash
+from chain.proofs.note import COSIGNATURE, ED25519, Note, VerifierKey, cosign_note, sign_note
 
 NETWORK_ID = sha256(b"network").digest()
 ORIGIN = origin_of(NETWORK_ID)

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from chain.cells import cell_centre
-from chain.claim_views import claim_json
 from chain.draws import digest, u32
 from chain.keys import public_key
 from chain.ledger import Ledger
 from chain.params import PRESETS
 from chain.records import Deposit, Genesis, Refusal, Registration, SubmitResult
-from chain.views import session_json
+from chain.service.claim_views import claim_json
+from chain.service.views import session_json
 from chain.wire import decode, seal
 from hotspot.actions import (
     Action,
@@ -34,14 +34,14 @@ from hotspot.actions import (
     SendDatagram,
     SubmitRecord,
 )
-from hotspot.ai import AiCall, prompt_tokens
-from hotspot.claims import Standings
 from hotspot.directory import Directory
+from hotspot.gateway.ai import AiCall, prompt_tokens
 from hotspot.io_uplink import claim_standing, standing_of
-from hotspot.linkstate import Memo
-from hotspot.payee import Price
-from hotspot.relay import RelayNode, RelayOptions
-from hotspot.sessions import SessionInfo
+from hotspot.overlay.claims import Standings
+from hotspot.overlay.linkstate import Memo
+from hotspot.overlay.payee import Price
+from hotspot.overlay.relay import RelayNode, RelayOptions
+from hotspot.overlay.sessions import SessionInfo
 from routing.router import Router
 
 MS = 1_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chain import wire
-from chain.claim_builder import ClaimBook, Leaf, make_leaf
+from chain.claims.builder import ClaimBook, Leaf, make_leaf
 from chain.packed import pack_receipts
 from chain.records import (
     Dispute,

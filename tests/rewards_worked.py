@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chain.drawn import cell_of, get_drawn_state, key_of, process_drawn_hotspot
+from chain.economics.drawn import cell_of, get_drawn_state, key_of, process_drawn_hotspot
 from chain.params import PRESETS
 from chain.rules.mappings import compute_agreed, process_mapping_work, process_new_mappings
 from chain.rules.payday import PlainPayday

@@ -3,16 +3,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chain.admission import Role, address_of
-from chain.admission_views import appointments_json, checkpoints_json, faults_json, findings_json
-from chain.checkpoint import parse_checkpoint
 from chain.ledger import Ledger, Sealed
-from chain.log import MerkleLog
-from chain.note import COSIGNATURE, Note, VerifierKey, cosign_note, verify_note
+from chain.proofs.checkpoint import parse_checkpoint
+from chain.proofs.log import MerkleLog
+from chain.proofs.note import COSIGNATURE, Note, VerifierKey, cosign_note, verify_note
 from chain.records import Cosignature, Refusal, Signed, ValidatorFault
 from chain.rules.blocks import Block
 from chain.rules.cosignatures import get_cosigned
 from chain.rules.settled import compute_balance_tree
 from chain.rules.validators import get_powers
+from chain.service.admission_views import (
+    appointments_json,
+    checkpoints_json,
+    faults_json,
+    findings_json,
+)
 
 from .admission_helpers import Republic, joined, key_of, seed_of
 from .chain_helpers import verify

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from chain.cli.io_cli import main as chain_main
 from chain.errors import UserError
-from chain.io_cli import main as chain_main
 from chain.io_keys import save_seed
 from hotspot.io_cli import main as hotspot_main
 

@@ -12,12 +12,12 @@ from relay_helpers import MS, Answer, Overlay, words_of
 
 from chain.draws import digest, u32
 from hotspot.actions import DeliverRequest
-from hotspot.ai import BLOCK_BYTES, AiCall, planned_tokens, prompt_blocks, prompt_tokens
-from hotspot.consumer_budget import MOST, RetryBudget
-from hotspot.overlay import DATA, Routed, parse
-from hotspot.provider_queue import PREFILLS, ModelQueue
-from hotspot.seal import BUCKETS
-from hotspot.sessions import cost_ucr
+from hotspot.gateway.ai import BLOCK_BYTES, AiCall, planned_tokens, prompt_blocks, prompt_tokens
+from hotspot.gateway.budget import MOST, RetryBudget
+from hotspot.gateway.provider_queue import PREFILLS, ModelQueue
+from hotspot.overlay.datagrams import DATA, Routed, parse
+from hotspot.overlay.seal import BUCKETS
+from hotspot.overlay.sessions import cost_ucr
 
 LINE = ((0, 1), (1, 2), (2, 3))
 STAR = ((0, 1), (1, 2), (1, 3), (1, 4))

@@ -13,11 +13,8 @@ from hypothesis import strategies as st
 
 from chain.draws import digest, u32
 from chain.records import Refusal
-from routing.forecast_table import Tree, TreeTable
-from routing.io_service import RoutingService, RoutingSettings
-from routing.placement import Placer
-from routing.router import Router
-from routing.ttft import (
+from routing.forecast.table import Tree, TreeTable
+from routing.forecast.ttft import (
     BUCKETS,
     EVIDENCE,
     FEATURES,
@@ -30,7 +27,10 @@ from routing.ttft import (
     TtftModel,
     bucket_of,
 )
-from routing.ttft_training import TOO_FEW, train_ttft
+from routing.forecast.ttft_training import TOO_FEW, train_ttft
+from routing.io_service import RoutingService, RoutingSettings
+from routing.placement import Placer
+from routing.router import Router
 from routing.types import AiRequest, Path, Placement, ProviderState
 
 KNOWN = len(FEATURES) - 1

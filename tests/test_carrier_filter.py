@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from chain.records import Refusal
 from hotspot.carriers.bpf import carrier_filter
 from hotspot.carriers.hostapd import element_of
-from hotspot.frame import PAYLOAD_BYTES, build_frame, parse_frame
-from hotspot.io_radio import attach_filter
-from hotspot.layer import dissect_frame
-from hotspot.radiotap import build_received
+from hotspot.radio.frame import PAYLOAD_BYTES, build_frame, parse_frame
+from hotspot.radio.io_radio import attach_filter
+from hotspot.radio.layer import dissect_frame
+from hotspot.radio.radiotap import build_received
 
 PAYLOAD = bytes(range(PAYLOAD_BYTES))
 AP = b"\x02\xaa\xbb\xcc\xdd\xee"

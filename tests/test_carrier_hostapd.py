@@ -21,9 +21,9 @@ from hotspot.carriers.io_hostapd import HostapdRadio, PairedRadio
 from hotspot.carriers.io_open import open_carrier
 from hotspot.carriers.spec import check_pair, parse_spec
 from hotspot.config import HotspotConfig, HotspotSection, LedgerSection, RadioSection, parse_config
-from hotspot.frame import PAYLOAD_BYTES, build_frame
-from hotspot.io_radio import MockRadio
-from hotspot.pcap import write_pcap
+from hotspot.radio.frame import PAYLOAD_BYTES, build_frame
+from hotspot.radio.io_radio import MockRadio
+from hotspot.radio.pcap import write_pcap
 
 CELL = "891e35a3393ffff"
 PAYLOAD = bytes(range(PAYLOAD_BYTES))

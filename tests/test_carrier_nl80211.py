@@ -25,15 +25,15 @@ from pyroute2.netlink.nl80211 import nl80211cmd
 
 from chain.errors import UserError
 from chain.records import Refusal
-from hotspot import io_survey
 from hotspot.carriers import netlink, nl80211
 from hotspot.carriers.io_netd_radio import NetdPower, NetdRadio, has_netd, mac_address
 from hotspot.carriers.io_nl80211 import Nl80211Radio, Wireless
 from hotspot.carriers.io_power import PoweredRadio
-from hotspot.frame import PAYLOAD_BYTES, build_frame, parse_frame
-from hotspot.io_radio import MockRadio
-from hotspot.netd_protocol import encode as encode_message
-from hotspot.netd_protocol import parse_request
+from hotspot.netd.protocol import encode as encode_message
+from hotspot.netd.protocol import parse_request
+from hotspot.radio import io_survey
+from hotspot.radio.frame import PAYLOAD_BYTES, build_frame, parse_frame
+from hotspot.radio.io_radio import MockRadio
 
 TRUTH = Path(__file__).parents[1] / ".." / "shared" / "ground-truth" / "hotspot" / "netlink"
 FAMILY, IFINDEX = 0x1C, 7

@@ -16,11 +16,11 @@ from doors_helpers import wait_for
 from test_frame_captures import tshark
 
 from hotspot.carriers.hostapd import element_of
-from hotspot.frame import OUI, Beacon, build_frame, pack_beacon
 from hotspot.node import mac_of
-from hotspot.pcap import write_pcap
-from hotspot.radiotap import build_received
-from radio_sim import io_tap
+from hotspot.radio.frame import OUI, Beacon, build_frame, pack_beacon
+from hotspot.radio.pcap import write_pcap
+from hotspot.radio.radiotap import build_received
+from radio_sim.live import io_tap
 
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0 or not io_tap.can_make_radios(),

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from chain.checkpoint import BALANCES
+from chain.cli.io_cli import main
 from chain.io_audit import audit
-from chain.io_cli import main
 from chain.io_ledger import DATABASE
-from chain.io_site import CHECKPOINT
 from chain.io_terminal import run_command
-from chain.note import encode_base64
+from chain.proofs.checkpoint import BALANCES
+from chain.proofs.io_site import CHECKPOINT
+from chain.proofs.note import encode_base64
 
 from .ops_helpers import Running, town_on_disk, with_checkpoint
 

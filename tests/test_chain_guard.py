@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from aiohttp import web
 
-from chain.io_cli import main
+from chain.cli.io_cli import main
 from chain.io_guard import Limits
 from chain.io_http import application, bound_port, json_response, serve
 from chain.io_terminal import run_command

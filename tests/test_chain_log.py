@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chain.log import (
+from chain.proofs.log import (
     EMPTY_ROOT,
     CompactRange,
     MerkleLog,

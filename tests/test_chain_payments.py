@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chain.proofs.sum_tree import hash_pairs, hash_pairs_by_arrays, parent_node
 from chain.rules.payment_columns import STEP, Jobs, SharedPayments
 from chain.rules.payments import Payment, Payments
-from chain.sum_tree import hash_pairs, hash_pairs_by_arrays, parent_node
 
 np = pytest.importorskip("numpy")
 

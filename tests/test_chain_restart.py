@@ -16,11 +16,11 @@ from chain.explain import explain_beacon
 from chain.io_explain import explain
 from chain.io_judgement import load_assertion, load_judgement
 from chain.io_ledger import DATABASE
-from chain.io_log import STEP, StoreLog, decode_edge, encode_edge, grow
-from chain.io_store import Store
 from chain.ledger import Sealed
-from chain.log import CompactRange, MerkleLog, verify_consistency, verify_inclusion
+from chain.proofs.log import CompactRange, MerkleLog, verify_consistency, verify_inclusion
 from chain.records import Reception
+from chain.store.io_log import STEP, StoreLog, decode_edge, encode_edge, grow
+from chain.store.io_store import Store
 
 from .chain_helpers import FREQUENCY_MHZ, Town
 

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
-from chain import keys, views
+from chain import keys
 from chain.ledger import Ledger
 from chain.packed import receipt_body
 from chain.params import PRESETS
 from chain.records import Finding, KeyRotation, Receipt, SubmitResult
 from chain.rules.former_keys import get_grace_key, get_key_at
 from chain.rules.trust import compute_trust_ppm, get_trusted
+from chain.service import views
 from chain.state import State
 from chain.state_root import compute_state_root
-from chain.tables import TABLES, get_scalars, set_scalar
+from chain.store.tables import TABLES, get_scalars, set_scalar
 from chain.vectors.town import Town
 
 MIB = 1 << 20

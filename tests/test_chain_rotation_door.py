@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from chain import draws, keys, wire
+from chain.cli.io_cli import main as chain_main
 from chain.errors import UserError
 from chain.explain import explain_beacon
 from chain.io_audit import audit
-from chain.io_cli import main as chain_main
 from chain.io_explain import explain
 from chain.io_keys import save_seed
 from chain.io_ledger import DurableLedger
-from chain.io_restore import load_ledger
-from chain.io_store import Store
 from chain.ledger import Ledger, Sealed
 from chain.records import KeyRotation, Reception
+from chain.store.io_restore import load_ledger
+from chain.store.io_store import Store
 from chain.vectors import scenarios_rotations as runs
 from chain.vectors.runs import make_town
 from chain.vectors.town import Town

@@ -13,13 +13,14 @@ from chain_helpers import Town
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chain import cbor, io_sequencer, io_verify, keys, wire
+from chain import cbor, keys, wire
 from chain.io_ledger import DurableLedger
-from chain.io_sequencer import BLOCK_BYTES, Request, Sequencer, get_turn
-from chain.io_store import Store
 from chain.ledger import Ledger, Sealed
 from chain.packed import pack_receipts
 from chain.records import Receipt, Receipts, SubmitResult
+from chain.service import io_sequencer, io_verify
+from chain.service.io_sequencer import BLOCK_BYTES, Request, Sequencer, get_turn
+from chain.store.io_store import Store
 
 KINDS = ("deposit", "forged", "junk", "message", "receipts", "again", "session", "register")
 

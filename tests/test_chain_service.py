@@ -16,19 +16,19 @@ from typing import Any
 import pytest
 
 from chain import wire
+from chain.cli.io_cli import main
 from chain.errors import UserError
 from chain.explain import explain_beacon
-from chain.io_cli import main
 from chain.io_client import LedgerClient, LedgerUnavailable
 from chain.io_http import bound_port, serve
 from chain.io_ledger import DATABASE, DurableLedger, now_ms
-from chain.io_service import build
-from chain.io_store import Store
 from chain.io_terminal import run_command
 from chain.ledger import Ledger, Sealed
-from chain.log import verify_consistency, verify_inclusion
+from chain.proofs.log import verify_consistency, verify_inclusion
 from chain.records import Receipt
 from chain.rules.verdicts import REASONS
+from chain.service.io_service import build
+from chain.store.io_store import Store
 
 from .chain_helpers import Town, verify
 

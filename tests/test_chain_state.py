@@ -8,10 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain import keys
-from chain.hotspot_row import pack_hotspot, unpack_hotspot
 from chain.io_ledger import DATABASE, DurableLedger
-from chain.io_restore import load_ledger
-from chain.io_store import Store
 from chain.ledger import Sealed
 from chain.params import PRESETS
 from chain.records import Genesis, Receipt, Registration
@@ -19,7 +16,10 @@ from chain.rules.blocks import process_time
 from chain.rules.pairs import PairCache
 from chain.state import Account, Assertion, Chain, Hotspot, State, get_genesis_state
 from chain.state_root import SlotTree, StateRoot, compute_state_root
-from chain.tables import SCALARS, TABLES, Codec, compute_state_bytes, row
+from chain.store.hotspot_row import pack_hotspot, unpack_hotspot
+from chain.store.io_restore import load_ledger
+from chain.store.io_store import Store
+from chain.store.tables import SCALARS, TABLES, Codec, compute_state_bytes, row
 
 from .chain_helpers import START_MS, Town, verify
 

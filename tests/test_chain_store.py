@@ -14,11 +14,11 @@ from chain.io_audit import audit
 from chain.io_explain import explain
 from chain.io_keys import load_or_create_seed, load_seed
 from chain.io_ledger import DATABASE, DurableLedger
-from chain.io_restore import load_ledger
-from chain.io_schema import TABLES
-from chain.io_store import Store
 from chain.ledger import Ledger, Sealed
 from chain.records import Receipt
+from chain.store.io_restore import load_ledger
+from chain.store.io_schema import TABLES
+from chain.store.io_store import Store
 
 from .chain_helpers import Town, verify
 

@@ -18,13 +18,13 @@ from map_helpers import Town, ledger_app
 
 from chain.errors import UserError
 from coverage_map.client import cells_query, cells_url, next_link, next_url, rows
-from coverage_map.io_api import make_app
 from coverage_map.io_client import Map
-from coverage_map.io_events import Hub
 from coverage_map.io_ledger import LedgerSource
 from coverage_map.io_store import Store
 from coverage_map.io_sync import Sync
 from coverage_map.planning.io_provider import add_planning
+from coverage_map.service.io_api import make_app
+from coverage_map.service.io_events import Hub
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "examples" / "coverage.ipynb"

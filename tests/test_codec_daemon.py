@@ -10,9 +10,9 @@ from doors_helpers import check_clear, run
 from node_helpers import Bench, received
 from test_codec_mutations import SCAPY_BITS, mutated
 
-from hotspot.codec import FAST, Codec, get_codec
 from hotspot.config import parse_config
 from hotspot.node import HotspotNode
+from hotspot.radio.codec import FAST, Codec, get_codec
 
 CELL = "891e35a3393ffff"
 

@@ -16,9 +16,9 @@ import pytest
 
 from bench import captures
 from chain.records import Refusal
-from hotspot import dot11, frame, pcap, radiotap
 from hotspot.carriers.hostapd import element_of
-from hotspot.layer import dissect_frame
+from hotspot.radio import dot11, frame, pcap, radiotap
+from hotspot.radio.layer import dissect_frame
 
 TRUTH = Path(__file__).parents[1] / ".." / "shared" / "ground-truth" / "hotspot"
 PAYLOAD = frame.pack_beacon(

@@ -33,12 +33,12 @@ from chain.abci.transactions import (
 )
 from chain.abci.validators import Standing
 from chain.admission import address_of
-from chain.io_verify import VerifyPool
 from chain.ledger import Ledger, Sealed
 from chain.records import MAX_WIRE_BYTES, Appointment, Refusal, Signed, ValidatorFault
+from chain.service.io_verify import VerifyPool
 from chain.state import State
 from chain.state_root import compute_state_root
-from chain.tables import NUMBER, TABLES, get_scalars
+from chain.store.tables import NUMBER, TABLES, get_scalars
 
 from .chain_helpers import OPERATOR, START_MS, Town
 

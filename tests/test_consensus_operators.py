@@ -17,10 +17,10 @@ from chain.abci.home import (
     get_empty_ms,
     rfc3339,
 )
-from chain.io_cometbft import DEFAULT_P2P, Home, find_program
+from chain.consensus.io_cometbft import DEFAULT_P2P, Home, find_program
 from chain.io_ledger import DATABASE
-from chain.io_store import Store
 from chain.params import PRESETS
+from chain.store.io_store import Store
 from chain.wire import record_id_of
 
 

@@ -17,15 +17,15 @@ from typing import Any
 import pytest
 
 from bench import byzantine
+from chain.consensus.io_cometbft import find_program
+from chain.consensus.io_testnet import Testnet, free_ports
 from chain.errors import UserError
 from chain.io_audit import audit
 from chain.io_client import LedgerClient
-from chain.io_cometbft import find_program
 from chain.io_ledger import DATABASE, now_ms
-from chain.io_store import Store
-from chain.io_testnet import Testnet, free_ports
 from chain.ledger import Ledger
 from chain.records import SubmitResult
+from chain.store.io_store import Store
 
 from .chain_helpers import Town
 

@@ -19,10 +19,10 @@ from conftest import ROOT
 from doors_helpers import environment
 
 import wavecomb
-from chain.api import ROUTES
 from chain.rules.verdicts import REASONS
-from coverage_map.openapi import OPERATIONS
-from hotspot.gateway_config import GatewayConfig, parse_gateway_config
+from chain.service.api import ROUTES
+from coverage_map.service.openapi import OPERATIONS
+from hotspot.gateway.config import GatewayConfig, parse_gateway_config
 from radio_sim.scenario import (
     HotspotSite,
     PublishedLink,

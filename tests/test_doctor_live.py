@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from doors_helpers import WAVECOMB, LedgerClient, environment, make_ledger, run, started, wait_for
 
-from hotspot.radiotap import build_received
-from radio_sim import io_tap
+from hotspot.radio.radiotap import build_received
+from radio_sim.live import io_tap
 
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0 or not io_tap.can_make_radios(),

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from chain.keys import public_key
 from chain.records import Refusal
-from hotspot.codec import FAST, Codec, get_codec
 from hotspot.config import HotspotConfig, HotspotSection, LedgerSection, RadioSection
 from hotspot.doctor import BAD, DOUBT, GOOD, judge_radio
-from hotspot.frame import Heard, describe_frame, parse_frame
-from hotspot.io_probe import pick_codec, probe
-from hotspot.io_radio import MockRadio
-from hotspot.layer import dissect_line
 from hotspot.node import mac_of
-from hotspot.probe import (
+from hotspot.radio.codec import FAST, Codec, get_codec
+from hotspot.radio.frame import Heard, describe_frame, parse_frame
+from hotspot.radio.io_probe import pick_codec, probe
+from hotspot.radio.io_radio import MockRadio
+from hotspot.radio.layer import dissect_line
+from hotspot.radio.probe import (
     ANSWERS_MAX,
     MINUTE_NS,
     MS,
@@ -30,7 +30,7 @@ from hotspot.probe import (
     make_test,
     read_confirmation,
 )
-from hotspot.radiotap import build_received
+from hotspot.radio.radiotap import build_received
 
 ME, PEER, OTHER = (bytes((n,)) * 32 for n in (1, 2, 3))
 CELL = 0x891E35A3393FFFF

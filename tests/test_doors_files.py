@@ -23,12 +23,12 @@ from doors_helpers import (
 
 import wavecomb
 from hotspot.config import SAMPLE, HotspotSection, LedgerSection, RadioSection
-from hotspot.gateway_config import SAMPLE as GATEWAY_SAMPLE
+from hotspot.gateway.config import SAMPLE as GATEWAY_SAMPLE
 
 CELL = "8a1fb46622dffff"
 SPOT = f'[hotspot]\ncell = "{CELL}"\n[ledger]\nurl = "unix:{{folder}}/away.sock"\n'
 GATEWAY = '[ledger]\nurl = "unix:{folder}/away.sock"\n[gateway]\nlisten = "127.0.0.1:0"\n'
-OWNERS = ("chain.io_cli", "coverage_map.io_cli", "hotspot.io_verbs", "hotspot.io_gateway")
+OWNERS = ("chain.cli.io_cli", "coverage_map.io_cli", "hotspot.io_verbs", "hotspot.gateway.io_main")
 HERE = ("hotspot.io_daemon", "routing.io_cli", "radio_sim.io_demo")
 
 

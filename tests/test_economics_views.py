@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from chain import attacks, economics
-from chain.drawn import Drawn, get_drawn_state, key_of
-from chain.io_economics import STEPS, compute_view, draw_view, make_attacker_table
+from chain.cli.io_economics import STEPS, compute_view, draw_view, make_attacker_table
+from chain.economics import attacks
+from chain.economics import returns as economics
+from chain.economics.drawn import Drawn, get_drawn_state, key_of
 from chain.io_plot import BarPlot, Line, LinePlot, make_svg
 from chain.params import CREDIT_UCR, PRESETS
 from chain.rules.outcome import Effects

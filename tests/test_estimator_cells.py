@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from coverage_map import cells
-from coverage_map.estimator import Estimator
-from coverage_map.estimator_cells import LINKS_MIN, learn, predict_cells
+from coverage_map.estimator.cells import LINKS_MIN, learn, predict_cells
+from coverage_map.estimator.core import Estimator
 from coverage_map.links import LinkTable
 from coverage_map.observations import Observation, Site, Standing
 from coverage_map.propagation.pathloss import log_distance_db

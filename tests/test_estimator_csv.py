@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from bench import estimator as bench
 from coverage_map.cells import distance_m
-from coverage_map.estimator_csv import parse_table, to_plane
-from coverage_map.estimator_diagram import STATED, draw, held_shares
-from coverage_map.estimator_holdout import score, world_splits
-from coverage_map.estimator_kernels import Scales
+from coverage_map.estimator.csv_links import parse_table, to_plane
+from coverage_map.estimator.diagram import STATED, draw, held_shares
+from coverage_map.estimator.holdout import score, world_splits
+from coverage_map.estimator.kernels import Scales
 
 HEADER = "tx_lat,tx_lon,rx_lat,rx_lon,frequency_hz,rssi_dbm"
 

@@ -8,7 +8,7 @@ from estimator_helpers import made_links
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coverage_map.estimator_field import (
+from coverage_map.estimator.field import (
     absorb,
     fit_field,
     noise_variance,
@@ -16,7 +16,7 @@ from coverage_map.estimator_field import (
     predict_field,
     search_scales,
 )
-from coverage_map.estimator_kernels import (
+from coverage_map.estimator.kernels import (
     Scales,
     covariance,
     make_frame,
@@ -24,7 +24,7 @@ from coverage_map.estimator_kernels import (
     variance,
     weighted,
 )
-from coverage_map.estimator_links import blocks_of, make_links
+from coverage_map.estimator.links import blocks_of, make_links
 
 SCALES = Scales()
 
@@ -166,11 +166,11 @@ def test_many_rows_are_predicted_as_few_are(monkeypatch: pytest.MonkeyPatch) -> 
     field = fit_field(links.take(np.arange(200)), blocks_of(links, 150.0)[:200], Scales())
     wanted = links.take(np.arange(200, 300))
     mean, sd = predict_field(field, wanted)
-    monkeypatch.setattr("coverage_map.estimator_field.DENSE_ROWS", 10)
+    monkeypatch.setattr("coverage_map.estimator.field.DENSE_ROWS", 10)
     many, alike = predict_field(field, wanted)
     assert np.allclose(mean, many)
     assert np.allclose(sd, alike)
-    monkeypatch.setattr("coverage_map.estimator_field.ALIKE_ROWS", 60)
+    monkeypatch.setattr("coverage_map.estimator.field.ALIKE_ROWS", 60)
     _, merged = predict_field(field, wanted)
     assert np.abs(merged - sd).mean() < 0.5
     assert len(np.unique(merged)) < len(np.unique(sd))

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from estimator_helpers import made_links
 
-from coverage_map.estimator_baselines import BASELINES, best_law, fit_law, predict_law
-from coverage_map.estimator_field import fit_field, predict_field
-from coverage_map.estimator_holdout import block_splits, score
-from coverage_map.estimator_kernels import Scales, decades
-from coverage_map.estimator_links import Links, blocks_of, make_links
-from coverage_map.estimator_model import fit_model, predict_links
+from coverage_map.estimator.baselines import BASELINES, best_law, fit_law, predict_law
+from coverage_map.estimator.field import fit_field, predict_field
+from coverage_map.estimator.holdout import block_splits, score
+from coverage_map.estimator.kernels import Scales, decades
+from coverage_map.estimator.links import Links, blocks_of, make_links
+from coverage_map.estimator.model import fit_model, predict_links
 from coverage_map.propagation.pathloss import free_space_db, log_distance_db
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from coverage_map.estimator import Estimator, Lesson
+from coverage_map.estimator.core import Estimator, Lesson
 from coverage_map.io_learning import Learning
 from coverage_map.links import LinkTable
 from coverage_map.observations import Observation, Site, Standing

@@ -6,7 +6,7 @@ from estimator_helpers import made_links
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coverage_map.estimator_links import blocks_of, folds_of, make_links, thin
+from coverage_map.estimator.links import blocks_of, folds_of, make_links, thin
 
 
 @given(st.integers(0, 10_000), st.floats(5.0, 400.0), st.integers(2, 8))

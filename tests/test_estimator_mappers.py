@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from estimator_helpers import made_links
 
-from coverage_map.estimator_field import Field, absorb, fit_field, predict_field
-from coverage_map.estimator_kernels import Scales
-from coverage_map.estimator_links import Links, blocks_of
+from coverage_map.estimator.field import Field, absorb, fit_field, predict_field
+from coverage_map.estimator.kernels import Scales
+from coverage_map.estimator.links import Links, blocks_of
 from coverage_map.mappers import PLACES_MAX, plan_drive, posterior, removed_db2
 
 

@@ -5,10 +5,10 @@ from estimator_helpers import made_links
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coverage_map.estimator_holdout import block_splits, score, world_splits
-from coverage_map.estimator_kernels import Scales
-from coverage_map.estimator_links import blocks_of, make_links
-from coverage_map.estimator_model import (
+from coverage_map.estimator.holdout import block_splits, score, world_splits
+from coverage_map.estimator.kernels import Scales
+from coverage_map.estimator.links import blocks_of, make_links
+from coverage_map.estimator.model import (
     best_share,
     conformal_factor,
     fit_model,

@@ -7,7 +7,7 @@ import pytest
 
 from bench.estimator import main
 from bench.estimator_scenes import SCENES, make_drive, make_scene
-from coverage_map.estimator_links import Links
+from coverage_map.estimator.links import Links
 
 SPOKEN = "scene_sparse_all_readings"
 

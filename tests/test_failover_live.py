@@ -9,7 +9,7 @@ import pytest
 
 from bench.failover import Probe, ladder, one_path, trial
 from bench.kernel_bed import Bed
-from radio_sim.io_tap import can_make_radios
+from radio_sim.live.io_tap import can_make_radios
 from routing.kernel.nodeplan import SEGMENTS
 
 pytestmark = [

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from chain import keys
 from chain.admission import Offence
+from chain.cli.io_cli import main
 from chain.errors import UserError
 from chain.evidence import Charge, get_charge, get_common_charge, read_piece
-from chain.io_cli import main
 from chain.io_keys import save_seed
 from chain.records import Refusal
-from hotspot.frame import Beacon, pack_beacon, signing_message
+from hotspot.radio.frame import Beacon, pack_beacon, signing_message
 
 from .admission_helpers import joined, key_of, seed_of
 from .chain_helpers import Town

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from chain import keys, wire
 from chain.admission import Offence, Role
 from chain.beacon_payload import PAYLOAD_BYTES, parse_beacon_payload
-from chain.checkpoint import Balances, Checkpoint, origin_of
-from chain.note import COSIGNATURE, Note, VerifierKey, cosign_note, sign_note
+from chain.proofs.checkpoint import Balances, Checkpoint, origin_of
+from chain.proofs.note import COSIGNATURE, Note, VerifierKey, cosign_note, sign_note
 from chain.records import (
     MAX_CLAIM_BYTES,
     MAX_WIRE_BYTES,
@@ -21,7 +21,7 @@ from chain.records import (
     Signed,
 )
 from chain.rules.appointments import get_keys
-from hotspot.frame import Beacon, pack_beacon, signing_message, unpack_beacon
+from hotspot.radio.frame import Beacon, pack_beacon, signing_message, unpack_beacon
 
 from .admission_helpers import Republic, joined, key_of, seed_of
 from .chain_helpers import OPERATOR

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.calibration import GAIN, REACH, OnlineOffsets
-from routing.forecast import Forecaster
-from routing.forecast_calibration import apply_online
-from routing.history import History
-from routing.model import TARGETS, Offsets
+from routing.forecast.calibration import GAIN, REACH, OnlineOffsets
+from routing.forecast.live import Forecaster
+from routing.forecast.model import TARGETS, Offsets
+from routing.forecast.online import apply_online
+from routing.forecast.tables import build_table
+from routing.forecast.training import TrainOptions, apply_model, train
 from routing.replay import FluidLinks, World, replay_series
-from routing.tables import build_table
-from routing.training import TrainOptions, apply_model, train
+from routing.telemetry.history import History
 
 LINK = (1, 2)
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 from chain.errors import UserError
-from routing.datasets import (
+from routing.forecast.datasets import (
     COLUMNS,
     SERVEGEN_CLIENTS,
     parse_samples,
@@ -16,10 +16,10 @@ from routing.datasets import (
     servegen_series,
     ucc_rows,
 )
-from routing.features import FEATURES, WINDOW, build_rows, future_mean
-from routing.io_datasets import load_series
-from routing.telemetry import EXTRA_FIELDS, Telemetry
-from routing.training import TrainOptions, train
+from routing.forecast.features import FEATURES, WINDOW, build_rows, future_mean
+from routing.forecast.io_datasets import load_series
+from routing.forecast.training import TrainOptions, train
+from routing.telemetry.second import EXTRA_FIELDS, Telemetry
 
 WINDOWS = ["0,1.5,1,Gamma,1,1", "600,2.5,1,Gamma,1,1", "1200,0,,,,"]
 

@@ -11,14 +11,14 @@ from conftest import ROOT
 
 from chain.errors import UserError
 from chain.io_terminal import run_command
-from routing.datasets import COLUMNS
-from routing.features import FEATURES
-from routing.forecast_export import router_model_from_bytes
+from routing.forecast.datasets import COLUMNS
+from routing.forecast.export import router_model_from_bytes
+from routing.forecast.features import FEATURES
+from routing.forecast.model import TARGETS, dump_model, export_model, load_model
+from routing.forecast.tables import build_table
+from routing.forecast.training import TrainOptions, apply_model, train
 from routing.io_cli import main
-from routing.model import TARGETS, dump_model, export_model, load_model
 from routing.replay import FluidLinks, World, replay_series
-from routing.tables import build_table
-from routing.training import TrainOptions, apply_model, train
 
 
 @cache
@@ -111,7 +111,7 @@ def test_an_export_is_read_without_numpy_or_lightgbm(tmp_path):
     path = tmp_path / "model.wce"
     path.write_bytes(blob())
     code = (
-        "import sys; from routing.forecast_export import router_model_from_bytes as read\n"
+        "import sys; from routing.forecast.export import router_model_from_bytes as read\n"
         f"small = read(open({str(path)!r}, 'rb').read())\n"
         "print(sorted(small.predict([0.5] * len(small.features), (0, 1), 5)))\n"
         "print({name.split('.')[0] for name in sys.modules} & {'numpy', 'lightgbm'})"

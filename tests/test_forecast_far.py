@@ -8,16 +8,16 @@ import pytest
 
 from chain.errors import UserError
 from chain.records import Refusal
-from routing.features import SEASON, Series, build_rows, build_tail_rows, with_season
-from routing.forecast import Forecaster
-from routing.forecast_far import FarForecaster
-from routing.history import History
-from routing.io_datasets import horizons_for
-from routing.model import Offsets
+from routing.forecast.far import FarForecaster
+from routing.forecast.features import SEASON, Series, build_rows, build_tail_rows, with_season
+from routing.forecast.io_datasets import horizons_for
+from routing.forecast.live import Forecaster
+from routing.forecast.model import Offsets
+from routing.forecast.training import TrainOptions, train
 from routing.replay import FluidLinks, World, replay_series
-from routing.telemetry import FIELDS
-from routing.telemetry_history import STEP_MS, LongHistory
-from routing.training import TrainOptions, train
+from routing.telemetry.history import History
+from routing.telemetry.long_history import STEP_MS, LongHistory
+from routing.telemetry.second import FIELDS
 
 DAY = 1_440
 

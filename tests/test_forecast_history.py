@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.errors import UserError
-from routing.io_telemetry import TelemetryFolder
-from routing.telemetry import EXTRA_FIELDS, FIELDS, Telemetry, numbers_of
-from routing.telemetry_history import STEP_MS, LongHistory, Row, decode_blocks, encode_block
+from routing.telemetry.io_telemetry import TelemetryFolder
+from routing.telemetry.long_history import STEP_MS, LongHistory, Row, decode_blocks, encode_block
+from routing.telemetry.second import EXTRA_FIELDS, FIELDS, Telemetry, numbers_of
 from routing.types import LinkSample
 
 DAY_MS = 86_400_000

@@ -6,7 +6,8 @@ from functools import cache
 import pytest
 
 from chain.errors import UserError
-from routing.forecast_refresh import (
+from routing.forecast.model import TARGETS, dump_model, load_booster, load_model
+from routing.forecast.refresh import (
     KEPT,
     REFIT,
     TREES,
@@ -15,10 +16,9 @@ from routing.forecast_refresh import (
     options_of,
     refresh,
 )
-from routing.model import TARGETS, dump_model, load_booster, load_model
+from routing.forecast.tables import build_table, cut_times, split
+from routing.forecast.training import TrainOptions, train
 from routing.replay import replay_series
-from routing.tables import build_table, cut_times, split
-from routing.training import TrainOptions, train
 
 OPTIONS = TrainOptions(horizons=(5,), rounds=15)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.errors import UserError
-from routing.forecast_table import table_from_bytes, table_of_booster
+from routing.forecast.table import table_from_bytes, table_of_booster
 
 FEATURES = 20
 
@@ -101,7 +101,7 @@ def test_the_table_is_read_and_walked_without_numpy_or_lightgbm(text, tmp_path):
     path = tmp_path / "table"
     path.write_bytes(table_of_booster(text).to_bytes())
     code = (
-        "import sys; from routing.forecast_table import table_from_bytes\n"
+        "import sys; from routing.forecast.table import table_from_bytes\n"
         f"table = table_from_bytes(open({str(path)!r}, 'rb').read())\n"
         f"print(table.predict([0.5] * {FEATURES}).hex())\n"
         "print(*sorted({name.split('.')[0] for name in sys.modules} & {'numpy', 'lightgbm'}))"

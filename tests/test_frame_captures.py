@@ -12,7 +12,7 @@ import pytest
 
 from bench import captures
 from chain.records import Refusal
-from hotspot import frame, pcap, radiotap
+from hotspot.radio import frame, pcap, radiotap
 
 TRUTH = Path(__file__).parents[1] / ".." / "shared" / "ground-truth" / "hotspot"
 SOURCE = b"\x02\x11\x22\x33\x44\x55"

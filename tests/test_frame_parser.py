@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chain.records import Refusal
-from hotspot import frame, layer, pcap, radiotap
+from hotspot.radio import frame, layer, pcap, radiotap
 
 TRUTH = Path(__file__).parents[1] / ".." / "shared" / "ground-truth" / "hotspot"
 

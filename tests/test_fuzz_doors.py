@@ -20,13 +20,13 @@ from chain.abci import messages as m
 from chain.abci.application import Application
 from chain.abci.snapshots import Restoring
 from chain.abci.validators import Standing
-from chain.api import ROUTES
 from chain.io_audit import audit
 from chain.io_ledger import DATABASE
-from chain.io_verify import VerifyPool
 from chain.ledger import Ledger
 from chain.openapi import PROBLEM, Route
 from chain.records import Refusal, Signed
+from chain.service.api import ROUTES
+from chain.service.io_verify import VerifyPool
 from chain.state import State, is_conserved
 from chain.vectors.live import Live
 from chain.vectors.suite import Draws

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 
 from chain import keys
 from chain.admission import Role
-from chain.claim_builder import ClaimBook, make_leaf
+from chain.claims.builder import ClaimBook, make_leaf
 from chain.ledger import Ledger, Sealed
 from chain.records import (
     Bond,

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from chain.errors import UserError
-from hotspot.gateway_config import SAMPLE, GatewayConfig, parse_gateway_config
-from hotspot.io_gateway_http import load_or_create_keys
-from hotspot.io_link import parse_address
+from hotspot.gateway.config import SAMPLE, GatewayConfig, parse_gateway_config
+from hotspot.gateway.io_http import load_or_create_keys
+from hotspot.overlay.io_link import parse_address
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,7 +54,7 @@ def test_a_mistake_is_named(text: str, field: str) -> None:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hotspot.io_gateway", *arguments]
+    command = [sys.executable, "-m", "hotspot.gateway.io_main", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from chain.errors import UserError
 from chain.records import Refusal
-from hotspot.gateway_config import parse_gateway_config
-from hotspot.kernel_desk import LINGER_MS, KernelDesk, Reading, nearer_only
-from hotspot.kernel_settings import KernelSection, parse_kernel
+from hotspot.gateway.config import parse_gateway_config
+from hotspot.gateway.kernel_desk import LINGER_MS, KernelDesk, Reading, nearer_only
+from hotspot.gateway.kernel_settings import KernelSection, parse_kernel
 from routing.kernel.desired import Neighbour, Place, View, desired_state
 from routing.kernel.loops import Held, find_loop
 from routing.kernel.nodeplan import MULTIPATH, SEGMENTS, NodePlan, parse_node_plan, plan_to_json

@@ -21,8 +21,8 @@ from gateway_helpers import Town, seed_of, wait_for
 from pyroute2 import IPRoute
 
 from bench.kernel_bed import Bed, host_address, host_prefix
-from hotspot.io_netd_client import NetdClient
-from radio_sim.io_tap import can_make_radios, inside
+from hotspot.netd.io_client import NetdClient
+from radio_sim.live.io_tap import can_make_radios, inside
 from routing.kernel.state import PROTOCOL, TABLE_SOURCE
 
 pytestmark = [
@@ -74,7 +74,8 @@ class Mesh:
             f'rates = {json.dumps(rates)}\n[link]\nlisten = "[::]:9000"\n'
             f"peers = {json.dumps(peers)}\n"
         )
-        command = ["-m", "hotspot.io_gateway", "--config", str(folder / "gateway.toml"), "--json"]
+        config = str(folder / "gateway.toml")
+        command = ["-m", "hotspot.gateway.io_main", "--config", config, "--json"]
         self.bed.start(f"gateway-{node}", node, [sys.executable, *command])
 
     def status(self, node: int) -> dict[str, Any]:

@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotspot.io_link import UdpLink, pack, scoped
-from hotspot.neighbours import KernelLoad, Neighbourhood
-from hotspot.overlay import (
+from hotspot.overlay.datagrams import (
     AI_FLOW,
     CONTROL,
     DATA,
@@ -29,6 +27,8 @@ from hotspot.overlay import (
     parse,
     with_class,
 )
+from hotspot.overlay.io_link import UdpLink, pack, scoped
+from hotspot.overlay.neighbours import KernelLoad, Neighbourhood
 
 SECOND = 1_000_000_000
 

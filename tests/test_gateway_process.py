@@ -16,7 +16,7 @@ import openai
 import pytest
 from gateway_helpers import ROOT, Air, GatewayProcess, Town, wait_for
 
-from hotspot.io_providers import WORDLLAMA_MODEL, load_wordllama
+from hotspot.gateway.io_providers import WORDLLAMA_MODEL, load_wordllama
 
 # client 0 - relay 1 - relay 2 - provider 3 (WordLlama); relay 2 - provider 4 (llama.cpp)
 EDGES = {frozenset(e) for e in ((0, 1), (1, 2), (2, 3), (2, 4))}
@@ -199,7 +199,7 @@ def test_a_busy_port_is_one_clear_line(street: Street, tmp_path: Path) -> None:
     busy = street.client.url.split("/")[2]
     config = tmp_path / "gateway.toml"
     config.write_text(f'[ledger]\nurl = "{street.town.url}"\n[gateway]\nlisten = "{busy}"\n')
-    command = [sys.executable, "-m", "hotspot.io_gateway", "--config", str(config)]
+    command = [sys.executable, "-m", "hotspot.gateway.io_main", "--config", str(config)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [line for line in done.stderr.splitlines() if busy in line]

@@ -13,7 +13,7 @@ import pytest
 
 from chain.errors import UserError
 from radio_sim.trouble import CAUSES, make_record
-from routing.forecast_table import Tree, TreeTable
+from routing.forecast.table import Tree, TreeTable
 from routing.insights import waste
 from routing.insights.failures import (
     AHEAD,
@@ -34,7 +34,7 @@ from routing.insights.outlook import cut_off, outlook_of, reasons_of
 from routing.insights.signs import SIGNS, signs_of, windowed
 from routing.io_cli import main
 from routing.io_insights import load_failure_model
-from routing.telemetry import FIELDS
+from routing.telemetry.second import FIELDS
 
 SIGN = {name: at for at, name in enumerate(SIGNS)}
 

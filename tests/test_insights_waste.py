@@ -6,8 +6,8 @@ import pytest
 from routing.insights.grid import DAY, GRID_MS, Grid, grid_of
 from routing.insights.insight import ADVICE, IMPORTANT, URGENT, Insight, ranked, text_of
 from routing.insights.waste import LEAST_STEPS, Usage, far_providers, waste_of
-from routing.telemetry import FIELDS, Telemetry
-from routing.telemetry_history import LongHistory
+from routing.telemetry.long_history import LongHistory
+from routing.telemetry.second import FIELDS, Telemetry
 
 MINUTE = 60_000
 

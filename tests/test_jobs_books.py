@@ -15,9 +15,9 @@ from chain.draws import digest
 from chain.keys import public_key
 from chain.records import Refusal
 from hotspot.actions import CheckFile, DropFile, DropJob, KeepReceipt
-from hotspot.inbox import KEEP_PARTIAL_MS, Inbox, InboxPolicy, Received
 from hotspot.io_queue import DurableQueue
-from hotspot.jobs import (
+from hotspot.jobs.inbox import KEEP_PARTIAL_MS, Inbox, InboxPolicy, Received
+from hotspot.jobs.messages import (
     BLOCK_SIZES,
     Done,
     Got,
@@ -36,9 +36,9 @@ from hotspot.jobs import (
     unpack_reply,
     wire_bytes,
 )
-from hotspot.seal import BUCKETS, pad
-from hotspot.streams import StreamTable
-from hotspot.tolls import Spending
+from hotspot.overlay.seal import BUCKETS, pad
+from hotspot.overlay.streams import StreamTable
+from hotspot.overlay.tolls import Spending
 from routing.types import JobPromise, Path
 
 NETWORK = digest("network")

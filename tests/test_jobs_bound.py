@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.jobs_bound import most_in_time
-from routing.job_plan import Lane
+from routing.jobs.plan import Lane
 
 
 def lane(*links: int) -> Lane:

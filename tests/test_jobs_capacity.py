@@ -12,13 +12,13 @@ from jobs_helpers import JobOverlay, content
 
 from chain.records import Refusal
 from routing.cost import estimate_of
-from routing.health import ForecastHealth, HealthParams
-from routing.history import History
-from routing.job_capacity import RUNS, forecast_outlook, measured_outlook
-from routing.job_plan import Lane, Segment, Task, edges, fill, rooms_of
-from routing.job_program import solve
-from routing.job_schedule import Schedule
+from routing.forecast.health import ForecastHealth, HealthParams
+from routing.jobs.capacity import RUNS, forecast_outlook, measured_outlook
+from routing.jobs.plan import Lane, Segment, Task, edges, fill, rooms_of
+from routing.jobs.program import solve
+from routing.jobs.schedule import Schedule
 from routing.router import Router
+from routing.telemetry.history import History
 from routing.types import Forecast, Job, JobPromise, Link, LinkSample
 
 HORIZONS = (10_000, 60_000, 900_000, 3_600_000)

@@ -7,12 +7,12 @@ from jobs_helpers import JobOverlay, content
 from relay_helpers import MS, Answer, seed_of, words_of
 
 from chain.records import Refusal
-from hotspot.inbox import InboxPolicy
-from hotspot.jobs import Offer, pack_offer
-from hotspot.overlay import DATA, Routed, parse
-from hotspot.payee import Price
-from hotspot.sessions import cost_ucr
-from hotspot.tolls import Spending
+from hotspot.jobs.inbox import InboxPolicy
+from hotspot.jobs.messages import Offer, pack_offer
+from hotspot.overlay.datagrams import DATA, Routed, parse
+from hotspot.overlay.payee import Price
+from hotspot.overlay.sessions import cost_ucr
+from hotspot.overlay.tolls import Spending
 from routing.types import JobPromise
 
 LINE = ((0, 1), (1, 2), (2, 3))
@@ -276,7 +276,7 @@ def test_nobody_offers_a_file_in_anothers_name() -> None:
     fake = Offer(bytes(16), 1, 2, 9, bytes(32), "x", overlay.now_ns // MS + 60_000)
     node = overlay.nodes[0]
     original = pack_offer(fake, seed_of(0), overlay.ledger.network_id)
-    import hotspot.job_desk as desk
+    import hotspot.jobs.desk as desk
 
     kept, desk.pack_offer = desk.pack_offer, lambda *_: original
     try:

@@ -17,7 +17,7 @@ import pytest
 from gateway_helpers import ROOT, Air, GatewayProcess, Town, wait_for
 from jobs_helpers import content
 
-from hotspot.linkstate import LinkReport
+from hotspot.overlay.linkstate import LinkReport
 
 # sender 0 - relay 1 - relay 2 - receiver 3, and a longer way from 1 by 4 and 5
 EDGES = {frozenset(e) for e in ((0, 1), (1, 2), (2, 3), (1, 4), (4, 5), (5, 3))}

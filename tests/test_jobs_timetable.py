@@ -8,10 +8,15 @@ from hypothesis import strategies as st
 from jobs_helpers import JobOverlay, content
 
 from chain.records import Refusal
-from hotspot.sessions import MOST_CREDIT_CHUNKS, credit_bytes, flight_bytes, mean_flight_bytes
-from routing.job_plan import Lane, Task, edges, fill, rooms_of
-from routing.job_program import price_of_kbit, solve
-from routing.job_schedule import KBIT_PER_MIB, Schedule
+from hotspot.overlay.sessions import (
+    MOST_CREDIT_CHUNKS,
+    credit_bytes,
+    flight_bytes,
+    mean_flight_bytes,
+)
+from routing.jobs.plan import Lane, Task, edges, fill, rooms_of
+from routing.jobs.program import price_of_kbit, solve
+from routing.jobs.schedule import KBIT_PER_MIB, Schedule
 from routing.types import JobPromise
 
 LINE = ((0, 1), (1, 2), (2, 3))

@@ -13,7 +13,7 @@ from bench.diamond_receipts import Receipts
 from bench.kernel_bed import Bed, address_of, base_plan
 from bench.sidebyside import Phase, check_believable
 from chain.errors import UserError
-from radio_sim.io_tap import can_make_radios, inside
+from radio_sim.live.io_tap import can_make_radios, inside
 from routing.kernel.nodeplan import SEGMENTS
 
 GOOD = Phase(10.0, 12.0, 1.0, 0.99, 0.3)

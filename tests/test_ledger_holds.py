@@ -11,9 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chain import api_schemas
 from chain.explain import explain_receptions
-from chain.hold_views import holds_json
 from chain.holds import OpenHold, Outcome
 from chain.ledger import Sealed
 from chain.records import Hold, HoldAppeal
@@ -24,9 +22,11 @@ from chain.rules.payday_arrays import ArrayPayday, fits_arrays
 from chain.rules.payments import NOBODY, Payment
 from chain.rules.rewards import process_settlement
 from chain.rules.verdicts import HELD, REASONS, Judgement
+from chain.service import api_schemas
+from chain.service.hold_views import holds_json
 from chain.state import State, get_genesis_state, is_conserved
 from chain.state_root import compute_state_root
-from chain.tables import TABLES, get_scalars, set_scalar
+from chain.store.tables import TABLES, get_scalars, set_scalar
 from chain.vectors import scenarios_holds as runs
 from chain.vectors.town import Town
 

@@ -16,8 +16,6 @@ from chain import wire
 from chain.io_audit import audit
 from chain.io_explain import explain
 from chain.io_ledger import DurableLedger
-from chain.io_restore import load_ledger, load_params
-from chain.io_store import Store
 from chain.ledger import Ledger, Sealed
 from chain.params import NEWEST_RULES, OLDER_RULES, PRESETS, get_params
 from chain.records import Genesis, Reception, Refusal
@@ -29,6 +27,8 @@ from chain.rules.mutual_arrays import pack_links, unpack_links
 from chain.rules.verdicts import REASONS
 from chain.state import Assertion, Chain, Hotspot
 from chain.state_root import compute_state_root
+from chain.store.io_restore import load_ledger, load_params
+from chain.store.io_store import Store
 from chain.vectors import scenarios, scenarios_admission, scenarios_cells, scenarios_claims
 from chain.vectors import scenarios_rules as runs
 from chain.vectors.runs import Scenario, make_town, play, record

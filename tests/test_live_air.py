@@ -9,12 +9,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from hotspot.frame import Beacon, Heard, build_frame, pack_beacon, parse_frame
-from hotspot.io_radio import MonitorRadio
-from radio_sim import io_tap
-from radio_sim.io_air import LiveAir
+from hotspot.radio.frame import Beacon, Heard, build_frame, pack_beacon, parse_frame
+from hotspot.radio.io_radio import MonitorRadio
 from radio_sim.links import Links
-from radio_sim.live_watch import Watch
+from radio_sim.live import io_tap
+from radio_sim.live.io_air import LiveAir
+from radio_sim.live.watch import Watch
 from radio_sim.medium import Medium
 
 RADIOS, ROUNDS = 4, 10

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from chain.records import Refusal
-from hotspot import pcap, radiotap
-from hotspot.frame import BAD_FCS, Beacon, Heard, build_frame, pack_beacon, parse_frame
-from radio_sim.io_air import LiveAir
-from radio_sim.io_tap import Tap
+from hotspot.radio import pcap, radiotap
+from hotspot.radio.frame import BAD_FCS, Beacon, Heard, build_frame, pack_beacon, parse_frame
 from radio_sim.links import Links
 from radio_sim.live import drivers
 from radio_sim.live.account import Account, Delays
 from radio_sim.live.drivers import PROFILES, DriverProfile
+from radio_sim.live.io_air import LiveAir
+from radio_sim.live.io_tap import Tap
 from radio_sim.live.recorder import Recorder
 from radio_sim.medium import Medium
 

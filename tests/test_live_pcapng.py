@@ -15,8 +15,8 @@ from scapy.utils import PcapNgReader
 
 from chain.errors import UserError
 from chain.params import PRESETS
-from hotspot import pcap, pcapng
-from hotspot.frame import Heard, parse_frame
+from hotspot.radio import pcap, pcapng
+from hotspot.radio.frame import Heard, parse_frame
 from radio_sim.city import make_city
 from radio_sim.fleet import build_fleet
 from radio_sim.io_capture import open_capture, record_air

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from hotspot.frame import Beacon, Heard, build_frame, pack_beacon, parse_frame
-from hotspot.io_radio import MonitorRadio
-from radio_sim import io_tap
-from radio_sim.io_air import LiveAir
+from hotspot.radio.frame import Beacon, Heard, build_frame, pack_beacon, parse_frame
+from hotspot.radio.io_radio import MonitorRadio
 from radio_sim.links import Links
+from radio_sim.live import io_tap
 from radio_sim.live.drivers import PROFILES
+from radio_sim.live.io_air import LiveAir
 from radio_sim.medium import Medium
 
 pytestmark = [

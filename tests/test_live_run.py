@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from radio_sim import io_live, io_tap
+from radio_sim.live import io_live, io_tap
 
 ROOT = Path(__file__).parents[1]
-PROGRAM = "from radio_sim.io_live import main; import sys; from chain.io_terminal import "
+PROGRAM = "from radio_sim.live.io_live import main; import sys; from chain.io_terminal import "
 PROGRAM += "run_command; sys.exit(run_command(main, sys.argv[1:]))"
 
 pytestmark = [

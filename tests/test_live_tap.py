@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from chain.errors import UserError
-from hotspot import pcap
-from hotspot.frame import Beacon, Heard, build_frame, pack_beacon, parse_frame
-from hotspot.io_radio import MockRadio, MonitorRadio, Radio, ReplayRadio, open_radio
-from radio_sim import io_tap
+from hotspot.radio import pcap
+from hotspot.radio.frame import Beacon, Heard, build_frame, pack_beacon, parse_frame
+from hotspot.radio.io_radio import MockRadio, MonitorRadio, Radio, ReplayRadio, open_radio
+from radio_sim.live import io_tap
 
 BEACON = pack_beacon(Beacon(bytes(32), 1, 2, bytes(16), 0x891F1D48177FFFF, 2437, 1, 3))
 FRAME = build_frame(BEACON, b"\x02\x11\x22\x33\x44\x55", 1)

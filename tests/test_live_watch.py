@@ -7,9 +7,9 @@ import pytest
 from chain.errors import EXIT_USAGE, UserError
 from chain.records import Reception
 from chain.wire import pack_reception
-from hotspot.frame import Beacon, build_frame, pack_beacon
-from radio_sim.io_live import main
-from radio_sim.live_watch import Watch, beacon_of, beacons_due, judge
+from hotspot.radio.frame import Beacon, build_frame, pack_beacon
+from radio_sim.live.io_live import main
+from radio_sim.live.watch import Watch, beacon_of, beacons_due, judge
 
 MAC = b"\x02\0\0\0\0\x01"
 

@@ -19,16 +19,16 @@ from aiohttp.test_utils import TestClient, TestServer
 from map_helpers import Town, ledger_app
 from yarl import URL
 
-from chain.log import verify_inclusion
 from chain.openapi import read
+from chain.proofs.log import verify_inclusion
 from chain.wire import record_id_of
-from coverage_map.io_api import make_app
-from coverage_map.io_events import Hub
 from coverage_map.io_ledger import LedgerSource
 from coverage_map.io_store import Store
 from coverage_map.io_sync import Sync
-from coverage_map.openapi import OPERATIONS, document
-from coverage_map.parameters import LIMIT, RES
+from coverage_map.service.io_api import make_app
+from coverage_map.service.io_events import Hub
+from coverage_map.service.openapi import OPERATIONS, document
+from coverage_map.service.parameters import LIMIT, RES
 
 START_MS = 1_700_000_000_000
 Client = TestClient[Any, Any]

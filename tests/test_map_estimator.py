@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coverage_map import cells
-from coverage_map.estimator import Estimator, group_quantiles, merge_footprints, roll_up
+from coverage_map.estimator.core import Estimator, group_quantiles, merge_footprints, roll_up
 from coverage_map.links import EMPTY_CDBM, RING, LinkTable
 from coverage_map.observations import Observation, Site, Standing
 from coverage_map.predict import (

@@ -24,7 +24,7 @@ from chain.records import (
     KeyRotationObjection,
     Registration,
 )
-from chain.views import stats_json
+from chain.service.views import stats_json
 from chain.wire import seal
 from coverage_map import feed_state
 from coverage_map.feed import Entry, Feed

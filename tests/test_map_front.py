@@ -17,10 +17,10 @@ from store_helpers import make_rows
 from chain.errors import UserError
 from chain.io_http import bound_port, problem_middleware
 from coverage_map.cells import parents
-from coverage_map.io_api import add_routes, secured
-from coverage_map.io_events import Hub
-from coverage_map.io_front import serve_front
-from coverage_map.io_service import SERVICE, Service
+from coverage_map.service.io_api import add_routes, secured
+from coverage_map.service.io_events import Hub
+from coverage_map.service.io_front import serve_front
+from coverage_map.service.io_service import SERVICE, Service
 from coverage_map.store.io_keeper import KIND_WITNESS, Keeper
 from coverage_map.tiles.binary import decode
 

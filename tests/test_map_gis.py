@@ -21,8 +21,8 @@ from map_server import running_map
 from owslib.ogcapi.features import Features
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from coverage_map.limits import Rate
 from coverage_map.planning.openapi import ROUTES
+from coverage_map.service.limits import Rate
 
 START_MS = 1_700_000_000_000
 QUIET = "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
@@ -33,7 +33,7 @@ def url() -> Iterator[str]:
     town = Town(9, START_MS)
     town.run_to(5)
     with pytest.MonkeyPatch.context() as patch, running_map(town) as (address, _):
-        patch.setattr("coverage_map.io_keys.ANYBODY", Rate(1e9, 1e9))  # many questions, no 429s
+        patch.setattr("coverage_map.service.io_keys.ANYBODY", Rate(1e9, 1e9))  # no 429s
         yield address
     town.close()
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain.errors import UserError
-from coverage_map.io_keys import Keys, kind_of, limiter
-from coverage_map.io_reply import CALLER
-from coverage_map.limits import ANYBODY, COSTS, NS, WITH_KEY, Buckets, Rate
+from coverage_map.service.io_keys import Keys, kind_of, limiter
+from coverage_map.service.io_reply import CALLER
+from coverage_map.service.limits import ANYBODY, COSTS, NS, WITH_KEY, Buckets, Rate
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.integers(0, 3 * NS)), max_size=50))

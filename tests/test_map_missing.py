@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from store_helpers import make_rows
 
-from coverage_map import cells, features, tables_out
+from coverage_map import cells
+from coverage_map.service import features, tables_out
 from coverage_map.store.aggregates import aggregate
 from coverage_map.store.tables import NONE_CDB, NONE_CDBM, Predicted, table_of
 from coverage_map.store.view import Clock, Columns

@@ -17,14 +17,14 @@ from aiohttp.test_utils import TestServer
 from map_helpers import Town, ledger_app
 
 from chain.errors import UserError
-from coverage_map.io_api import make_app
-from coverage_map.io_events import Hub
 from coverage_map.io_ledger import LedgerSource
 from coverage_map.io_store import Store
 from coverage_map.io_sync import Sync
-from coverage_map.io_web import WEB
 from coverage_map.io_web_build import build, is_current, source_hash
 from coverage_map.planning.io_provider import add_planning
+from coverage_map.service.io_api import make_app
+from coverage_map.service.io_events import Hub
+from coverage_map.service.io_web import WEB
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (

@@ -19,7 +19,6 @@ from chain.records import Reception, Refusal, Transfer
 from chain.rules.verdicts import REASONS
 from chain.wire import decode, unpack_receptions
 from hotspot import io_map
-from hotspot.frame import Beacon, Heard, build_frame, pack_beacon, signing_message
 from hotspot.io_map import Drive, Gpsd, load_state, save_state
 from hotspot.mapper import (
     FIX_GAP_MS,
@@ -35,8 +34,9 @@ from hotspot.mapper import (
     unpack_stops,
 )
 from hotspot.node import beacon_verifier
-from hotspot.pcap import write_pcap
-from hotspot.radiotap import build_received
+from hotspot.radio.frame import Beacon, Heard, build_frame, pack_beacon, signing_message
+from hotspot.radio.pcap import write_pcap
+from hotspot.radio.radiotap import build_received
 
 from .chain_helpers import FREQUENCY_MHZ, Town
 from .rewards_helpers import Mapper as Plausible

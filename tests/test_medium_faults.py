@@ -19,7 +19,7 @@ import pytest
 from conftest import ROOT
 
 from coverage_map.propagation.link_budget import noise_floor_dbm
-from hotspot.frame import build_frame
+from hotspot.radio.frame import build_frame
 from radio_sim.links import Links, Radios, compute_links
 from radio_sim.medium import Delivery, Medium, MediumConfig, Transmission
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hotspot.netd_asking import MS, needed
-from hotspot.netd_links import FAST_MS, HELLO, NOTE, Links, Outgoing, _write
+from hotspot.netd.asking import MS, needed
+from hotspot.netd.links import FAST_MS, HELLO, NOTE, Links, Outgoing, _write
 
 Wire = dict[tuple[int, str], list[tuple[int, str]]]
 

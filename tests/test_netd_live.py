@@ -20,9 +20,9 @@ from pyroute2 import IPRoute
 
 from bench.kernel_bed import Bed, address_of, base_plan, host_address, host_prefix, sid_of
 from chain.errors import UserError
-from hotspot.io_netd_client import NetdClient
-from hotspot.io_netd_kernel import Kernel
-from radio_sim.io_tap import can_make_radios, inside
+from hotspot.netd.io_client import NetdClient
+from hotspot.netd.io_kernel import Kernel
+from radio_sim.live.io_tap import can_make_radios, inside
 from routing.kernel.nodeplan import MULTIPATH, SEGMENTS, NodePlan, Table
 from routing.kernel.state import (
     PROTOCOL,

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from kernel_helpers import base_plan
 
 from chain.errors import UserError
-from hotspot.frame import build_frame
-from hotspot.io_netd_cli import main
-from hotspot.netd import Netd, Settings
-from hotspot.netd_asking import MS
-from hotspot.netd_protocol import (
+from hotspot.netd.asking import MS
+from hotspot.netd.io_cli import main
+from hotspot.netd.plans import Netd, Settings
+from hotspot.netd.protocol import (
     LENGTH,
     Apply,
     Frame,
@@ -27,7 +26,8 @@ from hotspot.netd_protocol import (
     is_our_frame,
     parse_request,
 )
-from hotspot.netd_service import systemd_unit
+from hotspot.netd.service import systemd_unit
+from hotspot.radio.frame import build_frame
 from routing.kernel.desired import Neighbour, Place
 from routing.kernel.nodeplan import MULTIPATH, plan_to_json
 from routing.kernel.state import KernelState, Marking

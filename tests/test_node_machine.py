@@ -10,8 +10,8 @@ from chain.params import PRESETS
 from chain.wire import decode, unpack_receptions
 from hotspot.actions import KeepReceptions, SubmitRecord
 from hotspot.directory import Directory
-from hotspot.frame import parse_frame, unpack_beacon
 from hotspot.node import beacon_verifier, memory_from
+from hotspot.radio.frame import parse_frame, unpack_beacon
 from hotspot.secrets import SecretChain
 
 

@@ -13,10 +13,10 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from chain.api import ROUTES, get_api_document
 from chain.io_client import LedgerClient
 from chain.openapi import JSON, PROBLEM, Route
 from chain.packed import Entry, pack_entries
+from chain.service.api import ROUTES, get_api_document
 from chain.state import BountyCell, OpenClaim, State
 
 from .ops_helpers import Running, town_on_disk, with_checkpoint
@@ -160,7 +160,7 @@ def test_the_service_has_no_route_beside_the_table(running: Running) -> None:
 
 
 def test_the_maps_document_is_valid_too() -> None:
-    from coverage_map.openapi import OPERATIONS, document
+    from coverage_map.service.openapi import OPERATIONS, document
 
     validate(document(OPERATIONS, "1"))
 

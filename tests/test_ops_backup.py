@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from chain.cli.io_cli import main
 from chain.errors import UserError
 from chain.io_audit import audit
-from chain.io_backup import PAGES_PER_STEP, backup, describe, restore
-from chain.io_cli import main
 from chain.io_client import LedgerClient
 from chain.io_ledger import DATABASE
-from chain.io_store import Store
 from chain.io_terminal import run_command
+from chain.store.io_backup import PAGES_PER_STEP, backup, describe, restore
+from chain.store.io_store import Store
 
 from .ops_helpers import Running, town_on_disk
 
@@ -69,7 +69,7 @@ def ids_of(path: Path) -> list[bytes]:
 def test_a_backup_in_a_storm_restores_to_an_audited_ledger(
     running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chain.io_backup.PAGES_PER_STEP", 4)
+    monkeypatch.setattr("chain.store.io_backup.PAGES_PER_STEP", 4)
     storm = Storm(running)
     try:
         while len(storm.acknowledged) < 100:

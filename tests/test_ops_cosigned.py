@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from chain.checkpoint import Trust, open_checkpoint, origin_of
 from chain.io_client import LedgerClient
-from chain.io_cosign import Cosigner
 from chain.io_keyring import Keyring
 from chain.io_keys import save_seed
 from chain.io_ledger import DurableLedger
-from chain.io_service import SERVICE, build
-from chain.io_site import Site
-from chain.io_witness import WatchedLog, WitnessNode, WitnessServer
 from chain.keys import public_key
-from chain.note import ED25519, Note, VerifierKey, parse_note
+from chain.proofs.checkpoint import Trust, open_checkpoint, origin_of
+from chain.proofs.io_cosign import Cosigner
+from chain.proofs.io_site import Site
+from chain.proofs.io_witness import WatchedLog, WitnessNode, WitnessServer
+from chain.proofs.note import ED25519, Note, VerifierKey, parse_note
 from chain.records import Appointment, Refusal
+from chain.service.io_service import SERVICE, build
 from chain.wire import seal
 
 from .chain_helpers import OPERATOR, Town

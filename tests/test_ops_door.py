@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from chain import cbor, wire
 from chain.errors import UserError
 from chain.io_client import LedgerClient, LedgerUnavailable
-from chain.io_sequencer import UNKNOWN_PER_COMMIT, Sequencer
 from chain.records import Signed, SubmitResult
+from chain.service.io_sequencer import UNKNOWN_PER_COMMIT, Sequencer
 from chain.standing import (
     FIRST_CREDIT,
     KEY_BUDGET,
@@ -165,7 +165,7 @@ def test_known_sources_go_first_and_strangers_in_slices() -> None:
 def test_a_body_that_dribbles_in_is_cut_off(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chain.io_routes_log.BODY_S", 0.2)
+    monkeypatch.setattr("chain.service.io_routes_log.BODY_S", 0.2)
     assert running.port is not None
     with socket.create_connection(("127.0.0.1", running.port), timeout=20) as slow:
         slow.sendall(b"POST /v1/records HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")

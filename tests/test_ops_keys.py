@@ -11,18 +11,18 @@ import pytest
 
 from chain import keys
 from chain.admission import Role
-from chain.checkpoint import Trust, open_checkpoint
+from chain.cli.io_cli import main
 from chain.drafts import parse_draft
-from chain.io_cli import main
 from chain.io_client import LedgerClient
 from chain.io_keyring import Keyring
 from chain.io_keys import load_seed, save_seed
-from chain.io_service import SERVICE
 from chain.io_terminal import run_command
-from chain.note import ED25519, Note, VerifierKey, parse_note
+from chain.proofs.checkpoint import Trust, open_checkpoint
+from chain.proofs.note import ED25519, Note, VerifierKey, parse_note
+from chain.proofs.trust_file import parse_trust
 from chain.records import Refusal
 from chain.rules.appointments import get_keys
-from chain.trust_file import parse_trust
+from chain.service.io_service import SERVICE
 
 from .chain_helpers import OPERATOR
 from .ops_helpers import Running, town_on_disk, with_keys
@@ -209,7 +209,7 @@ def test_bonds_retirements_and_bounties_are_made_by_their_owners(
 def test_init_appoints_cosigners_and_tells_light_clients_whom_to_trust(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from chain.note import COSIGNATURE
+    from chain.proofs.note import COSIGNATURE
 
     witnesses = [
         str(VerifierKey(f"w{i}.example", COSIGNATURE, keys.public_key(bytes([i]) * 32)))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from chain import cbor
-from chain.io_cli import main
+from chain.cli.io_cli import main
 from chain.io_client import LedgerClient
 from chain.io_metrics import SECONDS, Family, Histogram, render, type_name
 from chain.io_terminal import run_command

@@ -17,17 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain import keys
-from chain.io_cli import main
-from chain.io_cli_promise import read_promises, write_promises
+from chain.cli.io_cli import main
+from chain.cli.io_promise import read_promises, write_promises
 from chain.io_client import LedgerClient
 from chain.io_ledger import DurableLedger
-from chain.io_promises import PromiseBook
-from chain.io_sequencer import Sequencer
-from chain.io_service import SERVICE
 from chain.io_terminal import run_command
-from chain.promise import Promise, is_signed, make_promise, parse_promise, promise_json
-from chain.promise_ruling import Kept, compute_ruling, get_early_ruling
+from chain.proofs.io_promises import PromiseBook
+from chain.proofs.promise import Promise, is_signed, make_promise, parse_promise, promise_json
+from chain.proofs.promise_ruling import Kept, compute_ruling, get_early_ruling
 from chain.records import Refusal, SubmitResult
+from chain.service.io_sequencer import Sequencer
+from chain.service.io_service import SERVICE
 from chain.wire import record_id_of
 
 from .chain_helpers import OPERATOR, verify

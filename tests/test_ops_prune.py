@@ -17,21 +17,21 @@ from typing import Any
 
 import pytest
 
+from chain.cli.io_cli import main
 from chain.errors import UserError
-from chain.io_archive import Archive, attach, count_pruned, open_with_archive
 from chain.io_audit import audit
-from chain.io_backup import backup
-from chain.io_cli import main
 from chain.io_client import LedgerClient
 from chain.io_explain import explain
 from chain.io_ledger import DATABASE, DurableLedger
-from chain.io_prune import Pruned, prune
-from chain.io_prune import _forget as real_forget
-from chain.io_service import build
-from chain.io_store import Store
 from chain.io_terminal import run_command
 from chain.ledger import Sealed
-from chain.tiles import TILE_WIDTH, Tile
+from chain.proofs.tiles import TILE_WIDTH, Tile
+from chain.service.io_service import build
+from chain.store.io_archive import Archive, attach, count_pruned, open_with_archive
+from chain.store.io_backup import backup
+from chain.store.io_prune import Pruned, prune
+from chain.store.io_prune import _forget as real_forget
+from chain.store.io_store import Store
 from chain.wire import record_id_of
 
 from .chain_helpers import Town
@@ -158,7 +158,7 @@ def test_ending_at_any_step_loses_nothing(
 ) -> None:
     database, archive = folder / DATABASE, tmp_path / "archive"
     whole = wires_of(database)
-    monkeypatch.setattr("chain.io_prune.BUNDLES_PER_COMMIT", 2)
+    monkeypatch.setattr("chain.store.io_prune.BUNDLES_PER_COMMIT", 2)
     for steps in range(1, 400):
         left = iter(range(steps))
 
@@ -171,9 +171,9 @@ def test_ending_at_any_step_loses_nothing(
             return run
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("chain.io_prune.os.fsync", step("fsync", os.fsync))
-            patch.setattr("chain.io_prune.os.replace", step("replace", os.replace))
-            patch.setattr("chain.io_prune._forget", step("forget", real_forget))
+            patch.setattr("chain.store.io_prune.os.fsync", step("fsync", os.fsync))
+            patch.setattr("chain.store.io_prune.os.replace", step("replace", os.replace))
+            patch.setattr("chain.store.io_prune._forget", step("forget", real_forget))
             try:
                 prune(database, archive)
             except Cut:
@@ -190,7 +190,7 @@ def test_ending_at_any_step_loses_nothing(
 SLOW = """
 import sys, time
 from pathlib import Path
-import chain.io_prune as p
+import chain.store.io_prune as p
 p.BUNDLES_PER_COMMIT = 1
 real = p._write
 def slow(path, data):

@@ -19,12 +19,10 @@ from chain.wire import decode
 from hotspot import io_machine
 from hotspot.actions import KeepReceptions
 from hotspot.config import HotspotConfig, HotspotSection, LedgerSection, RadioSection
-from hotspot.frame import SIGNED_BYTES, Beacon, build_frame, pack_beacon
 from hotspot.health import Repair, State
 from hotspot.io_daemon import Daemon
 from hotspot.io_machine import Machine
 from hotspot.io_queue import DurableQueue
-from hotspot.io_radio import MockRadio, Radio
 from hotspot.io_system import boot_ns as boot_clock_ns
 from hotspot.io_uplink import (
     LedgerAway,
@@ -35,6 +33,8 @@ from hotspot.io_uplink import (
     Submitted,
 )
 from hotspot.node import mac_of
+from hotspot.radio.frame import SIGNED_BYTES, Beacon, build_frame, pack_beacon
+from hotspot.radio.io_radio import MockRadio, Radio
 
 CELL = "891e35a3393ffff"
 EPOCH_MS = 10_000

@@ -26,7 +26,7 @@ from hotspot.doctor import (
     judge_radio,
     judge_views,
 )
-from hotspot.probe import RadioTest
+from hotspot.radio.probe import RadioTest
 from hotspot.uci import format_uci, uci_to_toml
 
 CELL = "891e35a3393ffff"

@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT
 
 import wavecomb
-from coverage_map.io_web import DIST
+from coverage_map.service.io_web import DIST
 
 PACKAGES = ("chain", "hotspot", "radio_sim", "routing", "coverage/coverage_map")
 CORE = {"nacl", "cffi", "_cffi_backend", "pycparser"}  # PyNaCl and what it stands on

@@ -13,14 +13,14 @@ from aiohttp.test_utils import TestServer
 from map_helpers import Town, ledger_app
 from test_map_page import CHROMIUM, DESKTOP, FLAGS, PHONE
 
-from coverage_map.io_api import make_app
-from coverage_map.io_events import Hub
 from coverage_map.io_ledger import LedgerSource
 from coverage_map.io_store import Store
 from coverage_map.io_sync import Sync
-from coverage_map.io_web import WEB
 from coverage_map.io_web_build import is_current
 from coverage_map.planning.io_provider import add_planning
+from coverage_map.service.io_api import make_app
+from coverage_map.service.io_events import Hub
+from coverage_map.service.io_web import WEB
 
 AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"
 RULES = """async () => {

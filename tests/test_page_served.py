@@ -11,8 +11,8 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from coverage_map.io_events import Hub, encode
-from coverage_map.io_web import Asset, add_page
+from coverage_map.service.io_events import Hub, encode
+from coverage_map.service.io_web import Asset, add_page
 
 CODE = b"export const wave = 'comb';\n" * 200
 

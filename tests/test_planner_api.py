@@ -7,10 +7,10 @@ from pathlib import Path
 
 import openapi_spec_validator
 
-from coverage_map.openapi import OPERATIONS, document, document_3_0
 from coverage_map.planning.io_routes import Planning
 from coverage_map.planning.openapi import ROUTES
 from coverage_map.planning.processes import PROCESSES
+from coverage_map.service.openapi import OPERATIONS, document, document_3_0
 
 DOCS = Path(__file__).parent.parent / "docs"
 

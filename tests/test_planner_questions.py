@@ -12,7 +12,7 @@ from planner_helpers import MIDDLE, site, world
 from chain.errors import UserError
 from chain.geo import cell_parent
 from coverage_map.cells import cell_at, centres, disk, distance_m
-from coverage_map.estimator import Estimator
+from coverage_map.estimator.core import Estimator
 from coverage_map.links import LinkTable
 from coverage_map.planning.gaps import connected, find_gaps
 from coverage_map.planning.inputs import FIRST_NEW, bbox_cells

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from chain import draws, ecvrf
-from chain.io_cosign import _read_proof
 from chain.keys import public_key
-from chain.note import (
+from chain.proofs.io_cosign import _read_proof
+from chain.proofs.note import (
     COSIGNATURE,
     Note,
     VerifierKey,

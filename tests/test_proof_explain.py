@@ -11,9 +11,9 @@ from chain_helpers import Town
 from chain.explain import explain_beacon, explain_receptions
 from chain.explain_words import SILENT, WORDS
 from chain.io_explain import explain
-from chain.io_store import Store
 from chain.records import Reception
 from chain.rules.verdicts import LINK_RULES, PAIR_RULES, SIGNAL_RULES
+from chain.store.io_store import Store
 
 LIES: dict[str, dict[str, object]] = {
     "wrong_tag": {"tag": b"oops"},

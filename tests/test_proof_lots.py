@@ -9,9 +9,9 @@ import pytest
 from chain.explain import explain_beacon
 from chain.io_explain import explain
 from chain.io_ledger import DurableLedger
-from chain.io_store import Store
 from chain.ledger import Ledger, Sealed
 from chain.rules.lots import FALLBACK, MIX, OUTPUTS, Lots, compute_lots
+from chain.store.io_store import Store
 from chain.vectors.runs import make_town
 from chain.vectors.scenarios import coverage
 from chain.vectors.scenarios_admission import random_lots

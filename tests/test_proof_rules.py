@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from chain import draws
 from chain.explain import explain_receptions
-from chain.hotspot_row import pack_hotspot, unpack_hotspot, unpack_slope
 from chain.params import PRESETS
 from chain.records import Reception
 from chain.rules.hearing import get_hearing
 from chain.rules.regions import REGIONS
 from chain.rules.slopes import compute_group
 from chain.rules.verdicts import NO_RSSI, get_verdicts
+from chain.store.hotspot_row import pack_hotspot, unpack_hotspot, unpack_slope
 
 Edit = Callable[[int, list[Reception]], list[Reception]]
 PARAMS = PRESETS["testbed"]

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
-from chain.checkpoint import Checkpoint, parse_checkpoint
-from chain.io_fetch import Fetcher
 from chain.keys import public_key
-from chain.note import Note, parse_note
+from chain.proofs.checkpoint import Checkpoint, parse_checkpoint
+from chain.proofs.io_fetch import Fetcher
+from chain.proofs.note import Note, parse_note
 
 # An epoch of preset minimal takes 10 s and a settlement six of them: begin near the end of one.
 BEGAN_MS = 48_000

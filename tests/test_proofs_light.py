@@ -12,19 +12,19 @@ from conftest import ROOT
 from proofs_helpers import COSIGNER_KEYS, COSIGNER_NAMES, COSIGNER_SEEDS, TIME_S
 
 import wavecomb
-from chain.balances import ACCOUNTS, HOTSPOTS
-from chain.checkpoint import Checkpoint, Trust, origin_of, parse_checkpoint
+from chain.cli.io_export import Exported, export
+from chain.cli.io_light import CONFLICT_FILE, SEEN_FILE, TRUST_FILE, LightClient, load_trust
 from chain.errors import UserError
-from chain.io_export import Exported, export
-from chain.io_fetch import Fetcher, Unreachable
-from chain.io_light import CONFLICT_FILE, SEEN_FILE, TRUST_FILE, LightClient, load_trust
-from chain.io_site import CHECKPOINT, Site
-from chain.io_store import Store
 from chain.keys import public_key
-from chain.note import ED25519, Note, VerifierKey, cosign_note, parse_note, sign_note
+from chain.proofs.balances import ACCOUNTS, HOTSPOTS
+from chain.proofs.checkpoint import Checkpoint, Trust, origin_of, parse_checkpoint
+from chain.proofs.io_fetch import Fetcher, Unreachable
+from chain.proofs.io_site import CHECKPOINT, Site
+from chain.proofs.note import ED25519, Note, VerifierKey, cosign_note, parse_note, sign_note
+from chain.proofs.tiles import TileLog
+from chain.proofs.trust_file import parse_trust, trust_json
 from chain.records import Refusal
-from chain.tiles import TileLog
-from chain.trust_file import parse_trust, trust_json
+from chain.store.io_store import Store
 
 
 class Published:
@@ -364,7 +364,7 @@ class Blocker:
             raise ModuleNotFoundError(f"No module named {top!r}", name=top)
 sys.meta_path.insert(0, Blocker())
 ALLOWED = {"chain", "nacl", "cffi", "_cffi_backend", "pycparser"}
-from chain.io_cli import main
+from chain.cli.io_cli import main
 for command in ("light", "export", "witness"):
     try:
         main([command, "--help"])

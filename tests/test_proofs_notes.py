@@ -20,7 +20,8 @@ from proofs_helpers import (
     sign,
 )
 
-from chain.checkpoint import (
+from chain.keys import public_key
+from chain.proofs.checkpoint import (
     Balances,
     Checkpoint,
     Opened,
@@ -29,9 +30,8 @@ from chain.checkpoint import (
     open_checkpoint,
     parse_checkpoint,
 )
-from chain.keys import public_key
-from chain.log import leaf_hash
-from chain.note import (
+from chain.proofs.log import leaf_hash
+from chain.proofs.note import (
     COSIGNATURE,
     ED25519,
     MAX_NOTE_BYTES,
@@ -43,8 +43,8 @@ from chain.note import (
     sign_note,
     verify_note,
 )
+from chain.proofs.tiles import Tile, TileLog, decode_bundle, is_bundle_of
 from chain.records import Refusal
-from chain.tiles import Tile, TileLog, decode_bundle, is_bundle_of
 
 TEXT = "ledger of the comb\n\nsecond part\n"
 SEED = sha256(b"seed").digest()

@@ -14,10 +14,9 @@ from proofs_helpers import (
     opened,
 )
 
-from chain.balances import ACCOUNTS, HOTSPOTS, Entry
-from chain.checkpoint import Opened
-from chain.records import Refusal
-from chain.reward_proof import (
+from chain.proofs.balances import ACCOUNTS, HOTSPOTS, Entry
+from chain.proofs.checkpoint import Opened
+from chain.proofs.reward_proof import (
     RewardProof,
     Statement,
     decode_proof,
@@ -26,6 +25,7 @@ from chain.reward_proof import (
     prove,
     verify_proof,
 )
+from chain.records import Refusal
 
 TREE = make_tree(300, 1_000)
 LOG = make_log([b"%d" % i for i in range(77)])

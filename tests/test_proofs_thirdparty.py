@@ -19,17 +19,17 @@ from proofs_helpers import (
     sign,
 )
 
-from chain.checkpoint import Opened
-from chain.log import leaf_hash
-from chain.note import Note, VerifierKey, parse_note, parse_verifier_key, verify_note
-from chain.record_proof import (
+from chain.proofs.checkpoint import Opened
+from chain.proofs.log import leaf_hash
+from chain.proofs.note import Note, VerifierKey, parse_note, parse_verifier_key, verify_note
+from chain.proofs.record_proof import (
     RecordProof,
     encode_record_proof,
     parse_record_proof,
     verify_record_proof,
 )
+from chain.proofs.tiles import Tile, encode_bundle, hash_tile, new_tiles, tiles_at
 from chain.records import Refusal
-from chain.tiles import Tile, encode_bundle, hash_tile, new_tiles, tiles_at
 
 SOURCE = ROOT / "tests" / "go" / "noteverify"
 RECORDS = [b"record %d" % i * (i % 7) for i in range(600)]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from proofs_helpers import HELD, key_of, make_log, make_tree
 
-from chain.balances import (
+from chain.proofs.balances import (
     ACCOUNTS,
     HOTSPOTS,
     BalanceTree,
@@ -19,10 +19,8 @@ from chain.balances import (
     needed_files,
     read_leaf,
 )
-from chain.log import ProofError, verify_inclusion
-from chain.rules.settled import compute_balance_tree, get_balances
-from chain.state import compute_holdings
-from chain.sum_tree import (
+from chain.proofs.log import ProofError, verify_inclusion
+from chain.proofs.sum_tree import (
     EMPTY_NODE,
     SUM_LIMIT,
     SumTree,
@@ -33,7 +31,7 @@ from chain.sum_tree import (
     parent_node,
     path_places,
 )
-from chain.tiles import (
+from chain.proofs.tiles import (
     PlaceFinder,
     Tile,
     TileLog,
@@ -44,6 +42,8 @@ from chain.tiles import (
     number_path,
     parse_tile_path,
 )
+from chain.rules.settled import compute_balance_tree, get_balances
+from chain.state import compute_holdings
 
 sums = st.integers(0, 1 << 40) | st.integers(0, 1 << 100)
 rows = st.lists(st.tuples(sums, sums), max_size=70)

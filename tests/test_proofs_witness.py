@@ -24,17 +24,23 @@ from proofs_helpers import (
     make_log,
 )
 
-from chain.checkpoint import Balances, Checkpoint, parse_checkpoint
-from chain.io_cosign import Cosigner, Gatherer
-from chain.io_fetch import Fetcher
-from chain.io_witness import WatchedLog, WitnessNode, WitnessServer, parse_log_option
-from chain.io_witness_store import read_fork
 from chain.keys import public_key
-from chain.log import EMPTY_ROOT, MerkleLog
-from chain.note import Note, VerifierKey, parse_note, parse_verifier_key, sign_note, verify_note
-from chain.records import Refusal
-from chain.tiles import hash_tile, new_tiles
-from chain.witness import (
+from chain.proofs.checkpoint import Balances, Checkpoint, parse_checkpoint
+from chain.proofs.io_cosign import Cosigner, Gatherer
+from chain.proofs.io_fetch import Fetcher
+from chain.proofs.io_witness import WatchedLog, WitnessNode, WitnessServer, parse_log_option
+from chain.proofs.io_witness_store import read_fork
+from chain.proofs.log import EMPTY_ROOT, MerkleLog
+from chain.proofs.note import (
+    Note,
+    VerifierKey,
+    parse_note,
+    parse_verifier_key,
+    sign_note,
+    verify_note,
+)
+from chain.proofs.tiles import hash_tile, new_tiles
+from chain.proofs.witness import (
     CONFLICT,
     OK,
     SAME_SIZE,
@@ -51,6 +57,7 @@ from chain.witness import (
     process_add_checkpoint,
     verify_fork,
 )
+from chain.records import Refusal
 
 NAME = "witness.example/w0"
 RECORDS = [b"%d" % i for i in range(40)]

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from bench import captures
 from chain.records import Refusal
-from hotspot import pcap, pcapng, radiotap
-from hotspot.frame import BAD_FCS, Beacon, Heard, build_frame, pack_beacon, parse_frame
+from hotspot.radio import pcap, pcapng, radiotap
+from hotspot.radio.frame import BAD_FCS, Beacon, Heard, build_frame, pack_beacon, parse_frame
 from radio_sim.live import drivers
 from radio_sim.live.drivers import MIX, PROFILES, DriverProfile, Reading
 

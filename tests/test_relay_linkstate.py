@@ -12,7 +12,8 @@ from chain.draws import digest, u32
 from chain.keys import public_key
 from chain.records import Refusal
 from hotspot.directory import Directory
-from hotspot.linkstate import (
+from hotspot.overlay.datagrams import MAX_DATAGRAM, pack_gossip
+from hotspot.overlay.linkstate import (
     ENTRIES,
     LIFETIME_MS,
     MAX_INTERVAL_MS,
@@ -25,7 +26,6 @@ from hotspot.linkstate import (
     pack_entry,
     unpack_entry,
 )
-from hotspot.overlay import MAX_DATAGRAM, pack_gossip
 
 NETWORK = digest("test-network")
 NOW_MS = 1_700_000_000_000

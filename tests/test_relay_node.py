@@ -9,10 +9,10 @@ from relay_helpers import MS, START_MS, Answer, Overlay, words_of
 
 from chain.params import PRESETS
 from hotspot.actions import DeliverRequest
-from hotspot.overlay import DATA, LINKSTATE, Routed, parse
-from hotspot.payee import Price
-from hotspot.sessions import cost_ucr
-from hotspot.tolls import Spending
+from hotspot.overlay.datagrams import DATA, LINKSTATE, Routed, parse
+from hotspot.overlay.payee import Price
+from hotspot.overlay.sessions import cost_ucr
+from hotspot.overlay.tolls import Spending
 
 LINE = ((0, 1), (1, 2), (2, 3))
 DIAMOND = ((0, 1), (1, 3), (0, 2), (2, 3))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain.records import Refusal
-from hotspot.overlay import (
+from hotspot.overlay.datagrams import (
     CONTROL,
     DATA,
     FROM_INITIATOR,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from chain.records import Refusal
-from hotspot.seal import (
+from hotspot.overlay.seal import (
     BUCKETS,
     Hello,
     Opener,

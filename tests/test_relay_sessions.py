@@ -17,9 +17,9 @@ from chain.state import Session
 from chain.wire import decode
 from hotspot.actions import Action, FetchSession, KeepReceipt, SubmitRecord
 from hotspot.directory import Directory
-from hotspot.payee import PayeeBook, PayeeSession, Price
-from hotspot.payer import LOSS_FLOOR_BYTES, PayerBook, PayerSession, Terms
-from hotspot.sessions import (
+from hotspot.overlay.payee import PayeeBook, PayeeSession, Price
+from hotspot.overlay.payer import LOSS_FLOOR_BYTES, PayerBook, PayerSession, Terms
+from hotspot.overlay.sessions import (
     Claim,
     Refuse,
     SessionInfo,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.records import Refusal
-from hotspot.transport import SEGMENT_DATA, WINDOW, Stream, parse_segment
+from hotspot.overlay.transport import SEGMENT_DATA, WINDOW, Stream, parse_segment
 
 MS = 1_000_000
 Fate = Callable[[int, int], tuple[int, ...]]  # (direction, count) -> delays in ms of each copy

@@ -9,10 +9,10 @@ from conftest import ROOT
 
 from chain import bits
 from chain.io_audit import audit
-from chain.io_restore import load_ledger
-from chain.io_store import Store
 from chain.ledger import Sealed
 from chain.state_root import compute_state_root
+from chain.store.io_restore import load_ledger
+from chain.store.io_store import Store
 
 from .relaymoney_helpers import RelayTown, only
 

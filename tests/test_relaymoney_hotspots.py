@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.claim_builder import ClaimBook, Leaf, make_leaf
+from chain.claims.builder import ClaimBook, Leaf, make_leaf
 from chain.draws import digest
 from chain.packed import Entry
 from chain.params import PRESETS
@@ -14,7 +14,7 @@ from chain.records import Dispute, LeafOpening, Receipt, Refusal, RelayClaim, Su
 from chain.state import is_conserved
 from chain.wire import decode, seal
 from hotspot.actions import Action, DropClaim, FetchStandings, KeepClaim, SubmitRecord
-from hotspot.claims import (
+from hotspot.overlay.claims import (
     ClaimDesk,
     ClaimStanding,
     ClaimWatch,
@@ -26,7 +26,7 @@ from hotspot.claims import (
     pack_claim,
     unpack_claim,
 )
-from hotspot.sessions import Work, cost_ucr, sign_receipt, unpack_kept
+from hotspot.overlay.sessions import Work, cost_ucr, sign_receipt, unpack_kept
 
 from .relay_helpers import MS, Overlay, seed_of, words_of
 

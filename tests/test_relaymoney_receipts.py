@@ -7,16 +7,16 @@ from dataclasses import replace
 import pytest
 
 from chain import keys, wire
-from chain.claim_views import claim_json, held_json
 from chain.keys import verify
 from chain.packed import pack_receipts
 from chain.records import LeafOpening, Receipt, Receipts, Signed
 from chain.rules.blocks import process_wire
 from chain.rules.outcome import Effects
 from chain.rules.signatures import get_signature_checks
+from chain.service.claim_views import claim_json, held_json
+from chain.service.views import session_json
 from chain.state import State
 from chain.state_root import compute_state_root
-from chain.views import session_json
 
 from .relaymoney_helpers import MIB, RELAY, RelayTown, only
 

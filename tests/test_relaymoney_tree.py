@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain import bits, draws
-from chain.claim_builder import MAX_ENTRIES_BYTES, ClaimBook, Leaf, take_leaves
-from chain.claim_tree import NODE_BYTES, ClaimTree, Root, compute_root, join_nodes, leaf_node
+from chain.claims.builder import MAX_ENTRIES_BYTES, ClaimBook, Leaf, take_leaves
+from chain.claims.tree import NODE_BYTES, ClaimTree, Root, compute_root, join_nodes, leaf_node
 from chain.packed import Entry, pack_entries
 from chain.records import Receipt
 from chain.rules.claims import compute_drawn

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chain.drawn import cell_of, get_drawn_state, key_of, process_drawn_hotspot
+from chain.economics.drawn import cell_of, get_drawn_state, key_of, process_drawn_hotspot
 from chain.geo import cell_parent, cell_parents
 from chain.params import PRESETS
 from chain.rules import rewards

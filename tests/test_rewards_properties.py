@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from chain.drawn import key_of, process_drawn_traffic
+from chain.economics.drawn import key_of, process_drawn_traffic
 from chain.ledger import Sealed
 from chain.params import PRESETS
 from chain.records import Receipt, Reception

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import shortest_path
 
 from chain.errors import UserError
 from chain.io_terminal import run_command
-from routing.datasets import (
+from routing.forecast.datasets import (
     COLUMNS,
     abilene_series,
     parse_samples,
@@ -20,9 +20,9 @@ from routing.datasets import (
     series_of_all,
     ucc_samples,
 )
-from routing.features import build_rows
+from routing.forecast.features import build_rows
+from routing.forecast.io_datasets import load_series
 from routing.io_cli import main
-from routing.io_datasets import load_series
 from routing.replay import FluidLinks, World
 
 HEADER = ",".join(COLUMNS)

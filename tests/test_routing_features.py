@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routing.features import (
+from routing.forecast.features import (
     FEATURES,
     WINDOW,
     build_rows,
@@ -13,7 +13,7 @@ from routing.features import (
     future_mean,
     series_of,
 )
-from routing.history import History
+from routing.telemetry.history import History
 from routing.types import LinkSample
 
 

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from chain.errors import UserError
 from chain.records import Refusal
-from routing.crossval import cross_validate, fold_split
-from routing.evaluation import conformal_offset, pinball, score
-from routing.features import FEATURES, WINDOW
-from routing.forecast import Forecaster
-from routing.history import History
-from routing.model import dump_model, load_model
+from routing.forecast.crossval import cross_validate, fold_split
+from routing.forecast.evaluation import conformal_offset, pinball, score
+from routing.forecast.features import FEATURES, WINDOW
+from routing.forecast.live import Forecaster
+from routing.forecast.model import dump_model, load_model
+from routing.forecast.tables import build_table, cut_times, split
+from routing.forecast.training import TrainOptions, apply_model, explain, train
 from routing.replay import FluidLinks, World, replay_series
-from routing.tables import build_table, cut_times, split
-from routing.training import TrainOptions, apply_model, explain, train
+from routing.telemetry.history import History
 
 OPTIONS = TrainOptions(horizons=(5, 20), rounds=25)
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from chain.records import Refusal
 from routing.experts import Beliefs
+from routing.forecast.health import DriftAlarm, ForecastHealth, HealthParams
 from routing.graph import LinkGraph, shortest_path
 from routing.guard import EXPERTS, MODEL, NO_MODEL, PLAN, SHORTEST_PATH, Guard, GuardParams
-from routing.health import DriftAlarm, ForecastHealth, HealthParams
-from routing.history import History
 from routing.replay import DEFAULT_FLOWS, Flow, World, run
 from routing.router import Router, RouterParams
+from routing.telemetry.history import History
 from routing.types import FlowClass, Forecast, LinkSample, Path
 
 WEIGHTLESS = tuple(replace(flow, rate_kbps=0) for flow in DEFAULT_FLOWS)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chain.records import Refusal
 from routing.guard import SHORTEST_PATH, GuardParams
-from routing.jobs import CANCELLED, DONE, EXPIRED, MIB, price_ucr
+from routing.jobs.promises import CANCELLED, DONE, EXPIRED, MIB, price_ucr
 from routing.replay import DEFAULT_FLOWS, World, run
 from routing.router import Router, RouterParams
 from routing.types import AiRequest, FlowClass, Job, JobPromise, LinkSample, Path, ProviderState

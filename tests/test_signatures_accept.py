@@ -22,7 +22,7 @@ from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
 from chain import keys
-from chain.io_verify import Item, VerifyPool
+from chain.service.io_verify import Item, VerifyPool
 
 # SHA-256 of the accepted numbers, comma-separated: which 43, not only how many.
 CCTV_ACCEPTED = "36521713b91ca5d28544f38cd646b549"

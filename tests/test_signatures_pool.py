@@ -11,11 +11,12 @@ from chain_helpers import Town
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chain import io_verify, keys, wire
-from chain.io_verify import CHUNK_ITEMS, Item, VerifyPool
+from chain import keys, wire
 from chain.ledger import Ledger, Sealed
 from chain.records import Finding, Receipt, Refusal, Signed
 from chain.rules.signatures import get_signature_checks
+from chain.service import io_verify
+from chain.service.io_verify import CHUNK_ITEMS, Item, VerifyPool
 from chain.vectors.suite import Suite
 from chain.vectors.suites import SUITES
 

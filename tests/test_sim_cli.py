@@ -144,7 +144,7 @@ def test_live_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
             asked.append(list(argv))
             return 0
 
-    monkeypatch.setitem(sys.modules, "radio_sim.io_live", Live)
+    monkeypatch.setitem(sys.modules, "radio_sim.live.io_live", Live)
     assert main(["live", "--seconds", "5"]) == 0
     assert asked == [["--seconds", "5"]]
 

@@ -15,8 +15,8 @@ from chain.ledger import Sealed
 from chain.records import SubmitResult
 from chain.rules.verdicts import REASONS, get_reason_counts
 from hotspot.actions import Action, SubmitRecord
-from hotspot.frame import build_frame, parse_frame
-from hotspot.radiotap import parse_radiotap
+from hotspot.radio.frame import build_frame, parse_frame
+from hotspot.radio.radiotap import parse_radiotap
 from radio_sim.agents import published_place
 from radio_sim.assemble import links_at
 from radio_sim.city import make_city

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.records import Refusal
-from hotspot.frame import build_frame, parse_frame
-from hotspot.radiotap import parse_radiotap
+from hotspot.radio.frame import build_frame, parse_frame
+from hotspot.radio.radiotap import parse_radiotap
 from radio_sim.links import Links, Radios, compute_links
 from radio_sim.medium import US, Delivery, Medium, MediumConfig, Transmission
 

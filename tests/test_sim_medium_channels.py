@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from hotspot.frame import build_frame
+from hotspot.radio.frame import build_frame
 from radio_sim.links import Links
 from radio_sim.medium import US, Medium, MediumConfig, Transmission
 from radio_sim.medium.batch import Schedule, broadcasts, run_batch

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medium_reference import run_reference
 
-from hotspot.frame import build_frame
+from hotspot.radio.frame import build_frame
 from radio_sim import phy
 from radio_sim.draws import draw_u64, draws_u64, uniforms
 from radio_sim.links import Links

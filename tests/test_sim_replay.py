@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT
 
 from chain.io_terminal import run_command
-from hotspot.pcap import Packet, read_capture
+from hotspot.radio.pcap import Packet, read_capture
 from radio_sim.checkers.every import make_panel
 from radio_sim.fleet import Fleet
 from radio_sim.io_cli import main

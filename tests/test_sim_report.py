@@ -20,9 +20,9 @@ from radio_sim.city import make_city
 from radio_sim.faults.specs import Crash, Faults, Liar, Noise, Walk
 from radio_sim.fleet import Fleet
 from radio_sim.io_cli import main
-from radio_sim.report_charts import Axis, nice_step, number, stacked_bars
-from radio_sim.report_data import BUCKETS_MAX, RunRecorder, TimeSeries
-from radio_sim.report_page import make_page
+from radio_sim.report.charts import Axis, nice_step, number, stacked_bars
+from radio_sim.report.data import BUCKETS_MAX, RunRecorder, TimeSeries
+from radio_sim.report.page import make_page
 from radio_sim.scenario import Scenario
 
 FAULTS = Faults(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chain.records import Refusal
 from hotspot.actions import Action, Log, SendDatagram, SendFrame
-from hotspot.frame import build_frame
+from hotspot.radio.frame import build_frame
 from radio_sim import backhaul as bh
 from radio_sim.assemble import backhaul_of, links_of, medium_of
 from radio_sim.backhaul import Backhaul, LinkSpec

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from store_helpers import make_rows
 
 from coverage_map.cells import parents
-from coverage_map.io_tiles import make_tile
+from coverage_map.service.io_tiles import make_tile
 from coverage_map.store.aggregates import Rows
 from coverage_map.store.io_build import build, refresh
 from coverage_map.store.io_layers import fold, share_of, update

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from chain.draws import digest
-from hotspot.frame import PAYLOAD_BYTES, build_frame, find_payload
+from hotspot.radio.frame import PAYLOAD_BYTES, build_frame, find_payload
 
 TX_RADIOTAP_BYTES, MAC_HEADER_BYTES, ACTION_BYTES = 12, 24, 5
 HOSTAPD_CONFIG = """\

@@ -13,9 +13,9 @@ import pytest
 from gateway_helpers import Air, GatewayProcess, Town, wait_for
 
 from routing.io_cli import main as routing_main
-from routing.io_telemetry import TelemetryFolder
-from routing.telemetry import FIELDS
-from routing.telemetry_history import LongHistory, Row
+from routing.telemetry.io_telemetry import TelemetryFolder
+from routing.telemetry.long_history import LongHistory, Row
+from routing.telemetry.second import FIELDS
 
 MINUTE = 60_000
 HEAVY = {"rate_kbps": 20_000, "load_kbps": 4_500, "busy_permille": 900, "rtt_us": 3_000}

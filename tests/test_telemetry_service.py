@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 
 from chain.errors import UserError
-from routing.forecast_far import FarForecaster
-from routing.history import History
+from routing.forecast.far import FarForecaster
 from routing.io_cli import main as routing_main
 from routing.io_service import MAX_LINKS, RoutingService, RoutingSettings
-from routing.io_telemetry import read_telemetry
-from routing.recorder import OwnLinks, Recorder
-from routing.telemetry import FIELDS
-from routing.telemetry_history import LongHistory, Row
+from routing.telemetry.history import History
+from routing.telemetry.io_telemetry import read_telemetry
+from routing.telemetry.long_history import LongHistory, Row
+from routing.telemetry.recorder import OwnLinks, Recorder
+from routing.telemetry.second import FIELDS
 from routing.types import FlowClass, LinkSample, ProviderState
 
 MINUTE = 60_000

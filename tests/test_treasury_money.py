@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from chain.records import Signed
 from chain.rules import blocks
 from chain.state import compute_held_ucr, is_conserved
-from chain.tables import TABLES
+from chain.store.tables import TABLES
 
 from .admission_helpers import Republic, joined, key_of, seed_of
 

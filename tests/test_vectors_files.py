@@ -14,7 +14,7 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chain.io_cli import main
+from chain.cli.io_cli import main
 from chain.vectors.suite import get_file_problem, make_suite
 from chain.vectors.suites import INDEX, SUITES, check_files
 from chain.vectors.town import PLACES, RES_8_CELL, RES_9_CELL

@@ -17,9 +17,9 @@ from chain.params import PRESETS
 from chain.records import Refusal
 from hotspot.actions import Action, FetchMix, SendFrame
 from hotspot.directory import Directory
-from hotspot.frame import SIGNED_BYTES, build_frame, parse_frame
 from hotspot.node import HotspotNode, beacon_verifier, read_spoken
-from hotspot.relay import RelayNode
+from hotspot.overlay.relay import RelayNode
+from hotspot.radio.frame import SIGNED_BYTES, build_frame, parse_frame
 from radio_sim import fleet as fleets
 from radio_sim.agents import HotspotAgent, make_reader
 from radio_sim.assemble import links_of, medium_of

@@ -77,7 +77,7 @@ class Books(Protocol):
 
 
 class Verifier(Protocol):
-    """What checks signatures on all cores and remembers them; chain.io_verify.VerifyPool."""
+    """What checks signatures on all cores and remembers them: `io_verify.VerifyPool`."""
 
     def prefetch(self, state: State, records: Iterable[Signed]) -> int:
         """Verify ahead what the rules will ask about these records."""

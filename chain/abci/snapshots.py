@@ -6,8 +6,8 @@ the log, and the state's rows; records and verdicts from before are not in it. T
 client vouches for the application hash, that hash for the header, the header for log and state.
 
     metadata = CBOR [header, [peaks of the log], [SHA-256 of each chunk]]
-    chunk    = CBOR [[table, key, row], ...]      tables and rows as chain/tables.py packs them
-    hash     = SHA-256(metadata)
+    chunk    = CBOR [[table, key, row], ...]      tables and rows as chain/store/tables.py packs
+    them hash     = SHA-256(metadata)
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import cast
 
 from chain import cbor
 from chain.header import Header
-from chain.log import CompactRange
+from chain.proofs.log import CompactRange
 from chain.records import Refusal, Signed
 from chain.rules.blocks import get_first_state
 from chain.state import State, is_conserved
 from chain.state_root import compute_state_root
-from chain.tables import NUMBER, TABLES, set_scalar
+from chain.store.tables import NUMBER, TABLES, set_scalar
 
 FORMAT = 1
 # The engine sends chunks of at most 16 MB; a lost one of this size costs little.

@@ -9,8 +9,8 @@ somebody else is appointed to that role, all of them until an appointment of the
 from __future__ import annotations
 
 from chain.admission import Appointed, Member, Offence, Role
-from chain.checkpoint import origin_of
-from chain.note import is_key_name
+from chain.proofs.checkpoint import origin_of
+from chain.proofs.note import is_key_name
 from chain.records import Appointment, Refusal, Signed
 from chain.rules.outcome import ALREADY, Accepted, Verdict, Verify
 from chain.state import State

@@ -16,7 +16,7 @@ from functools import lru_cache
 from itertools import accumulate
 
 from chain import bits, draws
-from chain.claim_tree import Root, compute_root, leaf_node
+from chain.claims.tree import Root, compute_root, leaf_node
 from chain.packed import (
     U32_MAX,
     U64_MAX,

@@ -8,9 +8,9 @@ cosigned on the ledger, so that everybody sees who watches and who is silent.
 from __future__ import annotations
 
 from chain.admission import Close, Member, Role
-from chain.checkpoint import Checkpoint, origin_of
 from chain.keys import verify_message
-from chain.note import cosigned_message
+from chain.proofs.checkpoint import Checkpoint, origin_of
+from chain.proofs.note import cosigned_message
 from chain.records import Cosignature, Refusal, Signed
 from chain.rules.appointments import get_keys
 from chain.rules.outcome import ALREADY, Accepted, Verdict

@@ -11,8 +11,9 @@ from chain import wire
 from chain.admission import Found, Offence, Role
 from chain.beacon_payload import NAME as BEACON
 from chain.beacon_payload import BeaconPayload, parse_beacon_payload
-from chain.checkpoint import Checkpoint, origin_of, parse_checkpoint
-from chain.note import ED25519, Note, VerifierKey, parse_note, verify_note
+from chain.proofs.checkpoint import Checkpoint, origin_of, parse_checkpoint
+from chain.proofs.note import ED25519, Note, VerifierKey, parse_note, verify_note
+from chain.proofs.witness import tells_two_balances
 from chain.records import EpochMessage, Finding, Refusal, RelayClaim, Signed
 from chain.rules.appointments import get_first_members, get_rows, process_revocation
 from chain.rules.bonds import get_end_refusal, is_released, is_slashed, process_slash
@@ -20,7 +21,6 @@ from chain.rules.former_keys import get_key_at
 from chain.rules.outcome import Accepted, Effects, Verdict, Verify
 from chain.rules.treasury import get_account_refusal
 from chain.state import State
-from chain.witness import tells_two_balances
 
 MESSAGES: dict[int, type[EpochMessage] | type[RelayClaim]] = {
     Offence.EPOCH_FORK: EpochMessage,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chain.balances import BalanceTree
+from chain.proofs.balances import BalanceTree
 from chain.records import Refusal, Signed, SubmitResult
 from chain.rules.payments import Payments
 from chain.rules.verdicts import EpochVerdicts

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from chain.balances import HELD_NAMES, BalanceTree
-from chain.checkpoint import Balances
+from chain.proofs.balances import HELD_NAMES, BalanceTree
+from chain.proofs.checkpoint import Balances
 from chain.rules.outcome import Effects
 from chain.state import State, compute_holdings
 

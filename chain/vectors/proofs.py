@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from chain import log
-from chain.balances import ACCOUNTS, HOTSPOTS, BalanceTree
-from chain.checkpoint import Balances, Checkpoint, parse_checkpoint
-from chain.claim_tree import ClaimTree, compute_root, leaf_node
+from chain.claims.tree import ClaimTree, compute_root, leaf_node
 from chain.keys import public_key
-from chain.note import COSIGNATURE, ED25519, Note, VerifierKey, cosign_note, sign_note
 from chain.packed import Entry, PackedError, pack_entries, unpack_entries, unpack_receipts, varint
+from chain.proofs import log
+from chain.proofs.balances import ACCOUNTS, HOTSPOTS, BalanceTree
+from chain.proofs.checkpoint import Balances, Checkpoint, parse_checkpoint
+from chain.proofs.note import COSIGNATURE, ED25519, Note, VerifierKey, cosign_note, sign_note
 from chain.records import Refusal
 from chain.vectors.suite import Cases, Draws, Json, Suite
 

@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import Any
 
 from chain import wire
-from chain.balances import SPARSE_NAMES
 from chain.header import Header
 from chain.ledger import Ledger
 from chain.params import NEWEST_RULES
+from chain.proofs.balances import SPARSE_NAMES
 from chain.records import Refusal, SubmitResult
 from chain.state import State, compute_holdings
 from chain.vectors.suite import Cases, Json, Suite

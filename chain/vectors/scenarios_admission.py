@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from chain.admission import Role, address_of
 from chain.beacon_payload import PAYLOAD_BYTES, SIGNED_BYTES
-from chain.checkpoint import Checkpoint, origin_of
 from chain.draws import randomness_input
 from chain.ecvrf import compute_proof
 from chain.keys import sign, sign_message
-from chain.note import Note, cosigned_message, sign_note
+from chain.proofs.checkpoint import Checkpoint, origin_of
+from chain.proofs.note import Note, cosigned_message, sign_note
 from chain.records import (
     Appointment,
     Bond,

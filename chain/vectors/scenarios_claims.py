@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from chain import bits
-from chain.claim_builder import ClaimBook, make_leaf
+from chain.claims.builder import ClaimBook, make_leaf
 from chain.packed import Entry, pack_entries
 from chain.records import Bond, Dispute, Finding, LeafOpening, RelayClaim, Signed
 from chain.vectors.runs import make_runs

@@ -12,7 +12,7 @@ from functools import lru_cache
 from hashlib import sha256
 
 from chain import draws, keys, wire
-from chain.claim_tree import ClaimTree, leaf_node
+from chain.claims.tree import ClaimTree, leaf_node
 from chain.keys import verify as verify_signature
 from chain.ledger import Ledger
 from chain.packed import Entry, pack_entries, pack_receipts, receipt_body, receipt_hash

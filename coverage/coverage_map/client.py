@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from coverage_map.parameters import Bbox
+from coverage_map.service.parameters import Bbox
 
 PAGE = 10_000
 NEXT = re.compile(r'<([^>]*)>;\s*rel="next"')

@@ -9,8 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coverage_map import cells
-from coverage_map.features import SERVED, feature, inside, polygon, service_probability, value_dbm
-from coverage_map.parameters import Bbox
+from coverage_map.service.features import (
+    SERVED,
+    feature,
+    inside,
+    polygon,
+    service_probability,
+    value_dbm,
+)
+from coverage_map.service.parameters import Bbox
 from coverage_map.store.view import Columns, take
 
 JsonObject = dict[str, Any]

@@ -19,20 +19,20 @@ from aiohttp import web
 from chain.errors import EXIT_FAILED, UserError
 from chain.io_http import bound_port, run_until
 from chain.io_terminal import Parser, add_command, print_json, run_command
-from coverage_map import io_keys as keys
 from coverage_map import io_sql as sql
 from coverage_map import io_upkeep as upkeep
 from coverage_map.audit import io_cli as audit
-from coverage_map.io_api import make_app
-from coverage_map.io_events import Hub
-from coverage_map.io_front import serve_front
 from coverage_map.io_ledger import LedgerSource
 from coverage_map.io_store import Store
 from coverage_map.io_sync import Sync
-from coverage_map.io_web import DIST, NOT_BUILT
 from coverage_map.planning import io_cli as planning
 from coverage_map.planning import io_drive as driving
 from coverage_map.planning.io_provider import add_planning
+from coverage_map.service import io_keys as keys
+from coverage_map.service.io_api import make_app
+from coverage_map.service.io_events import Hub
+from coverage_map.service.io_front import serve_front
+from coverage_map.service.io_web import DIST, NOT_BUILT
 from coverage_map.store.io_keeper import Keeper
 
 _PARTS = (audit, planning, driving, keys, upkeep, sql)

@@ -23,7 +23,7 @@ from urllib.parse import urlencode, urljoin
 
 from chain.errors import EXIT_FAILED, UserError
 from coverage_map.client import cells_query, next_link, rows
-from coverage_map.parameters import Bbox
+from coverage_map.service.parameters import Bbox
 
 TIMEOUT_S = 60.0
 ASK_EVERY_S = 0.2

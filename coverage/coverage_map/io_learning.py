@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Mapping
 
-from coverage_map.estimator import Estimator, Lesson
+from coverage_map.estimator.core import Estimator, Lesson
 from coverage_map.links import LinkTable
 from coverage_map.observations import Site
 from coverage_map.predict import Footprint

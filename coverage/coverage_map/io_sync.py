@@ -16,7 +16,7 @@ from chain.errors import UserError
 from chain.records import Genesis, Refusal, Signed
 from chain.wire import decode
 from coverage_map import feed_state
-from coverage_map.estimator import Estimator
+from coverage_map.estimator.core import Estimator
 from coverage_map.feed import Entry, Feed, News
 from coverage_map.io_learning import Learning
 from coverage_map.io_ledger import PAGE, LedgerDown, LedgerSource

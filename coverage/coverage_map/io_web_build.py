@@ -18,7 +18,7 @@ from pathlib import Path
 
 from chain.errors import EXIT_FAILED, UserError
 from chain.io_terminal import print_json, run_command
-from coverage_map.io_web import WEB
+from coverage_map.service.io_web import WEB
 
 SOURCES = ("package.json", "package-lock.json", ".npmrc", "build.mjs", "src")
 STAMP = "sources.sha256"

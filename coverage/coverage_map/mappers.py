@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from coverage_map.estimator_field import Field
-from coverage_map.estimator_kernels import covariance
-from coverage_map.estimator_links import Ints, Links, join_links
+from coverage_map.estimator.field import Field
+from coverage_map.estimator.kernels import covariance
+from coverage_map.estimator.links import Ints, Links, join_links
 from coverage_map.propagation.validity import InvalidInputError
 
 Floats = NDArray[np.float64]

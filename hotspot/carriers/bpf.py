@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 
-from hotspot.frame import ELEMENT_TYPE, FCS_BYTES, OUI, PAYLOAD_BYTES, VENDOR_ELEMENT
+from hotspot.radio.frame import ELEMENT_TYPE, FCS_BYTES, OUI, PAYLOAD_BYTES, VENDOR_ELEMENT
 
 FRAME_MAX_BYTES = 4096
 _ELEMENT_BYTES = PAYLOAD_BYTES + 6

@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from chain.records import Refusal
-from hotspot.frame import ELEMENT_TYPE, OUI, VENDOR_ELEMENT, parse_frame
+from hotspot.radio.frame import ELEMENT_TYPE, OUI, VENDOR_ELEMENT, parse_frame
 
 MS = 1_000_000
 WINDOW_MS = 450

@@ -1,4 +1,4 @@
-"""A radio that answers neighbours' test frames by itself (`hotspot/probe.py`), for whom it serves.
+"""A radio that answers neighbours' test frames by itself (radio/probe.py), for whom it serves.
 
 What it answers it still hands up: the daemon takes such a frame for a beacon of no epoch of its
 own. Answers leave from a timer's thread, a fraction of a second later, and are few.
@@ -10,8 +10,8 @@ import threading
 import time
 
 from hotspot.carriers.io_wrapped import WrappedRadio
-from hotspot.io_radio import Radio
-from hotspot.probe import Answerer
+from hotspot.radio.io_radio import Radio
+from hotspot.radio.probe import Answerer
 
 
 class AnsweringRadio(WrappedRadio):

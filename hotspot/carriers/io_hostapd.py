@@ -16,7 +16,7 @@ from collections import Counter
 
 from chain.errors import EXIT_FAILED, UserError
 from hotspot.carriers.hostapd import WINDOW_MS, ElementWindow, payload_of
-from hotspot.io_radio import Radio
+from hotspot.radio.io_radio import Radio
 
 ANSWER_BYTES = 4096
 PROBE_S = 2.0
@@ -24,7 +24,7 @@ ANSWER_S = 0.1
 
 
 class HostapdRadio:
-    """Speaks through one access point; the Radio of `hotspot/io_radio.py`, without ears."""
+    """Speaks through one access point; the Radio of `hotspot/radio/io_radio.py`, without ears."""
 
     def __init__(self, path: str, keep: bytes = b"", window_ms: int = WINDOW_MS) -> None:
         self.counts: Counter[str] = Counter()

@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 from chain.errors import EXIT_FAILED, UserError
-from hotspot.io_netd_client import SOCKET, NetdClient
+from hotspot.netd.io_client import SOCKET, NetdClient
 
 _SIOCGIFHWADDR = 0x8927
 _SOURCE_AT = 10
@@ -46,7 +46,7 @@ class NetdPower:
 
 
 class NetdRadio:
-    """Speaks through netd; the Radio of `hotspot/io_radio.py`, without ears."""
+    """Speaks through netd; the Radio of `hotspot/radio/io_radio.py`, without ears."""
 
     def __init__(self, device: str, path: Path = SOCKET, mac: bytes | None = None) -> None:
         """`mac` is the device's own address, if it is known already."""

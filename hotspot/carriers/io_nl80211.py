@@ -33,8 +33,8 @@ from hotspot.carriers.nl80211 import (
     stations_request,
     survey_request,
 )
-from hotspot.io_radio import BATCH_FRAMES
 from hotspot.io_system import device_frames
+from hotspot.radio.io_radio import BATCH_FRAMES
 
 OpenDoor = Callable[[float | None], Door]
 FindIndex = Callable[[str], int]
@@ -126,7 +126,7 @@ def _frames_of(event: Generic) -> list[bytes]:
 
 
 class Nl80211Radio:
-    """Our frames through an ordinary interface's driver; the Radio of `hotspot/io_radio.py`."""
+    """Our frames through an ordinary interface's driver; the Radio of `radio/io_radio.py`."""
 
     def __init__(
         self,

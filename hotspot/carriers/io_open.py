@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from chain.errors import UserError
 from hotspot.carriers.spec import RadioSpec, check_pair
-from hotspot.codec import need_codec
-from hotspot.io_radio import Radio, open_radio
+from hotspot.radio.codec import need_codec
+from hotspot.radio.io_radio import Radio, open_radio
 
 if TYPE_CHECKING:
     from hotspot.config import HotspotConfig, RadioSection
@@ -48,7 +48,7 @@ def _with_answers(radio: Radio, config: HotspotConfig) -> Radio:
     from chain.keys import public_key
     from hotspot.carriers.io_answer import AnsweringRadio
     from hotspot.node import mac_of
-    from hotspot.probe import Answerer
+    from hotspot.radio.probe import Answerer
 
     seed = load_seed(path)
     cell, frequency_mhz = int(config.hotspot.cell, 16), config.radio.frequency_mhz

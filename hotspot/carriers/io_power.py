@@ -11,7 +11,7 @@ import threading
 from typing import Protocol
 
 from hotspot.carriers.io_wrapped import WrappedRadio
-from hotspot.io_radio import Radio
+from hotspot.radio.io_radio import Radio
 
 # A frame waits for a free channel: 99 in 100 leave a half-busy channel within 30 ms.
 HOLD_S = 0.03

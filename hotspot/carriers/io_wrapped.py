@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-from hotspot.io_radio import Radio
+from hotspot.radio.io_radio import Radio
 
 
 class WrappedRadio:

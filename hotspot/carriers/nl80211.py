@@ -23,8 +23,8 @@ from hotspot.carriers.netlink import (
     read_attributes,
     u32,
 )
-from hotspot.frame import OUI, PUBLIC_VENDOR_ACTION
-from hotspot.radiotap import build_received
+from hotspot.radio.frame import OUI, PUBLIC_VENDOR_ACTION
+from hotspot.radio.radiotap import build_received
 
 FAMILY = "nl80211"
 CMD_SET_WIPHY, CMD_GET_INTERFACE, CMD_NEW_INTERFACE = 2, 5, 7

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chain.attacks import (
+from chain.economics.attacks import (
     BUDGET_UCR,
     FAINT,
     MIDDLE,
@@ -15,8 +15,8 @@ from chain.attacks import (
     compute_wash,
     get_suburb,
 )
-from chain.drawn import key_of, process_drawn_traffic
-from chain.economics import get_pays
+from chain.economics.drawn import key_of, process_drawn_traffic
+from chain.economics.returns import get_pays
 from chain.rules.outcome import Effects
 from chain.state import State
 from radio_sim.attacks.outcome import Outcome

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from chain import draws
-from chain.drawn import process_drawn_traffic
+from chain.economics.drawn import process_drawn_traffic
 from chain.ledger import Ledger, Sealed
 from chain.params import CREDIT_UCR, PRESETS
 from chain.records import Deposit, EpochMessage, Genesis, Record, Registration
@@ -42,7 +42,7 @@ SETTLEMENT_EPOCHS = 20
 HOLD_APPEAL_EPOCHS = PRESETS["mainnet"].hold_appeal_epochs * SETTLEMENT_EPOCHS // 144
 HOLD_EPOCHS_MAX = PRESETS["mainnet"].hold_epochs_max * SETTLEMENT_EPOCHS // 144
 # Of the bootstrap of 700,000 covered cells a hotspot's cell gets a share, and a settlement a part
-# of the day; clients burn two credits a day (chain/economics.py, "sparse").
+# of the day; clients burn two credits a day (chain/economics/returns.py, "sparse").
 BOOTSTRAP_PER_HOTSPOT_UCR = 100_000 * CREDIT_UCR // 700_000 * SETTLEMENT_EPOCHS // 144
 TRAFFIC_UCR = 2 * CREDIT_UCR * SETTLEMENT_EPOCHS // 144
 RECEPTION = np.dtype(

@@ -12,7 +12,7 @@ from chain.ledger import Sealed
 from chain.records import Refusal
 from chain.rules.verdicts import COUNTED
 from chain.wire import iter_receptions
-from hotspot.frame import parse_frame, unpack_beacon
+from hotspot.radio.frame import parse_frame, unpack_beacon
 from radio_sim.checkers.base import Checker
 from radio_sim.fates import Fate, Hearing
 from radio_sim.medium import Transmission

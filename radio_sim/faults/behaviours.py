@@ -20,9 +20,9 @@ from dataclasses import replace
 
 from chain.records import Refusal
 from hotspot.actions import Action
-from hotspot.frame import Beacon, build_frame, pack_beacon, parse_frame
 from hotspot.node import HotspotNode, mac_of
-from hotspot.radiotap import DBM_SIGNAL, HEADER_BYTES, parse_radiotap, present_bytes, walk
+from hotspot.radio.frame import Beacon, build_frame, pack_beacon, parse_frame
+from hotspot.radio.radiotap import DBM_SIGNAL, HEADER_BYTES, parse_radiotap, present_bytes, walk
 from radio_sim.agents import Router
 from radio_sim.draws import draw_below, draw_normal, draw_u64, draw_uniform
 from radio_sim.faults.aim import EARTH_RADIUS_M

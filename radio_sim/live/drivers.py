@@ -9,8 +9,8 @@ drivers: antenna 93 %, checksum kept 86 %, signal 79 %, TSFT 10 %, chained prese
 it is one of devices, because a driver gives the same fields with every frame.
 
 The echo of a sent frame is what mac80211 gives monitors: rate, TX_FLAGS, and DATA_RETRIES.
-Format: radiotap.org; the words of each profile are read back by `hotspot.radiotap` and by scapy
-and tshark in the tests. Pure.
+Format: radiotap.org; the words of each profile are read back by `hotspot.radio.radiotap` and by
+scapy and tshark in the tests. Pure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
-from hotspot.radiotap import (
+from hotspot.radio.radiotap import (
     ANTENNA,
     CHANNEL,
     DBM_NOISE,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from chain.records import Refusal
-from hotspot.radiotap import parse_radiotap
+from hotspot.radio.radiotap import parse_radiotap
 from radio_sim.fates import Fate, Hearing
 from radio_sim.live.drivers import (
     BAD_FCS_LEAST_SINR_DB,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from hotspot import pcapng
+from hotspot.radio import pcapng
 from radio_sim.fates import Fate, Hearing
 from radio_sim.live.drivers import PROFILES, Reading, checksum_of, echo_header, receive_header
 from radio_sim.live.handover import Handed, Kind

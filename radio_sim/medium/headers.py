@@ -7,7 +7,14 @@ import struct
 import numpy as np
 
 from chain.records import Refusal
-from hotspot.radiotap import HEADER_BYTES, RATE, TRUNCATED, parse_radiotap, present_bytes, walk
+from hotspot.radio.radiotap import (
+    HEADER_BYTES,
+    RATE,
+    TRUNCATED,
+    parse_radiotap,
+    present_bytes,
+    walk,
+)
 from radio_sim import phy
 from radio_sim.draws import draw_below, draw_u64, draws_u64, uniforms
 

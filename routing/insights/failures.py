@@ -5,7 +5,7 @@
 An *alarm* begins when the probability has been at or above the threshold for two steps in a row (a
 single step is often a gust), and ends when it was below half the threshold for six hours. It is
 right if the hotspot falls silent within AHEAD of its beginning, or while it lasts. The trees are a
-table (routing/forecast_table.py), so who only predicts needs no LightGBM.
+table (routing/forecast/table.py), so who only predicts needs no LightGBM.
 
 `Rule` is what one would do without a model: any of three limits passed. Its limits are found on the
 same data by trying all of a grid.
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chain.errors import UserError
-from routing.forecast_table import TreeTable, table_from_bytes, table_of_booster
+from routing.forecast.table import TreeTable, table_from_bytes, table_of_booster
 from routing.insights.grid import DAY, HOUR, Array, Grid
 from routing.insights.signs import SIGNS, signs_of
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from routing.telemetry import FIELDS
-from routing.telemetry_history import STEP_MS, LongHistory
+from routing.telemetry.long_history import STEP_MS, LongHistory
+from routing.telemetry.second import FIELDS
 from routing.types import Link
 
 Array = npt.NDArray[np.float64]
@@ -25,7 +25,7 @@ HOUR, DAY = 6, 144  # in steps
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """`values[name]` [steps, links] for the fields of routing/telemetry.py.
+    """`values[name]` [steps, links] for the fields of routing/telemetry/second.py.
 
     Step t ends at `start_ms` + (t + 1) x GRID_MS. A field that nobody measured is all zero.
     """

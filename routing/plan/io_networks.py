@@ -22,7 +22,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from chain.errors import UserError
-from routing.datasets import parse_topology
+from routing.forecast.datasets import parse_topology
 from routing.plan.network import Array, Network, Pair, wired
 from routing.types import Link
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from routing.health import DriftAlarm, HealthParams
+from routing.forecast.health import DriftAlarm, HealthParams
 from routing.plan.network import Array
 
 

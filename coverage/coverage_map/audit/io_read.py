@@ -12,17 +12,17 @@ import numpy as np
 from chain.admission import Role
 from chain.errors import EXIT_FAILED, UserError
 from chain.geo import cell_resolution
-from chain.io_archive import open_with_archive
 from chain.io_judgement import load_assertion
 from chain.io_ledger import DATABASE
-from chain.io_restore import load_ledger
-from chain.io_schema import UNREADABLE, damaged
-from chain.io_store import Store
 from chain.params import Params
 from chain.records import EpochMessage, Registration
 from chain.rules.appointments import get_keys
 from chain.rules.verdicts import CAN_SET_POWER, NO_RSSI
 from chain.state import State
+from chain.store.io_archive import open_with_archive
+from chain.store.io_restore import load_ledger
+from chain.store.io_schema import UNREADABLE, damaged
+from chain.store.io_store import Store
 from chain.wire import decode
 from coverage_map.audit.table import (
     NO_RSSI_CDBM,

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from chain.errors import UserError
 from coverage_map.cells import Cells, centres, distance_m, parents, text_of
-from coverage_map.estimator_cells import plane
-from coverage_map.estimator_field import TRANSMIT_DBM, fit_field
-from coverage_map.estimator_kernels import Scales, make_frame
-from coverage_map.estimator_links import OBSTACLE_DB, Links, blocks_of, join_links
+from coverage_map.estimator.cells import plane
+from coverage_map.estimator.field import TRANSMIT_DBM, fit_field
+from coverage_map.estimator.kernels import Scales, make_frame
+from coverage_map.estimator.links import OBSTACLE_DB, Links, blocks_of, join_links
 from coverage_map.mappers import PLACES_MAX, plan_drive
 from coverage_map.observations import Site
 from coverage_map.planning import inputs as read

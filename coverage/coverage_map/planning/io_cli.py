@@ -365,7 +365,7 @@ def run_bounty(options: argparse.Namespace) -> int:
 
 
 def _pay(options: argparse.Namespace, cells: list[str]) -> int:
-    from chain.io_cli import main as chain
+    from chain.cli.io_cli import main as chain
 
     needed = {"--key": options.key, "--amount-ucr": options.amount_ucr,
               "--per-settlement-ucr": options.per_settlement_ucr,

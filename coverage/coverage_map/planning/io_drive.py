@@ -15,7 +15,7 @@ import numpy as np
 from chain.errors import EXIT_OK, UserError
 from chain.io_terminal import Parser, Progress, add_command, print_json
 from coverage_map.cells import text_of
-from coverage_map.estimator_csv import read_columns
+from coverage_map.estimator.csv_links import read_columns
 from coverage_map.mappers_import import Drive, Heard, match_drive, summarise
 from coverage_map.planning.inputs import Radio
 from coverage_map.planning.io_cli import area_of, world_of

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from chain.errors import UserError
 from coverage_map.io_ledger import LedgerDown
-from coverage_map.io_service import SERVICE
 from coverage_map.io_sync import Sync
 from coverage_map.planning.io_jobs import Jobs
 from coverage_map.planning.io_population import read_population
@@ -22,6 +21,7 @@ from coverage_map.planning.population import Population
 from coverage_map.planning.reward import Economy
 from coverage_map.planning.scene import Scene, scene_of_level
 from coverage_map.planning.world import NEWEST, World
+from coverage_map.service.io_service import SERVICE
 from coverage_map.snapshot import NO_SERVER, SERVERS
 from coverage_map.store.tables import NONE_CDB, NONE_CDBM
 

@@ -17,12 +17,12 @@ from aiohttp import web
 
 from chain.errors import UserError
 from chain.io_http import json_response
-from coverage_map.io_reply import CALLER
 from coverage_map.planning.inputs import Values, read_resolution
 from coverage_map.planning.io_jobs import Job, Jobs
 from coverage_map.planning.openapi import ROUTES
 from coverage_map.planning.processes import PROCESSES, Process, process_of, snapshot_of
 from coverage_map.planning.world import World
+from coverage_map.service.io_reply import CALLER
 
 WorldOf = Callable[[Sequence[str], int], Awaitable[World]]
 

@@ -1,6 +1,7 @@
 """What a candidate site would earn: the ledger's own rules, run on the network around it.
 
-The hotspots around are put into a state of the ledger (chain/drawn.py) with the candidate among
+The hotspots around are put into a state of the ledger (chain/economics/drawn.py) with the
+candidate among
 them; who hears whom how well is predicted; then chain.rules settles, as it does for everybody.
 Nothing of the rules is repeated here. What is assumed: hotspots that the ledger trusts count as
 seeds, every beacon that can be heard is heard, and money in a cell stays what it is.
@@ -14,8 +15,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from chain.drawn import Drawn, Place, get_drawn_state, process_drawn_bounty
-from chain.economics import DAYS, get_pays
+from chain.economics.drawn import Drawn, Place, get_drawn_state, process_drawn_bounty
+from chain.economics.returns import DAYS, get_pays
 from chain.geo import cell_parent
 from chain.params import PRESETS, Params
 from chain.rules.payments import Payment

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from coverage_map.cells import Cells
-from coverage_map.estimator import merge_footprints
+from coverage_map.estimator.core import merge_footprints
 from coverage_map.observations import Site
 from coverage_map.predict import Footprint
 from coverage_map.snapshot import NO_SERVER, SERVERS, Level

@@ -15,10 +15,10 @@ import h3.api.basic_int as h3
 import numpy as np
 from numpy.typing import NDArray
 
-from coverage_map.features import sd_db, value_dbm
 from coverage_map.hexagons import boundaries
-from coverage_map.parameters import Bbox
-from coverage_map.selection import Wanted, select
+from coverage_map.service.features import sd_db, value_dbm
+from coverage_map.service.parameters import Bbox
+from coverage_map.service.selection import Wanted, select
 from coverage_map.store.tables import Table
 from coverage_map.store.view import View, own_rows, take
 

@@ -1,0 +1,1 @@
+"""Relays' claims by sum tree: building them and checking them (docs/records.md, type 16)."""

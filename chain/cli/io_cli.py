@@ -1,0 +1,77 @@
+"""`wavecomb chain`: make and run a ledger, put records in, ask why, audit.
+
+The sub-commands live in io_cli_*.py and beside what they run; each module adds its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from types import ModuleType
+
+from chain.errors import EXIT_FAILED, UserError
+from chain.io_terminal import Parser
+
+# Modules with EXAMPLES and add_commands(commands), in the order in which help lists them.
+PARTS = (
+    "cli.io_network",
+    "cli.io_records",
+    "cli.io_finding",
+    "cli.io_hold",
+    "cli.io_rotation",
+    "cli.io_ask",
+    "cli.io_promise",
+    "cli.io_ops",
+    "consensus.io_validator",
+    "consensus.io_testnet",
+    "cli.io_key",
+    "cli.io_bench",
+    "cli.io_light",
+    "cli.io_checkpoint",
+    "cli.io_export",
+    "proofs.io_witness",
+    "cli.io_vectors",
+    "cli.io_economics",
+)
+# Sub-commands that need PyNaCl alone and start at once: no other module is imported for them.
+SMALL = {
+    "light": "cli.io_light",
+    "checkpoint": "cli.io_checkpoint",
+    "record": "cli.io_checkpoint",
+    "export": "cli.io_export",
+    "witness": "proofs.io_witness",
+}
+
+
+def parser(parts: Sequence[str] = PARTS) -> Parser:
+    """The options of every sub-command of some modules."""
+    modules: list[ModuleType] = [importlib.import_module(f"chain.{part}") for part in parts]
+    top = Parser(
+        prog="wavecomb chain",
+        description="The ledger: what was proved, what was paid, and why.",
+        examples="".join(module.EXAMPLES for module in modules),
+    )
+    commands = top.add_commands()
+    for module in modules:
+        module.add_commands(commands)
+    return top
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a sub-command; the exit code."""
+    small = SMALL.get(argv[0]) if argv else None
+    if small is not None:
+        options = parser((small,)).parse_args(list(argv))
+        return int(options.run(options))
+    from chain.io_client import LedgerRefused, LedgerUnavailable
+
+    options = parser().parse_args(list(argv))
+    try:
+        code: int = options.run(options)
+    except LedgerUnavailable as error:
+        raise UserError(
+            "ledger", str(error), "start it with: wavecomb chain run", exit_code=EXIT_FAILED
+        ) from error
+    except LedgerRefused as error:
+        raise UserError("ledger", "refused", str(error), exit_code=EXIT_FAILED) from error
+    return code

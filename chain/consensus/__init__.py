@@ -1,0 +1,1 @@
+"""Several operators: the engine as a child process, testnets, validators (docs/consensus.md)."""

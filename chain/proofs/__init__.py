@@ -1,0 +1,1 @@
+"""What outsiders check: log, checkpoints, tiles, witnesses, balances, promises (docs/proofs.md)."""

@@ -1,0 +1,1 @@
+"""The ledger's HTTP service: table of routes, handlers, views of the state, the one writer."""

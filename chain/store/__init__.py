@@ -1,0 +1,1 @@
+"""The ledger on disk: database, packed tables, restart, backup, pruning, snapshots."""

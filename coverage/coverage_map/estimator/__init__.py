@@ -1,0 +1,1 @@
+"""What the signal is where nobody measured it, with its uncertainty (docs/estimator.md)."""

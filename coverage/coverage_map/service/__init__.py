@@ -1,0 +1,1 @@
+"""The map's HTTP API: routes, handlers, answers (docs/map-api.md)."""

@@ -1,0 +1,1 @@
+"""hotspot-gateway: AI requests from OpenAI clients to providers (docs/ai.md)."""

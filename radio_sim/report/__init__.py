@@ -1,0 +1,1 @@
+"""A run's report: gathered while it runs, drawn as one page."""

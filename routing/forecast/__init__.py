@@ -1,0 +1,1 @@
+"""The congestion forecast: features, training, scores, live use, tables (docs/forecast.md)."""

@@ -1,0 +1,1 @@
+"""What links did: a second of one in full, and bounded memories of many."""
