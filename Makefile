@@ -70,7 +70,7 @@ system: ## optional system packages for the tests that need them (root, Debian)
 # The real ClickHouse, half a gigabyte: for one adapter and its tests.
 $(VENV)/.clickhouse: | $(RUNTIME)
 	@echo "installing the ClickHouse engine"
-	@$(PIP) install -c constraints.txt -e '.[clickhouse]'
+	@PYTHONWARNINGS=ignore $(PIP) install -c constraints.txt -e '.[clickhouse]'
 	@touch $@
 
 $(VENV)/bin/cometbft: | $(BOOTSTRAP)

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from coverage_map.service.io_reply import IMMUTABLE, REVALIDATE, Body, problem, reply, takes
 
-WEB = Path(__file__).parent / "web"
+WEB = Path(__file__).parents[1] / "web"
 DIST = WEB / "dist"
 MEDIA = {
     ".html": "text/html",
