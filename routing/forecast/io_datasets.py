@@ -27,7 +27,7 @@ from routing.replay import replay_series
 
 T = TypeVar("T")
 
-TRACES = Path(__file__).resolve().parents[2] / "shared" / "ground-truth" / "routing"
+TRACES = Path(__file__).resolve().parents[3] / "shared" / "ground-truth" / "routing"
 NAMES = ("abilene", "ucc5g", "ucc5g-rows", "servegen", "replay")
 HORIZONS = {
     "abilene": (1, 12),
