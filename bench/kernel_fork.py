@@ -28,7 +28,7 @@ _POLL_S = 0.01
 
 
 def warm_up(devices: Sequence[str]) -> None:
-    """Encode the nftables rules of plans before forking: forks find them done (io_netd_nft.py)."""
+    """Encode the nftables rules of plans before forking: forks find them done (netd/io_nft.py)."""
     for stamp, colours in ((0, ()), (0, (1,)), (1, (1,))):
         marking = Marking(tuple(devices), colours, stamp, (), tuple(devices))
         batch = Batch()

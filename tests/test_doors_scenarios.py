@@ -44,7 +44,8 @@ COMMANDS = {
     "sim world": ["sim", "world", "town.toml", "--dir", "w", "--ledger", "unix:nowhere"],
 }
 
-OWNERS = [f"radio_sim.io_{name}" for name in ("cli", "demo", "live", "world", "demand")]
+LEAVES = ("io_cli", "io_demo", "live.io_live", "io_world", "io_demand")
+OWNERS = [f"radio_sim.{leaf}" for leaf in LEAVES]
 
 
 @pytest.fixture(scope="module")
