@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -92,6 +93,8 @@ def _be_netd(arguments: Sequence[str], log: Path) -> None:
         for number in (1, 2):
             os.dup2(out, number)
         os.closerange(_FIRST_FREE, os.sysconf("SC_OPEN_MAX"))
+        # Who forked may have put something else in their place.
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, closefd=False) for number in (1, 2))
         code = run_command(main, [*arguments])
     except BaseException:
         traceback.print_exc()

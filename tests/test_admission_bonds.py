@@ -379,7 +379,7 @@ def test_a_registration_in_the_same_words_is_no_new_one() -> None:
 def test_the_constants_of_the_page_are_those_of_the_presets() -> None:
     page = (Path(__file__).parent.parent / "docs" / "admission.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|", page, re.M)
-    assert len(rows) == 12
+    assert len(rows) == 14
     for name, *values in rows:
         shown = [int(value.split(" (")[0].replace(",", "")) for value in values]
         presets = [PRESETS[preset] for preset in ("mainnet", "testbed", "minimal")]

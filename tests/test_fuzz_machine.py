@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import fields
 from functools import cache, lru_cache
 from typing import Any
 
@@ -328,7 +329,7 @@ class Network(RuleBasedStateMachine):
 
 
 def _fields(record: Registration) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in Registration.__slots__}
+    return {field.name: getattr(record, field.name) for field in fields(Registration)}
 
 
 def test_any_order_of_everything_keeps_every_promise() -> None:

@@ -171,7 +171,7 @@ def test_tshark_captures_from_the_device_as_from_a_monitor(taps: list[io_tap.Tap
 
 KILLED = """
 import os, signal, sys
-from radio_sim import io_tap
+from radio_sim.live import io_tap
 name = io_tap.radio_name(0)
 io_tap.open_radio_tap(name)
 print(name, flush=True)

@@ -43,7 +43,8 @@ from chain.records import (
 )
 from chain.rules.appointments import get_operator_keys
 from chain.rules.claims import get_entries
-from chain.rules.former_keys import get_key_at
+from chain.rules.former_keys import get_grace_key, get_key_at
+from chain.rules.rotations import OWNER_SIGNATURES
 from chain.state import State
 
 # (key, domain name, body, signature): what a rule hands to Verify, but for the network id.
@@ -56,6 +57,8 @@ def get_signature_checks(state: State, signed: Signed) -> list[Check]:
     record = signed.record
     keys_of = _KEYS.get(type(record))
     keys = keys_of(state, record) if keys_of else ()
+    if isinstance(record, KeyRotation) and len(signed.signatures) == OWNER_SIGNATURES:
+        keys = list(keys)[1:]
     name, body = record.NAME, signed.body
     checks = [
         (key, name, body, signature)
@@ -86,14 +89,18 @@ def _get_inner_checks(state: State, record: object) -> Iterator[Check]:
 
 
 def get_receipt_checks(state: State, receipt: Receipt) -> Iterator[Check]:
-    """Both signatures of a receipt; none if its session is not open."""
+    """Both signatures of a receipt, by former keys too; none if its session is not open."""
     session = state.sessions.get(receipt.session)
     if session is None:
         return
     body = receipt_body(receipt)
     ends = ((session.payer, receipt.payer_signature), (session.payee, receipt.payee_signature))
     for index, signature in ends:
-        yield state.hotspots[index].key, receipt.NAME, body, signature
+        hotspot = state.hotspots[index]
+        yield hotspot.key, receipt.NAME, body, signature
+        former = get_grace_key(state, hotspot)
+        if former is not None:
+            yield former, receipt.NAME, body, signature
 
 
 def _hotspot(state: State, index: int) -> bytes | None:
@@ -107,7 +114,7 @@ def _hotspot_at(state: State, index: int, epoch: int) -> bytes | None:
 
 
 def _rotating(state: State, record: KeyRotation) -> Keys:
-    """Old key, new key, owner. Where two signed these are guesses that the rules don't ask for."""
+    """Old key, new key, owner; the old one signs nothing where it is lost."""
     return _hotspot(state, record.hotspot), record.new_key, _owner(state, record.hotspot)
 
 
