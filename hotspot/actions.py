@@ -26,9 +26,13 @@ class SendDatagram:
 
 @dataclass(frozen=True, slots=True)
 class SubmitRecord:
-    """Deliver a signed record to the ledger, at least once; it is already in the durable queue."""
+    """Deliver a signed record to the ledger, at least once; it is already in the durable queue.
+
+    `epoch` is what it is about, where that needn't be the epoch in which it leaves.
+    """
 
     wire: bytes
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,9 +192,10 @@ class DurableQueue:
             self._db.execute("INSERT OR REPLACE INTO receipts VALUES (?, ?, ?)", row)
         elif isinstance(action, SubmitRecord):
             record = Outgoing(record_id_of(action.wire), action.wire, key)
+            about = epoch if action.epoch is None else action.epoch
             self._db.execute(
                 "INSERT OR IGNORE INTO records(id, hotspot, type, epoch, wire) VALUES (?,?,?,?,?)",
-                (record.record_id, key, record.wire[TYPE_BYTE], epoch, record.wire),
+                (record.record_id, key, record.wire[TYPE_BYTE], about, record.wire),
             )
             fresh.append(record)
         else:

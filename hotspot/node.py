@@ -531,7 +531,7 @@ class HotspotNode:
         signed = seal(message, self.identity.network_id, [self.identity.seed])
         self._memory.last_message_epoch = epoch
         self.counts["messages"] += 1
-        self._actions.append(SubmitRecord(signed.wire))
+        self._actions.append(SubmitRecord(signed.wire, epoch))
         self._actions.append(
             Log("debug", f"epoch {epoch}: {len(message.report) // 14} receptions reported")
         )

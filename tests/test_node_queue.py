@@ -38,6 +38,13 @@ def test_a_batch_is_found_again_after_reopening(tmp_path: Path) -> None:
     assert again.memory(KEY).last_message_epoch == 5
 
 
+def test_a_late_message_is_kept_as_of_its_own_epoch(tmp_path: Path) -> None:
+    """Who signs epoch 4's message late, in 5, and starts anew there still owes that of 5."""
+    queue = DurableQueue(tmp_path / "q.db")
+    queue.store([(KEY, 5, [SubmitRecord(EPOCH_WIRE, 4)])])
+    assert queue.memory(KEY).last_message_epoch == 4
+
+
 def test_an_answered_record_is_not_sent_again(tmp_path: Path) -> None:
     queue = DurableQueue(tmp_path / "q.db")
     queue.store([(KEY, 1, [SubmitRecord(b"one"), SubmitRecord(b"two")])])
