@@ -13,9 +13,8 @@ an 8-billion-parameter model in 8 bit (grouped-query attention, 131 kB of KV a t
 all weights, a token of context its KV.
 
 **Desk**: in front of an engine there may be a desk (hotspot/gateway/provider.py) that hands over
-two
-prompts at a time in the order of routing/placement_turns.py, and sends back at once what can't be
-in time.
+two prompts at a time in the order of routing/placement_turns.py, and sends back at once what can't
+be in time.
 
 **Mesh**: gateways and providers stand some hops apart; every provider gossips its state each few
 seconds; a gateway knows besides what it sent itself and what came of it. All policies see the same.

@@ -3,10 +3,9 @@
 Requests of bench/ai.py's traces are played against its mesh. Each of four gateways knows its own
 outcomes until then: `model` is what its placement went by, trees made anew after every 500 of them
 (routing/forecast/ttft_training.py) where the judge believes them and the running quantile where
-not; all
-rows speak of the same requests of the same run. `running` is the formula with each provider's
-running factor and quantile, `ewma` the provider's smoothed time to first token with a quantile that
-runs likewise. WAPE of the median, pinball loss of p90 over the mean, coverage of p90.
+not; all rows speak of the same requests of the same run. `running` is the formula with each
+provider's running factor and quantile, `ewma` the provider's smoothed time to first token with a
+quantile that runs likewise. WAPE of the median, pinball loss of p90 over the mean, coverage of p90.
 """
 
 from __future__ import annotations

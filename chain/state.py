@@ -1,9 +1,8 @@
 """The live state of the ledger: all that rules read and write. Integers and bytes only.
 
 Every table is a dictionary from a key to a row (`hotspots` is a list); chain/store/tables.py says
-how
-each is packed, kept on the disk and hashed. A rule that changes, adds or deletes a row says so with
-`touch(table, key)`: what is touched is saved with the block and hashed when the epoch closes.
+how each is packed, kept on the disk and hashed. A rule that changes, adds or deletes a row says so
+with `touch(table, key)`: what is touched is saved with the block and hashed when the epoch closes.
 """
 
 from __future__ import annotations

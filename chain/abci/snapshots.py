@@ -6,8 +6,8 @@ the log, and the state's rows; records and verdicts from before are not in it. T
 client vouches for the application hash, that hash for the header, the header for log and state.
 
     metadata = CBOR [header, [peaks of the log], [SHA-256 of each chunk]]
-    chunk    = CBOR [[table, key, row], ...]      tables and rows as chain/store/tables.py packs
-    them hash     = SHA-256(metadata)
+    chunk    = CBOR [[table, key, row], ...]      tables and rows as store/tables.py packs them
+    hash     = SHA-256(metadata)
 """
 
 from __future__ import annotations

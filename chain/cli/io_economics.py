@@ -64,7 +64,7 @@ def run_economics(options: argparse.Namespace) -> int:
 
 def compute_view(view: str, *, quiet: bool = False) -> Value:
     """A view as JSON; amounts in ucr."""
-    from chain.economics import attacks
+    from chain.economics import attacks  # here: other sub-commands need none of it
     from chain.economics import returns as economics
 
     progress, done = Progress(view, STEPS[view], quiet=quiet), 0

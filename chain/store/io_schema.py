@@ -3,11 +3,10 @@
 `blocks` and `records` are the ledger. `tree` keeps the roots of complete subtrees of the log, 16
 times wider from level to level, and `mixes` every R ever: both for proofs and explanations without
 a replay. `state` is the live state, row by row as chain/store/tables.py packs it. `verdicts`,
-`beacons`,
-`mapped` (verdicts on reports of mappers) and `payments` are for queries, `balance_files` for proofs
-of balances: those of the newest two settlements, as chain/proofs/balances.py cuts them. Payments
-name accounts by their slots, the view `paid` by the keys in `owners`. Everything but `meta` follows
-from the wires, and the audit derives it again; of `meta` it recomputes the check.
+`beacons`, `mapped` (verdicts on reports of mappers) and `payments` are for queries, `balance_files`
+for proofs of balances: those of the newest two settlements, as chain/proofs/balances.py cuts them.
+Payments name accounts by their slots, the view `paid` by the keys in `owners`. Everything but
+`meta` follows from the wires, and the audit derives it again; of `meta` it recomputes the check.
 """
 
 from __future__ import annotations

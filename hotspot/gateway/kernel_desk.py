@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 from chain.records import Refusal
 from hotspot.gateway.kernel_settings import KernelSettings
-from routing.graph import LinkGraph, shortest_paths
+from routing.graph import LinkGraph, shortest_path, shortest_paths
 from routing.kernel.nodeplan import HOPS_MAX, MULTIPATH, NODES_MAX, SEGMENTS, NodePlan
 from routing.kernel.steer import paths_of
 from routing.mesh_plan import FULL, FlowMeter, Hops, MeshPlan, MeshView, Pair, PathPlanner
@@ -91,8 +91,8 @@ class KernelDesk:
     def _meter_target(self, target: int, octets: int, now_ms: int) -> None:
         split = self.splits().get((self.index, target))
         if not split:
-            tree = shortest_paths(self._graph.costs(now_ms, lambda _: 1), self.index, target)
-            split = ((tree[target], FULL),) if target in tree else ()
+            way = shortest_path(self._graph.costs(now_ms, lambda _: 1), self.index, target)
+            split = ((way, FULL),) if way else ()
         for hops, share in split:
             self._meter.carry(hops, octets * share // FULL)
 
@@ -175,28 +175,12 @@ def nearer_only(
     splits: Mapping[Pair, Split], links: Iterable[Link], index: int
 ) -> dict[Pair, Split]:
     """Keep paths whose first hop has fewer hops to go than we have: the rest may lead back here."""
-    back: dict[int, list[int]] = {}
-    for tail, head in links:
-        back.setdefault(head, []).append(tail)
+    back = {(head, tail): 1 for tail, head in links}
     result = {}
     for pair, split in splits.items():
-        hops_left = _distances(back, pair[1])
+        hops_left = {node: len(way) - 1 for node, way in shortest_paths(back, pair[1]).items()}
         ours = hops_left.get(index, HOPS_MAX)
         kept = tuple(row for row in split if hops_left.get(row[0][1], HOPS_MAX) < ours)
         if kept:
             result[pair] = kept
     return result
-
-
-def _distances(back: Mapping[int, Iterable[int]], target: int) -> dict[int, int]:
-    """Hops to the target, by hotspot."""
-    found, edge = {target: 0}, [target]
-    while edge:
-        edge = [n for at in edge for n in _reach(back.get(at, ()), found, found[at] + 1)]
-    return found
-
-
-def _reach(nodes: Iterable[int], found: dict[int, int], hops: int) -> list[int]:
-    fresh = [node for node in dict.fromkeys(nodes) if node not in found]
-    found.update(dict.fromkeys(fresh, hops))
-    return fresh

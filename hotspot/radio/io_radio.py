@@ -251,7 +251,7 @@ class ReplayRadio(_QueuedRadio):
     """The radiotap frames of a capture file, as fast as they are read. What is sent is counted."""
 
     def __init__(self, path: Path) -> None:
-        from hotspot.radio import pcap
+        from hotspot.radio import pcap  # the daemon on a roof needs no capture reader
 
         try:
             data = path.read_bytes()

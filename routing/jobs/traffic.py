@@ -1,9 +1,9 @@
 """The jobs of one gateway on its network: ways, admission, rates of the moment, plans made again.
 
 `routing/jobs/promises.py` keeps promises in a timetable; this says what ways there are, what each
-surely
-holds by when, and when to look again: every `replan_ms`, and at once when a job's way has become
-narrower. A job that would come short then takes another way that it can pay for, if one helps.
+surely holds by when, and when to look again: every `replan_ms`, and at once when a job's way has
+become narrower. A job that would come short then takes another way that it can pay for, if one
+helps.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 
 Forecasts of 15 and 60 minutes need hours of minutes, and yesterday. A link costs 68 bytes a minute:
 a time and the fields of routing/telemetry/second.py as unsigned 32-bit columns. The oldest rows go
-first.
-It reads like routing.telemetry.history.History (`links`, `of`), so a Forecaster of minute steps
-takes it.
+first. It reads like routing.telemetry.history.History (`links`, `of`), so a Forecaster of minute
+steps takes it.
 
 Rows that are finished can be written out in blocks and read back after a restart:
 

@@ -1,10 +1,9 @@
 """What a candidate site would earn: the ledger's own rules, run on the network around it.
 
-The hotspots around are put into a state of the ledger (chain/economics/drawn.py) with the
-candidate among
-them; who hears whom how well is predicted; then chain.rules settles, as it does for everybody.
-Nothing of the rules is repeated here. What is assumed: hotspots that the ledger trusts count as
-seeds, every beacon that can be heard is heard, and money in a cell stays what it is.
+The hotspots around are put into a state of the ledger (chain/economics/drawn.py) with the candidate
+among them; who hears whom how well is predicted; then chain.rules settles, as it does for
+everybody. Nothing of the rules is repeated here. What is assumed: hotspots that the ledger trusts
+count as seeds, every beacon that can be heard is heard, and money in a cell stays what it is.
 """
 
 from __future__ import annotations
