@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from chain.openapi import (
-    COUNT,
     INTEGER,
     STRING,
     Parameter,
@@ -120,13 +119,9 @@ def paths() -> dict[str, Any]:
     # Either with a key or without: which, only the map that is asked can say.
     for operation in (execute, found["/jobs/{job}"]["delete"]):
         operation["security"] = [{"key": []}, {}]
-    for operation in (execute, found["/jobs/{job}"]["delete"]):
         operation["responses"]["429"]["headers"] = {
             "Retry-After": {"description": "seconds", "schema": INTEGER}
         }
     page = found["/jobs/{job}/results"]["get"]["responses"]["200"]["content"]
     page[HTML] = {"schema": STRING}
     return dict(found)
-
-
-__all__ = ["CONFORMANCE", "COUNT", "KEYS", "ROUTES", "paths"]
