@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,9 @@ from coverage_map.store.io_keeper import KIND_MAPPER, KIND_WITNESS, Keeper
 from coverage_map.store.io_sql import open_sql
 from coverage_map.store.sql_cells import AGGREGATES, LEVELS
 
-pytest.importorskip("chdb", reason="ClickHouse's engine is not installed: pip install chdb")
+# Looked for, not imported: the engine's threads and signal handlers stay out of the test process.
+if find_spec("chdb") is None:
+    pytest.skip("ClickHouse's engine is not installed: pip install chdb", allow_module_level=True)
 
 MIXED = (5, 7, 9, 10, 11)
 
@@ -132,6 +136,16 @@ def test_who_waits_is_in_no_engine(keeper: Keeper, engine: ClickHouse) -> None:
 def test_a_faulty_statement_is_one_clear_error(engine: ClickHouse) -> None:
     with pytest.raises(UserError, match=r"sql: .*nowhere"):
         engine.ask("SELECT * FROM nowhere")
+
+
+def test_an_engine_that_dies_is_one_clear_error_and_not_our_end(keeper: Keeper) -> None:
+    engine = ClickHouse(keeper.directory)
+    engine._child.kill()
+    for _ in range(2):
+        with pytest.raises(UserError, match="the engine ended with -9"):
+            engine.ask("SELECT 1")
+    engine.close()
+    assert "chdb" not in sys.modules
 
 
 # --- the command

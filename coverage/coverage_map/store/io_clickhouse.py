@@ -1,4 +1,4 @@
-"""The observations in ClickHouse: in this process (chdb, the real engine), or for a server.
+"""The observations in ClickHouse: in a child process (chdb, the real engine), or for a server.
 
     engine = ClickHouse(Path("/var/lib/wavecomb/map"))   # reads the Parquet in place
     table = engine.ask("SELECT * FROM cells_r9 ORDER BY count DESC LIMIT 10")
@@ -9,6 +9,11 @@
 from __future__ import annotations
 
 import io
+import json
+import subprocess
+import sys
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +29,17 @@ DATABASE = "wavecomb"
 
 
 class ClickHouse:
-    """ClickHouse in this process; with a store's `observations` and `cells_r3` to `cells_r11`."""
+    """A ClickHouse of one's own; with a store's `observations` and `cells_r3` to `cells_r11`."""
 
     def __init__(self, directory: Path | None = None) -> None:
         """UserError where chdb isn't installed, or the directory holds no store."""
         files = segments_of(directory) if directory else []
-        try:
-            from chdb.session import Session  # type: ignore[import-untyped,unused-ignore]
-        except ImportError as error:
-            raise UserError("chdb", "is not installed", INSTALL, exit_code=EXIT_FAILED) from error
-        self._session: Any = Session()  # type: ignore[no-untyped-call,unused-ignore]
+        if find_spec("chdb") is None:
+            raise UserError("chdb", "is not installed", INSTALL, exit_code=EXIT_FAILED)
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "coverage_map.store.io_clickhouse_engine"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
         if directory:
             self._add_views(files)
 
@@ -53,19 +59,34 @@ class ClickHouse:
 
     def ask(self, question: str) -> Any:
         """The answer as a pyarrow.Table."""
-        found = self._query(question, "ArrowStream").bytes()
+        found = self._query(question, "ArrowStream")
         return pa.ipc.open_stream(io.BytesIO(found)).read_all() if found else pa.table({})
 
-    def _query(self, statement: str, form: str) -> Any:
+    def _query(self, statement: str, form: str) -> bytes:
+        pipes = self._child.stdin, self._child.stdout
+        if pipes[0] is None or pipes[1] is None:
+            raise UserError("clickhouse", "the engine is closed", "open it again")
         try:
-            return self._session.query(statement, form)
-        except Exception as error:  # chdb raises its own kinds, some of them bare RuntimeErrors
-            said = str(error).strip().splitlines()[0][:300]
-            raise UserError("sql", said, "mend the statement", exit_code=EXIT_FAILED) from error
+            pipes[0].write(json.dumps([statement, form]).encode() + b"\n")
+            pipes[0].flush()
+            ok, said = json.loads(pipes[1].readline() or "[null, null]")
+            found = pipes[1].read(said) if ok else b""
+        except BrokenPipeError:
+            ok, said, found = None, None, b""
+        if ok is None or (ok and len(found) < said):
+            problem = f"the engine ended with {self._child.wait()}"
+            raise UserError("clickhouse", problem, "ask for less at a time", exit_code=EXIT_FAILED)
+        if not ok:
+            raise UserError("sql", said, "mend the statement", exit_code=EXIT_FAILED)
+        return found
 
     def close(self) -> None:
-        """Let go of the engine: there is one per process."""
-        self._session.close()
+        """End the engine."""
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+        self._child.wait()
 
 
 def export(directory: Path, folder: Path, database: str = DATABASE) -> dict[str, Any]:
