@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chain import epoch_wire, wire
+from chain import cbor, epoch_wire, wire
 from chain.records import EpochMessage, Reception, Signed
 
 hashes = st.binary(min_size=32, max_size=32)
@@ -48,13 +49,45 @@ def test_damaged_wires_get_the_same_answer(
     assert wire.decode(damaged) == wire._decode_any(damaged)
 
 
-def test_longer_forms_of_numbers_are_left_to_the_long_way() -> None:
-    """A number that would fit a shorter form is no canonical encoding."""
-    for raw in (b"\x18\x17", b"\x19\x00\xff", b"\x1a\x00\x00\xff\xff", b"\x1b" + bytes(8)):
-        assert epoch_wire.read_number(raw, 0) is None
-    for raw in (b"\x58\x17", b"\x59\x00\xff", b"\x5a\x00\x00\xff\xff", b"\x40"[:1] + b""):
-        expected = (0, 1) if raw == b"\x40" else None
-        assert epoch_wire.read_length(raw, 0) == expected
+FORMS = {1: b"", 2: b"\x18", 3: b"\x19", 5: b"\x1a", 9: b"\x1b"}
+
+
+def encode_loosely(number: int, size: int) -> bytes:
+    """CBOR of a number in a form of `size` bytes, be it the shortest one or not."""
+    return FORMS[size] + number.to_bytes(max(1, size - 1), "big")
+
+
+NUMBERS = {
+    1: [0, 23],
+    2: [0, 23, 24, 255],
+    3: [0, 24, 255, 256, 65_535],
+    5: [0, 256, 65_535, 65_536, 2**32 - 1],
+    9: [0, 65_536, 2**32 - 1, 2**32],
+}
+CANONICAL = {1: (0, 24), 2: (24, 256), 3: (256, 65_536), 5: (65_536, 2**32), 9: (2**32, 2**64)}
+
+
+@pytest.mark.parametrize(
+    ("size", "number"), [(size, number) for size in NUMBERS for number in NUMBERS[size]]
+)
+@pytest.mark.parametrize("place", [0, 1])
+def test_only_the_shortest_form_of_a_number_is_read(size: int, number: int, place: int) -> None:
+    """The quick way takes what CBOR's one canonical form is, for either number."""
+    numbers = [b"\x05", b"\x05"]
+    numbers[place] = encode_loosely(number, size)
+    body = b"\x85" + b"".join(numbers) + b"\x58\x20" + bytes(32) + b"\x40\x58\x20" + bytes(32)
+    raw = b"\x84\x04\x01" + cbor.encode(body) + b"\x81\x58\x40" + bytes(64)
+    is_shortest = number in range(*CANONICAL[size]) and number < 2**32
+    assert (epoch_wire.read_epoch_wire(raw) is not None) == is_shortest
+    assert isinstance(wire.decode(raw), Signed) == is_shortest
+
+
+@given(st.integers(0, 400) | st.integers(65_000, 65_538))
+def test_a_string_has_one_length_with_its_head(length: int) -> None:
+    """What `get_held` says is the string whose canonical form is so long, if one is."""
+    held = epoch_wire.get_held(length)
+    fits = [n for n in range(max(0, length - 3), length) if len(cbor.encode(bytes(n))) == length]
+    assert ([] if held is None else [held]) == fits
 
 
 def test_a_report_out_of_order_is_refused() -> None:
