@@ -12,6 +12,7 @@ from chain.io_ledger import DurableLedger
 from chain.keys import public_key, sign
 from chain.ledger import Ledger, Sealed
 from chain.records import (
+    Bounty,
     Deposit,
     EpochMessage,
     Genesis,
@@ -211,6 +212,22 @@ class Town:
         for one in range(FIRST_EPOCH, epoch + 1):
             self.run_epoch(one)
         self.skip_to(epoch + 1)
+
+    def offer(
+        self, hotspot: int, cells: tuple[int, ...], nonce: int,
+        amount_ucr: int = 4_000_000, most_ucr: int = 500_000, until: int = 90,
+    ) -> int:  # fmt: skip
+        """A hotspot's owner puts a bounty on cells; its number."""
+        owner = self.sites[hotspot].owner
+        record = Bounty(owner, tuple(sorted(cells)), amount_ucr, most_ucr, until, nonce)
+        wire = seal(record, self.network_id, [seed_of(100_000 + hotspot)]).wire
+        number = self.submit([wire])[0].index
+        assert number is not None
+        return number
+
+    def reward_cell(self, hotspot: int) -> int:
+        """The cell of resolution 8 that a hotspot stands in."""
+        return int(cells.parents(self.sites[hotspot].cell, 8))
 
     def open_session(self, payer: int, payee: int, nonce: int) -> int:
         expiry = self.ledger.state.epoch + 100

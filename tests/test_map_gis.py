@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.filterwarnings(one) for one in QUIET]
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     town = Town(9, START_MS)
+    town.offer(2, (town.reward_cell(4),), 1)
     town.run_to(5)
     with pytest.MonkeyPatch.context() as patch, running_map(town) as (address, _):
         patch.setattr("coverage_map.service.io_keys.ANYBODY", Rate(1e9, 1e9))  # no 429s
@@ -61,7 +62,7 @@ frame = pyogrio.read_dataframe(f"OAPIF:{url}/collections/cells", PAGE_SIZE=20, b
 found["box"] = [len(frame), bool(frame.geometry.is_valid.all()), []]
 print(json.dumps(found))
 """
-NAMES = ("cells", "hotspots", "gaps", "beacons", "outline")
+NAMES = ("cells", "hotspots", "gaps", "beacons", "outline", "bounties")
 BOX = "8.535,47.368,8.542,47.373"
 
 
@@ -87,9 +88,7 @@ def test_gdal_reads_every_feature(url: str) -> None:
 
 def test_owslib_finds_its_way(url: str) -> None:
     client = Features(url)
-    assert sorted(client.feature_collections()) == sorted(
-        ["cells", "hotspots", "gaps", "beacons", "outline"]
-    )
+    assert sorted(client.feature_collections()) == sorted(NAMES)
     assert "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core" in client.conformance()[
         "conformsTo"
     ]

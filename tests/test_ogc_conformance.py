@@ -26,7 +26,7 @@ START_MS = 1_700_000_000_000
 SPEC = "http://www.opengis.net/spec"
 REL = "http://www.opengis.net/def/rel/ogc/1.0"
 OAS30 = "application/vnd.oai.openapi+json;version=3.0"
-COLLECTIONS = ("cells", "hotspots", "gaps", "beacons", "outline")
+COLLECTIONS = ("cells", "hotspots", "gaps", "beacons", "outline", "bounties")
 # Around the town, beside it, over the edge of the world's maps, at the poles, and with heights.
 BOXES = ("8.53,47.36,8.55,47.38", "8.5385,47.369,8.5405,47.3705", "177,65,-177,70",
          "-180,85,180,90", "8.53,47.36,-10,8.55,47.38,900")  # fmt: skip
@@ -41,6 +41,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     town = Town(9, START_MS)
+    town.offer(2, (town.reward_cell(4),), 1)
     town.run_to(5)
     with pytest.MonkeyPatch.context() as patch, running_map(town) as (address, _):
         patch.setattr("coverage_map.service.io_keys.ANYBODY", Rate(1e9, 1e9))  # no 429s

@@ -19,6 +19,7 @@ from chain.errors import UserError
 from chain.params import MIB, NEWEST_RULES, get_params
 from chain.records import (
     Activation,
+    Bounty,
     EpochMessage,
     Genesis,
     KeyRotation,
@@ -106,6 +107,7 @@ class Feed:
         self.next_sequence = 0
         self.judged = -1
         self.mappers: dict[bytes, int] = {}
+        self.bounties: dict[int, tuple[int, int]] = {}  # first amount and epoch, by number
         self._secrets: dict[int, tuple[int, bytes]] = {}
         self._older: dict[tuple[int, int], bytes] = {}
         self._mixes = [draws.genesis_mix(network_id)]
@@ -138,6 +140,8 @@ class Feed:
         if isinstance(record, MapperReport):
             self._mapped.append((entry.sequence, record))
             self.mappers.setdefault(record.key, len(self.mappers))
+        if isinstance(record, Bounty) and entry.index is not None:
+            return self._offer(entry, entry.index, record)
         if isinstance(record, SessionOpen) and entry.index is not None:
             self.sessions[entry.index] = Session(record)
         if isinstance(record, SessionClaim):
@@ -182,6 +186,7 @@ class Feed:
             "mappers": self.mappers,
             "activations": self.activations,
             "rotations": self.rotations,
+            "bounties": self.bounties,
         }
 
     def hold(self, held: Mapping[str, Any]) -> None:
@@ -189,7 +194,7 @@ class Feed:
         self._secrets, self._mixes = dict(held["secrets"]), list(held["mixes"])
         self._reveals, self._reports = dict(held["reveals"]), dict(held["reports"])
         self._late, self._mapped = list(held["late"]), list(held["mapped"])
-        self.mappers = dict(held["mappers"])
+        self.mappers, self.bounties = dict(held["mappers"]), dict(held["bounties"])
         self.activations, self.rotations = dict(held["activations"]), dict(held["rotations"])
 
     def take_usable(self) -> list[Observation]:
@@ -232,6 +237,16 @@ class Feed:
         if known:
             self.links.move(site)
         return [News("hotspot", {"hotspot": index, "cell": f"{site.cell:x}", "moved": known})]
+
+    def _offer(self, entry: Entry, number: int, bounty: Bounty) -> list[News]:
+        self.bounties[number] = (bounty.amount_ucr, entry.epoch)
+        about = {
+            "bounty": number,
+            "cells": [f"{cell:x}" for cell in bounty.cells],
+            "amount_ucr": bounty.amount_ucr,
+            "until_epoch": bounty.until_epoch,
+        }
+        return [News("bounty", about)]
 
     def _hear(self, entry: Entry, message: EpochMessage) -> list[News]:
         self._learn_secret(message)

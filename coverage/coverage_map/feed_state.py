@@ -17,7 +17,7 @@ from coverage_map.feed import Feed, Session, Waiting
 from coverage_map.links import RING, Link
 from coverage_map.observations import Site
 
-FORMAT = 2
+FORMAT = 3
 
 
 class State(msgspec.Struct, frozen=True):
@@ -41,6 +41,7 @@ class State(msgspec.Struct, frozen=True):
     mappers: dict[bytes, int]
     activations: dict[int, int]
     rotations: dict[int, tuple[int, bytes]]
+    bounties: dict[int, tuple[int, int]]
     rules: int
 
 

@@ -25,6 +25,7 @@ from coverage_map.audit import io_cli as audit
 from coverage_map.io_ledger import LedgerSource
 from coverage_map.io_store import Store
 from coverage_map.io_sync import Sync
+from coverage_map.planning import io_bounty
 from coverage_map.planning import io_cli as planning
 from coverage_map.planning import io_drive as driving
 from coverage_map.planning.io_provider import add_planning
@@ -51,7 +52,8 @@ def main(argv: Sequence[str]) -> int:
         "cells": _cells,
         "audit": audit.run,
         "plan": planning.run_plan,
-        "bounty": planning.run_bounty,
+        "bounty": io_bounty.run_bounty,
+        "bounties": io_bounty.run_bounties,
         "drive": driving.run_drive,
         "import": driving.run_import,
         "key": keys.run,

@@ -78,6 +78,14 @@ class Map:
         query |= {} if threshold_dbm is None else {"threshold_dbm": f"{threshold_dbm:g}"}
         return self._frame("gaps", query, "h3")
 
+    def bounties(self, bbox: Bbox | None = None) -> Any:
+        """Cells whose coverage somebody pays for, as a GeoDataFrame indexed by h3.
+
+        A cell with bounties of several sponsors has several rows.
+        """
+        query = {"limit": "1000"} | ({"bbox": _edges(bbox)} if bbox else {})
+        return self._frame("bounties", query, "h3")
+
     def cell(self, h3: str) -> dict[str, Any]:
         """One cell with its links and the signed records behind it."""
         return dict(self._json(f"cells/{h3}"))

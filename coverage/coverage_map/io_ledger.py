@@ -87,6 +87,10 @@ class LedgerSource:
             found.setdefault(key, str(item["reason"]))
         return found
 
+    async def bounties(self) -> Mapping[str, Any]:
+        """Bounties that still hold something."""
+        return _object(await self.get("/v1/bounties"))
+
     async def proof(self, record_id: bytes) -> Mapping[str, Any] | None:
         """A record's place in the log with its inclusion proof."""
         document = await self.get(f"/v1/records/{record_id.hex()}")

@@ -16,6 +16,7 @@ from chain.errors import UserError
 from chain.records import Genesis, Refusal, Signed
 from chain.wire import decode
 from coverage_map import feed_state
+from coverage_map.bounties import Offer, offers_of
 from coverage_map.estimator.core import Estimator
 from coverage_map.feed import Entry, Feed, News
 from coverage_map.io_learning import Learning
@@ -60,6 +61,8 @@ class Sync:
         self.learning = Learning(self.estimator)
         self.upkeep = Upkeep(self.keeper)
         self.snapshot: Snapshot | None = None
+        self.offers: tuple[Offer, ...] = ()
+        self._offers_due = True
         self._publish: Publish = _tell_nobody
         self._epoch = -1
         self._dirty = True
@@ -116,6 +119,7 @@ class Sync:
             more = len(entries) == PAGE
         self.ledger.stats = dict(await self.source.stats())
         await self._take_verdicts(feed, int(self.ledger.head["epoch"]))
+        await self._take_offers(feed)
         self._publish("stats", None)
 
     async def build(self) -> None:
@@ -180,6 +184,7 @@ class Sync:
         rows = [(e.sequence, e.epoch, e.index, e.reason, e.signed.wire) for e in entries]
         self.store.append(rows)
         news = [item for entry in entries for item in feed.receive(entry)]
+        self._offers_due |= any(item.kind == "bounty" for item in news)
         self._dirty |= feed.changed_sites
         feed.changed_sites = False
         self._show(feed)
@@ -199,9 +204,22 @@ class Sync:
         self._show(feed)
         self._tell(news)
 
+    async def _take_offers(self, feed: Feed) -> None:
+        """Ask what bounties hold, where a record or a new epoch may have changed it."""
+        if not self._offers_due:
+            return
+        found = offers_of(await self.source.bounties(), feed.bounties)
+        still = {offer.number for offer in found}
+        feed.bounties = {n: terms for n, terms in feed.bounties.items() if n in still}
+        self._offers_due = False
+        if found != self.offers:
+            self.offers = found
+            self._publish("bounties", {"cells": sorted({f"{offer.cell:x}" for offer in found})})
+
     def _new_epoch(self, feed: Feed, epoch: int) -> list[News]:
         if epoch == self._epoch:
             return []
+        self._offers_due = True
         first, self._epoch = self._epoch < 0, epoch
         news = [News("epoch", {"epoch": epoch, "end_ms": feed.epoch_end_ms(epoch)})]
         if not first and epoch % feed.params.settlement_epochs == 0:

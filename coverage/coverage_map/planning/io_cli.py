@@ -1,4 +1,4 @@
-"""`wavecomb map plan | bounty`: planning on the command line, and money on the cells that lack."""
+"""`wavecomb map plan`: planning on the command line, here or as a running map's job."""
 
 from __future__ import annotations
 
@@ -7,35 +7,30 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_terminal import Parser, Progress, add_command, print_json
-from coverage_map.cells import text_of
-from coverage_map.planning.gaps import find_gaps
-from coverage_map.planning.inputs import Radio, read_area, read_service
+from coverage_map.planning import io_bounty
 from coverage_map.planning.io_memory import DiskMemory
-from coverage_map.planning.io_world import (
-    get_json,
-    measured_of_csv,
-    rows_of_csv,
-    sites_of_csv,
-    with_layers,
-    world_of_map,
+from coverage_map.planning.io_options import (
+    add_area,
+    add_service,
+    add_world,
+    area_of,
+    numbers,
+    world_of,
 )
+from coverage_map.planning.io_world import get_json, rows_of_csv
 from coverage_map.planning.memory import Forgetful
 from coverage_map.planning.processes import execute
 from coverage_map.planning.reach import MODELS
-from coverage_map.planning.scene import overlaid
-from coverage_map.planning.world import NEWEST, World
+from coverage_map.planning.world import NEWEST
 
-REWARD_RESOLUTION = 8
-BOUNTY_CELLS_MAX = 256
 ASK_EVERY_S = 0.5
 
-EXAMPLES = """
+EXAMPLES = f"""{io_bounty.EXAMPLES}
   wavecomb map plan what-if --sites sites.csv --at 47.38,8.54 --eirp 20 --height 12
   wavecomb map plan what-if --url http://127.0.0.1:8650 --move 3,47.38,8.54 --terrain tiles/
   wavecomb map plan place --sites sites.csv --circle 47.38,8.54,4000 --count 5 --population pop.csv
@@ -43,7 +38,6 @@ EXAMPLES = """
   wavecomb map plan gaps --url http://127.0.0.1:8650 --circle 47.38,8.54,4000 --json
   wavecomb map plan compare --url http://127.0.0.1:8650 --a SNAPSHOT --b SNAPSHOT
   wavecomb map plan report --sites sites.csv --circle 47.38,8.54,4000 --count 5 --out report.html
-  wavecomb map bounty --url http://127.0.0.1:8650 --circle 47.38,8.54,4000 --dry-run
 """
 QUESTIONS = {
     "what-if": ("what-if", "what a new site, a move or a removal changes"),
@@ -58,44 +52,16 @@ QUESTIONS = {
 
 
 def add_commands(commands: Any) -> None:
-    """Add `plan` with its questions, and `bounty`."""
+    """Add `plan` with its questions, `bounty` and `bounties`."""
     plan = add_command(commands, "plan", "try sites, place them, find gaps, compare, report")
     questions = plan.add_commands("question")
     for name, (_, text) in QUESTIONS.items():
         question = add_command(questions, name, text)
-        _add_world(question)
-        _add_service(question)
-        _OWN.get(name, _add_area)(question)
+        add_world(question)
+        add_service(question)
+        _OWN.get(name, add_area)(question)
         question.add_argument("--json", action="store_true", help="print one line of JSON")
-    bounty = add_command(commands, "bounty", "put credits on cells of an area that lack service")
-    _add_world(bounty)
-    _add_service(bounty)
-    _add_area(bounty)
-    _add_bounty(bounty)
-
-
-def _add_world(parser: Parser) -> None:
-    parser.add_argument("--url", metavar="URL", help="a running map")
-    parser.add_argument("--sites", type=Path, metavar="CSV", help="or hotspots: lat,lon[,...]")
-    parser.add_argument(
-        "--measured", type=Path, metavar="CSV", help="own measurements: of `wavecomb map import`"
-    )
-    parser.add_argument(
-        "--population", type=Path, metavar="FILE", help="people: .csv, .parquet or .tif"
-    )
-    parser.add_argument("--terrain", type=Path, metavar="PATH", help="elevation tile or folder")
-    parser.add_argument("--ledger", metavar="URL", help="bounties and trust, for rewards")
-
-
-def _add_service(parser: Parser) -> None:
-    parser.add_argument("--res", type=int, help="H3 resolution, 5 to 10 (default: 9; what-if: 10)")
-    parser.add_argument("--threshold", type=float, metavar="DBM", help="served from (default: -82)")
-    parser.add_argument("--probability", type=float, metavar="P", help="of it (default: 0.5)")
-
-
-def _add_area(parser: Parser) -> None:
-    parser.add_argument("--bbox", help="area: west,south,east,north in degrees")
-    parser.add_argument("--circle", help="area: lat,lon,metres")
+    io_bounty.add_commands(commands)
 
 
 def _add_radio(parser: Parser) -> None:
@@ -115,7 +81,7 @@ def _add_what_if(parser: Parser) -> None:
 
 
 def _add_place(parser: Parser) -> None:
-    _add_area(parser)
+    add_area(parser)
     parser.add_argument("--count", type=int, required=True, metavar="K", help="how many sites")
     _add_candidates(parser)
 
@@ -129,30 +95,18 @@ def _add_candidates(parser: Parser) -> None:
 
 
 def _add_compare(parser: Parser) -> None:
-    _add_area(parser)
+    add_area(parser)
     parser.add_argument("--a", required=True, metavar="ID", help="the earlier snapshot")
     parser.add_argument("--b", default=NEWEST, metavar="ID", help="the later one (default: newest)")
 
 
 def _add_report(parser: Parser) -> None:
-    _add_area(parser)
+    add_area(parser)
     parser.add_argument("--count", type=int, metavar="K", help="propose so many sites as well")
     parser.add_argument("--title", help="heading of the page")
     out = Path("report.html")
     parser.add_argument("--out", type=Path, default=out, metavar="FILE", help="(%(default)s)")
     _add_candidates(parser)
-
-
-def _add_bounty(parser: Parser) -> None:
-    parser.add_argument("--key", type=Path, metavar="FILE", help="key of the account that pays")
-    parser.add_argument("--amount-ucr", type=int, metavar="UCR", help="for each cell, in all")
-    parser.add_argument("--per-settlement-ucr", type=int, metavar="UCR", help="at most, per cell")
-    parser.add_argument("--until-epoch", type=int, metavar="E", help="what is left returns then")
-    parser.add_argument(
-        "--cells", type=int, default=32, metavar="N", help="at most so many (default: %(default)s)"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="name the cells, sign nothing")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON")
 
 
 _OWN: dict[str, Callable[[Parser], None]] = {
@@ -191,21 +145,6 @@ def _map_of(options: argparse.Namespace) -> str:
     return str(options.url)
 
 
-def world_of(options: argparse.Namespace, resolution: int) -> World:
-    """The world that the options name."""
-    if bool(options.url) == bool(options.sites):
-        raise UserError("--url", "name a map or --sites, one of the two", "see --help")
-    if options.url:
-        world = world_of_map(options.url, resolution)
-    else:
-        world = World(sites_of_csv(options.sites, Radio()))
-    world = with_layers(world, options.population, options.terrain, options.ledger)
-    if options.measured is None:
-        return world
-    scene = overlaid(world.scene(resolution), *measured_of_csv(options.measured, resolution))
-    return replace(world, scenes={(NEWEST, resolution): scene})
-
-
 def inputs_of(options: argparse.Namespace) -> dict[str, Any]:
     """The options as a process's inputs."""
     given = vars(options)
@@ -221,36 +160,16 @@ def inputs_of(options: argparse.Namespace) -> dict[str, Any]:
     if given.get("at"):
         values["sites"] = [_pair("--at", text) for text in options.at]
     if given.get("move"):
-        index, *place = _numbers("--move", options.move, 3)
+        index, *place = numbers("--move", options.move, 3)
         values["move"] = {"hotspot": int(index), "lat": place[0], "lon": place[1]}
     if given.get("candidates"):
         values["candidates"] = list(rows_of_csv(options.candidates, ("lat", "lon")))
     return values | area_of(options)
 
 
-def area_of(options: argparse.Namespace) -> dict[str, Any]:
-    """`area` from --bbox or --circle."""
-    if getattr(options, "bbox", None):
-        return {"area": {"bbox": _numbers("--bbox", options.bbox, 4)}}
-    if getattr(options, "circle", None):
-        latitude, longitude, radius_m = _numbers("--circle", options.circle, 3)
-        return {"area": {"lat": latitude, "lon": longitude, "radius_m": radius_m}}
-    return {}
-
-
 def _pair(field: str, text: str) -> dict[str, float]:
-    latitude, longitude = _numbers(field, text, 2)
+    latitude, longitude = numbers(field, text, 2)
     return {"lat": latitude, "lon": longitude}
-
-
-def _numbers(field: str, text: str, count: int) -> list[float]:
-    try:
-        found = [float(part) for part in text.split(",")]
-    except ValueError:
-        found = []
-    if len(found) != count:
-        raise UserError(field, f"{text!r} isn't {count} numbers", "write them with commas between")
-    return found
 
 
 def ask_map(base: str, process: str, values: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -338,42 +257,3 @@ def _gap_lines(result: dict[str, Any]) -> list[str]:
              f"{g['measured_below']:9}{g['predicted_below']:10}{g['unknown']:8}"
              for g in result["gaps"]]  # fmt: skip
     return [*rows, f"{result['gaps_in_all']} gaps, {result['cells']} cells"]
-
-
-# ---- bounties
-
-
-def run_bounty(options: argparse.Namespace) -> int:
-    """Put a bounty on the unserved reward cells of an area, most people first."""
-    values = area_of(options) | {
-        to: value for of, to in (("threshold", "threshold_dbm"), ("probability", "probability"))
-        if (value := getattr(options, of)) is not None
-    }  # fmt: skip
-    area = read_area(values, REWARD_RESOLUTION)
-    if area is None:
-        raise UserError("--circle", "no area", "give --circle lat,lon,metres or --bbox")
-    world = world_of(options, REWARD_RESOLUTION)
-    gaps = find_gaps(world.scene(REWARD_RESOLUTION), area, read_service(values), world.population)
-    cells = [text_of(int(cell)) for gap in gaps for cell in gap.cells]
-    cells = cells[: max(0, min(options.cells, BOUNTY_CELLS_MAX))]
-    if not cells:
-        raise UserError("--circle", "every cell there is served", "choose another area")
-    if options.dry_run:
-        print_json({"cells": cells}) if options.json else print("\n".join(cells))
-        return EXIT_OK
-    return _pay(options, cells)
-
-
-def _pay(options: argparse.Namespace, cells: list[str]) -> int:
-    from chain.cli.io_cli import main as chain
-
-    needed = {"--key": options.key, "--amount-ucr": options.amount_ucr,
-              "--per-settlement-ucr": options.per_settlement_ucr,
-              "--until-epoch": options.until_epoch}  # fmt: skip
-    for name, value in needed.items():
-        if value is None:
-            raise UserError(name, "is missing", "give it, or --dry-run to see the cells")
-    command = ["bounty", *(word for name, value in needed.items() for word in (name, str(value)))]
-    command += [word for cell in cells for word in ("--cell", cell)]
-    command += ["--ledger", options.ledger] if options.ledger else []
-    return chain([*command, "--json"] if options.json else command)

@@ -18,7 +18,7 @@ from coverage_map.cells import text_of
 from coverage_map.estimator.csv_links import read_columns
 from coverage_map.mappers_import import Drive, Heard, match_drive, summarise
 from coverage_map.planning.inputs import Radio
-from coverage_map.planning.io_cli import area_of, world_of
+from coverage_map.planning.io_options import area_of, world_of
 from coverage_map.planning.io_world import get_json, sites_of_csv, sites_of_map
 from coverage_map.planning.processes import execute
 from coverage_map.store.aggregates import Rows

@@ -12,7 +12,7 @@ from aiohttp import web
 from numpy.typing import NDArray
 
 from chain.errors import UserError
-from coverage_map.io_ledger import LedgerDown
+from coverage_map.bounties import due_by_cell
 from coverage_map.io_sync import Sync
 from coverage_map.planning.io_jobs import Jobs
 from coverage_map.planning.io_population import read_population
@@ -37,7 +37,7 @@ def add_planning(
 
     async def world_of(snapshots: Sequence[str], resolution: int) -> World:
         world = world_of_sync(sync, snapshots, resolution, layer)
-        return replace(world, economy=await economy_of(sync))
+        return replace(world, economy=economy_of(sync))
 
     add_routes(app, Jobs(jobs, terrain), world_of)
     app[SERVICE].has_planner = True
@@ -77,18 +77,11 @@ def scene_of_columns(table: Mapping[str, NDArray[Any]], resolution: int) -> Scen
     return Scene(resolution, table["cells"], servers, levels, deviation, measured)
 
 
-async def economy_of(sync: Sync) -> Economy:
-    """Bounties by cell from the ledger; none where it is away."""
+def economy_of(sync: Sync) -> Economy:
+    """What bounties pay by cell, and how large and old the network is."""
     if sync.feed is None:
         return Economy()
-    bounties: dict[int, int] = {}
-    try:
-        found = await sync.source.get("/v1/bounties")
-        for row in found["bounties"]:
-            cell, most = int(row["cell"], 16), min(row["left_ucr"], row["per_settlement_ucr"])
-            bounties[cell] = bounties.get(cell, 0) + int(most)
-    except (LedgerDown, KeyError, TypeError, ValueError):
-        bounties = {}
+    bounties = due_by_cell(sync.offers)
     cells = {site.cell for site in sync.feed.sites.values()}
     settlement = int(sync.ledger.head.get("settlement", 0))
     return Economy(sync.feed.genesis.preset, bounties, {}, max(len(cells), 1), settlement)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from chain.errors import EXIT_FAILED, UserError
+from coverage_map.bounties import due_by_cell, offers_of
 from coverage_map.cells import Cells, parents, parse, resolutions
 from coverage_map.observations import Site
 from coverage_map.planning.inputs import Radio, read_site
@@ -198,13 +199,9 @@ def with_ledger(world: World, ledger: str) -> World:
     try:
         with LedgerClient(ledger) as client:
             head, hotspots = client.head(), client.hotspots()
-            offers = client.get("/v1/bounties")["bounties"]
+            bounties = due_by_cell(offers_of(client.get("/v1/bounties"), {}))
     except (LedgerUnavailable, LedgerRefused) as error:
         raise UserError("--ledger", str(error), "start it", exit_code=EXIT_FAILED) from error
-    bounties: dict[int, int] = {}
-    for row in offers:
-        cell, most = int(row["cell"], 16), min(row["left_ucr"], row["per_settlement_ucr"])
-        bounties[cell] = bounties.get(cell, 0) + int(most)
     network = max(len({info.cell for info in hotspots}), 1)
     economy = Economy(head.preset, bounties, {}, network, head.settlement)
     trusted = tuple(info.index for info in hotspots if info.trust_ppm > 0)

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from chain.io_http import problem_middleware
 from coverage_map import cells
+from coverage_map.bounties import offer_properties, offers_in, standing_in
 from coverage_map.io_ledger import LedgerDown
 from coverage_map.io_sync import Sync
 from coverage_map.links import Link
@@ -84,6 +85,7 @@ class Api:
                 document["measured"]["late"] = sum(link.late for link in links)
             document["evidence"] = await self._evidence(links, values["evidence"])
             document["pending_receptions"] = _pending(feed.pending(), cell)
+            document["bounties"] = self._bounties(cell)
         ready = self.sync.ready
         document["snapshot"] = self.sync.keeper.base.identity if ready else None
         return answer_json(request, document)
@@ -144,7 +146,14 @@ class Api:
             "links": [],
             "evidence": [],
             "pending_receptions": 0,
+            "bounties": [],
         }
+
+    def _bounties(self, cell: int) -> list[Values]:
+        sites = self.sync.feed.sites.values() if self.sync.feed else ()
+        found, clock = offers_in(self.sync.offers, cell), self.sync.keeper.clock
+        standing = standing_in(list(sites), found)
+        return [offer_properties(offer, clock, standing[offer.cell]) for offer in found]
 
     async def _evidence(self, links: list[Link], most: int) -> list[Values]:
         entries = sorted(
@@ -259,6 +268,7 @@ def _unknown(cell: int, threshold_dbm: float) -> Values:
         "links": [],
         "evidence": [],
         "pending_receptions": 0,
+        "bounties": [],
     }
 
 

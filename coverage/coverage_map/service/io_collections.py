@@ -11,6 +11,7 @@ import numpy as np
 from aiohttp import web
 
 from coverage_map import cells, gaps
+from coverage_map.bounties import Offer, offer_feature, standing_in
 from coverage_map.observations import Site
 from coverage_map.service import features, queries, tables_out
 from coverage_map.service.io_reply import Body, dump, problem, reply
@@ -25,7 +26,7 @@ from coverage_map.service.io_service import (
     this,
 )
 from coverage_map.service.selection import Wanted, page, select
-from coverage_map.store.view import View, take
+from coverage_map.store.view import Clock, View, take
 
 CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
 EARTH = [-180.0, -90.0, 180.0, 90.0]
@@ -35,6 +36,7 @@ TITLES = {
     "gaps": "Cells without service beside served ones",
     "beacons": "Links between hotspots: who heard whom",
     "outline": "Polygons around what is served",
+    "bounties": "Cells whose coverage somebody pays for: what is left, until when, from whom",
 }
 MEDIA = {
     "json": GEOJSON,
@@ -150,6 +152,16 @@ class Collections:
         more = {"cursor": str(end)} if end < len(links) else {}
         return self._answer(request, values, found, len(links), more, None)
 
+    async def get_bounties(self, request: web.Request, values: Values) -> web.Response:
+        """A page of bounties, by cell."""
+        offers, clock, span = self.sync.offers, self.sync.keeper.clock, values["datetime"]
+        if values["bbox"] is not None and offers:
+            places = cells.centres(np.array([offer.cell for offer in offers], np.uint64))
+            keep = features.inside(places, values["bbox"])
+            offers = tuple(offer for offer, kept in zip(offers, keep, strict=True) if kept)
+        offers = tuple(offer for offer in offers if _overlaps(span, *_open_ms(offer, clock)))
+        return self._page(request, values, self._offered(offers), None)
+
     async def get_item(self, request: web.Request, _: Values) -> web.Response:
         """One feature."""
         name, identity = request.match_info["collection"], request.match_info["id"]
@@ -170,11 +182,14 @@ class Collections:
     # ---- one feature ----
 
     def _find(self, name: str, identity: str) -> features.JsonObject | None:
-        finders = {"cells": self._find_cell, "hotspots": self._find_hotspot}
+        finders = {
+            "cells": self._find_cell,
+            "hotspots": self._find_hotspot,
+            "beacons": self._find_link,
+            "bounties": self._find_offer,
+        }
         if name in finders:
             return finders[name](identity)
-        if name == "beacons":
-            return self._find_link(identity)
         view = self.service.view({})
         if view is None:
             return None
@@ -205,6 +220,15 @@ class Collections:
         if found is None or not {found.beaconer, found.witness} <= set(feed.sites):
             return None
         return queries.link_feature(feed.links, found, feed.sites)
+
+    def _find_offer(self, identity: str) -> features.JsonObject | None:
+        found = tuple(offer for offer in self.sync.offers if offer.identity == identity)
+        return next(iter(self._offered(found)), None)
+
+    def _offered(self, offers: Sequence[Offer]) -> Features:
+        sites = self.sync.feed.sites.values() if self.sync.feed else ()
+        standing, clock = standing_in(list(sites), offers), self.sync.keeper.clock
+        return [offer_feature(offer, clock, standing[offer.cell]) for offer in offers]
 
     def _find_drawn(self, view: View, name: str, identity: str) -> features.JsonObject | None:
         cell = cells.parse(identity) if name == "gaps" else None
@@ -334,6 +358,12 @@ def _start_of(sync: Any) -> str | None:
         return None
     start = datetime.fromtimestamp(sync.feed.genesis.start_ms // 1000, UTC)
     return start.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _open_ms(offer: Offer, clock: Clock) -> tuple[int, int]:
+    """When an offer came (0: long ago) and when it ends, ms since 1970."""
+    first = clock.end_ms((offer.since_epoch or 0) - 1) or 0
+    return first, clock.end_ms(offer.until_epoch) or 1 << 62
 
 
 def _overlaps(span: tuple[int | None, int | None] | None, first_ms: int, last_ms: int) -> bool:

@@ -42,7 +42,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("/conformance", "conformance", "OGC conformance classes", (p.JSON_FORMAT,), ogc=True),
     Operation("/stats", "stats", "Counts of the network, the ledger and the map"),
-    Operation("/events", "events", "Server-sent: news, stats, snapshot, cells", (), SSE),
+    Operation("/events", "events", "Server-sent: news, stats, snapshot, cells, bounties", (), SSE),
     Operation("/snapshots", "snapshots", "Snapshots that are kept, newest first"),
     Operation("/snapshots/{id}", "snapshot", "One snapshot with its levels"),
     Operation(
@@ -88,6 +88,14 @@ OPERATIONS: tuple[Operation, ...] = (
         "outline",
         "Polygons around what is served",
         (p.BBOX, p.DATETIME, p.LIMIT, p.PLACE_CURSOR, p.RES, p.THRESHOLD, p.SNAPSHOT, p.FORMAT),
+        GEOJSON,
+        ogc=True,
+    ),
+    Operation(
+        "/collections/bounties/items",
+        "bounties",
+        "Cells whose coverage somebody pays for: what is left, until when, from whom, paid so far",
+        (p.BBOX, p.OPEN_DATETIME, p.LIMIT, p.PLACE_CURSOR, p.FORMAT),
         GEOJSON,
         ogc=True,
     ),
@@ -164,7 +172,7 @@ OGC_NAMES = {
 }
 
 _CELL = {"type": "string", "pattern": "^[0-9a-f]{15}$"}
-_NAMES = ["cells", "hotspots", "gaps", "beacons", "outline"]
+_NAMES = ["cells", "hotspots", "gaps", "beacons", "outline", "bounties"]
 _COUNT = {"type": "integer", "minimum": 0}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -184,6 +185,9 @@ DATETIME = Parameter(
     None,
     {"type": "string"},
     "an instant or start/end (RFC 3339, .. for open): only what has receptions then",
+)
+OPEN_DATETIME = replace(
+    DATETIME, text="an instant or start/end (RFC 3339, .. for open): only what is offered then"
 )
 FORMATS = ("json", "csv", "arrow", "parquet")
 FORMAT = Parameter(
