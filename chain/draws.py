@@ -18,6 +18,7 @@ ANSWER_BYTES = 16
 TAG_BYTES = 4
 POWER_STEPS_DB = (0, 3, 6, 9)
 POWER_STEPS_CDB = (0, 300, 600, 900)
+STEP_BYTE = 8  # of a slot's digest: its last two bits draw the power step
 _NUMBERS = tuple(n.to_bytes(4, "big") for n in range(256))  # of beacons, as hashes take them
 
 
@@ -60,6 +61,15 @@ def commit(hotspot: int, epoch: int, secret: bytes, report: bytes) -> bytes:
     """Binds a hotspot to its report of `epoch` before that epoch's secrets are out."""
     head = b"wavecomb:commit:v1\n" + hotspot.to_bytes(4, "big") + epoch.to_bytes(4, "big")
     return sha256(head + secret + report).digest()
+
+
+def all_commits(epoch: int, messages: Iterable[tuple[int, bytes, bytes]]) -> list[bytes]:
+    """`commit` of many (hotspot, secret, report) of one epoch."""
+    line, of_epoch = b"wavecomb:commit:v1\n", u32(epoch)
+    return [
+        sha256(b"".join((line, hotspot.to_bytes(4, "big"), of_epoch, secret, report))).digest()
+        for hotspot, secret, report in messages
+    ]
 
 
 def mapper_commit(key: bytes, epoch: int, salt: bytes, cell: int, report: bytes) -> bytes:
@@ -114,20 +124,37 @@ def slot_ms(params: Params, secret: bytes, mix_of_epoch: bytes, sequence: int) -
 
 def power_step_db(secret: bytes, mix_of_epoch: bytes, sequence: int) -> int:
     """How far below full power the beacon is sent: 0, 3, 6 or 9 dB; not in the frame."""
-    return POWER_STEPS_DB[_slot(secret, mix_of_epoch, sequence)[8] & 3]
+    return POWER_STEPS_DB[_slot(secret, mix_of_epoch, sequence)[STEP_BYTE] & 3]
+
+
+def all_answers(secrets: Iterable[bytes], epoch: int, count: int) -> bytes:
+    """Digests, 32 bytes each, of which the answers of the first `count` beacons are cut.
+
+    Those of each secret stand together, in the order of the secrets.
+    """
+    return _hash_all([_tag_line("answer") + secret + u32(epoch) for secret in secrets], count)
+
+
+def all_slots(secrets: Iterable[bytes], mix_of_epoch: bytes, count: int) -> bytes:
+    """Digests, as `all_answers` has them, of which slots and power steps are taken."""
+    return _hash_all([_tag_line("slot") + secret + mix_of_epoch for secret in secrets], count)
+
+
+def _hash_all(prefixes: list[bytes], count: int) -> bytes:
+    numbers = _NUMBERS[:count]
+    return b"".join([sha256(prefix + n).digest() for prefix in prefixes for n in numbers])
 
 
 def all_tags(secret: bytes, epoch: int, count: int) -> tuple[bytes, ...]:
     """`tag_of(answer(...))` of the first `count` beacons of an epoch, with what they share once."""
-    prefix = _tag_line("answer") + secret + u32(epoch)
-    return tuple([sha256(prefix + n).digest()[:TAG_BYTES] for n in _NUMBERS[:count]])
+    digests = all_answers((secret,), epoch, count)
+    return tuple([digests[at : at + TAG_BYTES] for at in range(0, 32 * count, 32)])
 
 
 def all_power_steps_cdb(secret: bytes, mix_of_epoch: bytes, count: int) -> tuple[int, ...]:
     """`power_step_db`, in centi-dB, of the first `count` beacons, with what they share once."""
-    prefix = _tag_line("slot") + secret + mix_of_epoch
-    steps = POWER_STEPS_CDB
-    return tuple([steps[sha256(prefix + n).digest()[8] & 3] for n in _NUMBERS[:count]])
+    draws = all_slots((secret,), mix_of_epoch, count)[STEP_BYTE::32]
+    return tuple([POWER_STEPS_CDB[draw & 3] for draw in draws])
 
 
 def open_point(mix_after: bytes, claim: int, number: int) -> int:

@@ -53,7 +53,9 @@ class PairCache:
 
     def __init__(self) -> None:
         self._pairs: dict[tuple[int, int], Pair] = {}
-        self.runs: object = None  # bounds that chain/rules/verdict_arrays.py keeps
+        # What chain/rules/verdict_arrays.py keeps: bounds of links, and facts about assertions.
+        self.runs: object = None
+        self.asserted: object = None
 
     def known(self, witness: int, beaconer: int) -> Pair | None:
         """A pair by the serials of both assertions, if it was computed before."""

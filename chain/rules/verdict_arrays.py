@@ -10,10 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
-from itertools import chain, islice
+from itertools import chain, islice, pairwise, zip_longest
+from operator import eq
 from typing import Any, NamedTuple
 
-from chain.draws import draw_prefix
+from chain.draws import (
+    POWER_STEPS_CDB,
+    STEP_BYTE,
+    all_answers,
+    all_commits,
+    all_slots,
+    draw_prefix,
+)
+from chain.geo import cell_resolution
 from chain.optional import get_numpy
 from chain.params import Params
 from chain.records import RECEPTION_BYTES
@@ -26,20 +35,23 @@ from chain.rules.quality import (
 )
 from chain.rules.slopes import CDB2_PER_DB2, TELLING, process_witness_sums
 from chain.rules.verdicts import (
+    CAN_SET_POWER,
     CODES,
     COUNTED,
     HELD,
     NO_RSSI,
+    POWER_WEIGHT,
+    PRECISION_WEIGHT,
     Judgement,
-    get_report_reason,
     process_report,
 )
-from chain.state import State
+from chain.state import Assertion, State
 
 # From so many receptions on arrays win, and the time to import numpy is worth it.
 ARRAYS_FROM = 4_000
 # Links whose bounds are kept, about 40 bytes each: beyond that those of the newest epoch alone.
 MAX_RUNS = 8_000_000
+FACTS = 4  # what is kept of each assertion
 RECEPTION = [
     *(("heard", ">u4"), ("sequence", "u1"), ("flags", "u1"), ("rssi", ">i2")),
     *(("frequency", ">u2"), ("tag", ">u4")),
@@ -78,32 +90,46 @@ class Columns:
         self.run_of = np.cumsum(change) - 1
         self.runs = self.witness[self.starts] << 32 | self.heard[self.starts]
         self.run_bounds: tuple[Any, Any] | None = None
+        self.kept = np.zeros(len(rows), np.uint8)
         self.count = 1 + max([0, *judgement.reports, *judgement.assertions, *judgement.beaconers])
         self.known = np.where(self.heard < self.count, self.heard, self.count)
         self._fill()
 
     def _fill(self) -> None:
-        """What each hotspot asserted and sent; a last row for those that nobody knows."""
+        """What each hotspot asserted; a last row for those that nobody knows."""
+        np, judgement = self.np, self.judgement
+        facts = np.full((FACTS, self.count + 1), -1, np.int64)
+        if known := judgement.assertions:
+            facts[:, np.fromiter(known, np.int64, len(known))] = get_facts(np, judgement)
+        self.frequencies, self.bind_epochs, self.cells, self.radios = facts
+        self._fill_sent()
+        self.number = np.minimum(self.sequence, judgement.beacons - 1)
+        self.step = self.steps[self.known, self.number]
+
+    def _fill_sent(self) -> None:
+        """What each hotspot sent: `compute_beaconer` of all who revealed their secrets."""
         np, judgement, beacons = self.np, self.judgement, self.judgement.beacons
-        self.frequencies = np.full(self.count + 1, -1, np.int64)
-        self.bind_epochs = np.full(self.count + 1, -1, np.int64)
-        known = judgement.assertions
-        if known:
-            asserted = np.fromiter(known, np.int64, len(known))
-            found = [(a.registration.frequency_mhz, a.bind_epoch) for a in known.values()]
-            self.frequencies[asserted], self.bind_epochs[asserted] = np.array(found, np.int64).T
         self.tags = np.full((self.count + 1, beacons), -1, np.int64)  # no tag is negative
         self.steps = np.zeros((self.count + 1, beacons), np.int64)
         self.weights = np.zeros(self.count + 1, np.int64)
-        sent = judgement.beaconers
-        if sent:
-            at = np.fromiter(sent, np.int64, len(sent))
-            tags = b"".join(chain.from_iterable(beaconer.tags for beaconer in sent.values()))
-            self.tags[at] = np.frombuffer(tags, ">u4").reshape(-1, beacons)
-            self.steps[at] = [beaconer.steps_cdb for beaconer in sent.values()]
-            self.weights[at] = [beaconer.weight for beaconer in sent.values()]
-        self.number = np.minimum(self.sequence, beacons - 1)
-        self.step = self.steps[self.known, self.number]
+        if not judgement.beaconers:
+            return
+        sent = np.fromiter(judgement.beaconers, np.int64, len(judgement.beaconers))
+        sets_power = (self.radios[sent] & CAN_SET_POWER) > 0
+        answers = all_answers(self._secrets(sent), judgement.epoch, beacons)
+        self.tags[sent] = np.frombuffer(answers, ">u4").reshape(-1, beacons, 8)[..., 0]
+        slots = all_slots(self._secrets(sent[sets_power]), judgement.mix, beacons)
+        drawn = np.frombuffer(slots, np.uint8).reshape(-1, beacons, 32)[..., STEP_BYTE] & 3
+        self.steps[sent[sets_power]] = np.array(POWER_STEPS_CDB)[drawn]
+        precision = np.zeros(16, np.int64)
+        precision[list(PRECISION_WEIGHT)] = list(PRECISION_WEIGHT.values())
+        heeds = sets_power & ~self.mark(judgement.blind)[sent]
+        radio = np.where(heeds, POWER_WEIGHT[True], POWER_WEIGHT[False])
+        self.weights[sent] = precision[cell_resolution(self.cells[sent])] * radio
+
+    def _secrets(self, sent: Any) -> list[bytes]:
+        reports = self.judgement.reports
+        return [reports[index].reveal for index in sent.tolist()]
 
     def mark(self, indexes: frozenset[int]) -> Any:
         """By index, whether a hotspot is one of these."""
@@ -113,14 +139,13 @@ class Columns:
 
     def codes(self) -> Any:
         """The verdict code of every row, to be changed and given back with `keep`."""
-        joined = b"".join(self.judgement.codes[w] for w in self.judgement.reports)
-        return self.np.frombuffer(joined, self.np.uint8).copy()
+        return self.kept.copy()
 
     def keep(self, codes: Any) -> None:
         """Write codes back, report by report."""
-        raw, bounds = codes.tobytes(), self.bounds.tolist()
-        for number, witness in enumerate(self.judgement.reports):
-            self.judgement.codes[witness] = bytearray(raw[bounds[number] : bounds[number + 1]])
+        self.kept, raw, bounds = codes, codes.tobytes(), self.bounds.tolist()
+        rows = [bytearray(raw[start:end]) for start, end in pairwise(bounds)]
+        self.judgement.codes = dict(zip(self.judgement.reports, rows, strict=True))
 
     def sum_runs(self, values: Any) -> Any:
         """Sums over runs."""
@@ -134,21 +159,60 @@ def get_columns(judgement: Judgement) -> Columns:
     return judgement.columns
 
 
+def get_facts(np: Any, judgement: Judgement) -> Any:
+    """Frequency, epoch from which it binds, cell and flags of every assertion, one column each.
+
+    Kept from one epoch to the next: only assertions that weren't there before are looked into. An
+    assertion is never changed but for its key (chain/rules/rotations.py).
+    """
+    now, pairs = list(judgement.assertions.values()), judgement.pairs
+    asserted = pairs.asserted
+    if not isinstance(asserted, Asserted) or len(asserted.assertions) > len(now):
+        asserted = Asserted([], np.zeros((FACTS, 0), np.int64))
+    both = zip_longest(now, asserted.assertions)
+    fresh = [place for place, (one, before) in enumerate(both) if one is not before]
+    if not fresh:
+        return asserted.facts
+    facts = np.zeros((FACTS, len(now)), np.int64)
+    facts[:, : len(asserted.assertions)] = asserted.facts
+    told = [(now[place].registration, now[place].bind_epoch) for place in fresh]
+    rows = [(of.frequency_mhz, bind_epoch, of.cell, of.flags) for of, bind_epoch in told]
+    facts[:, fresh] = np.array(rows, np.int64).T
+    pairs.asserted = Asserted(now, facts)
+    return facts
+
+
+class Asserted(NamedTuple):
+    """Assertions, and what `get_facts` says of them."""
+
+    assertions: list[Assertion]
+    facts: Any
+
+
 def process_signals_by_arrays(judgement: Judgement) -> None:
     """`process_signals`, all reports at once."""
     columns = get_columns(judgement)
-    np, bounds = columns.np, columns.bounds.tolist()
-    is_fine = find_fine(columns)
-    bad_rows = np.concatenate(([0], np.cumsum(~is_fine)))
-    passes = (bad_rows[columns.bounds[1:]] == bad_rows[columns.bounds[:-1]]).tolist()
-    for number, witness in enumerate(judgement.reports):
-        if passes[number] and not get_report_reason(judgement, witness):
-            judgement.codes[witness] = bytearray(bounds[number + 1] - bounds[number])
-        else:
-            passes[number] = False
-            process_report(judgement, witness)
-    kept = np.array(passes, bool)[columns.report[columns.starts]]
-    judgement.plausible.add_keys(columns.runs[kept])
+    np, bounds, reports = columns.np, columns.bounds, judgement.reports
+    bad_rows = np.concatenate(([0], np.cumsum(~find_fine(columns))))
+    passes = (bad_rows[bounds[1:]] == bad_rows[bounds[:-1]]) & find_committed(columns)
+    sizes = (bounds[1:] - bounds[:-1]).tolist()
+    judgement.codes = dict(zip(reports, map(bytearray, sizes), strict=True))
+    columns.kept = np.zeros(len(columns.heard), np.uint8)
+    for number in np.flatnonzero(~passes).tolist():
+        witness = int(columns.witnesses[number])
+        process_report(judgement, witness)
+        codes = np.frombuffer(judgement.codes[witness], np.uint8)
+        columns.kept[bounds[number] : bounds[number + 1]] = codes
+    judgement.plausible.add_keys(columns.runs[passes[columns.report[columns.starts]]])
+
+
+def find_committed(columns: Columns) -> Any:
+    """Which reports are those that were committed to."""
+    judgement = columns.judgement
+    messages = [(index, m.reveal, m.report) for index, m in judgement.reports.items()]
+    expected = all_commits(judgement.epoch, messages)
+    given = map(judgement.commits.get, judgement.reports)
+    return columns.np.fromiter(map(eq, given, expected), bool, len(expected))
 
 
 def get_mutual_links_by_arrays(judgement: Judgement) -> list[tuple[int, int]]:

@@ -19,11 +19,12 @@ can't drift from what was decided; `chain/explain.py` adds the numbers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, MutableMapping
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Final, NamedTuple
 
+from chain.computed import Computed
 from chain.draws import all_power_steps_cdb, all_tags, chain_link, commit, draw_prefix, u32
 from chain.geo import cell_resolution
 from chain.params import Params
@@ -270,7 +271,7 @@ class Judgement:
     assertions: dict[int, Assertion]
     commits: dict[int, bytes]
     reports: dict[int, OnTime]
-    beaconers: dict[int, Beaconer]
+    beaconers: MutableMapping[int, Beaconer]
     pairs: PairCache
     blind: frozenset[int] = frozenset()
     proven: frozenset[int] = frozenset()
@@ -304,8 +305,11 @@ def get_judgement(state: State, epoch: int, pairs: PairCache) -> Judgement:
     R of it and of two later must be there. Lots fall by R alone: see chain/rules/randomness.py.
     """
     ended = {index for index in state.ended if state.is_ended(index, epoch)}
-    bound = ((h.index, h.assertion_at(epoch)) for h in state.hotspots if h.index not in ended)
-    assertions = {index: assertion for index, assertion in bound if assertion is not None}
+    assertions = {
+        hotspot.index: assertion
+        for hotspot in state.hotspots
+        if (assertion := hotspot.assertion_at(epoch)) and hotspot.index not in ended
+    }
     blind, proven = get_hearing(state)
     reports, commits = get_reports(state, epoch)
     judgement = Judgement(
@@ -322,10 +326,13 @@ def get_judgement(state: State, epoch: int, pairs: PairCache) -> Judgement:
         proven=proven,
         held=frozenset(state.holds),
     )
-    for index, message in judgement.reports.items():
-        if index in assertions:
-            judgement.beaconers[index] = compute_beaconer(judgement, assertions[index], message)
-    return judgement
+
+    def compute(index: int) -> Beaconer:
+        return compute_beaconer(judgement, assertions[index], reports[index])
+
+    # Large epochs ask for hardly any: chain/rules/verdict_arrays.py has them as columns.
+    sent = Computed((index for index in reports if index in assertions), compute)
+    return replace(judgement, beaconers=sent)
 
 
 def get_reports(state: State, epoch: int) -> tuple[dict[int, OnTime], dict[int, bytes]]:
@@ -505,11 +512,9 @@ def process_draw(judgement: Judgement, beacon: int, candidates: list[tuple[int, 
 
 def get_reason_counts(judgement: Judgement) -> Counter[str]:
     """How many receptions got each verdict."""
-    totals = [0] * len(REASONS)
-    for codes in judgement.codes.values():
-        for code in set(codes):
-            totals[code] += codes.count(code)
-    return Counter({reason: n for reason, n in zip(REASONS, totals, strict=True) if n})
+    codes = b"".join(judgement.codes.values())
+    totals = {reason: codes.count(code) for code, reason in enumerate(REASONS)}
+    return Counter({reason: n for reason, n in totals.items() if n})
 
 
 def get_verdicts(judgement: Judgement) -> Iterator[Verdict]:
