@@ -18,6 +18,7 @@ ANSWER_BYTES = 16
 TAG_BYTES = 4
 POWER_STEPS_DB = (0, 3, 6, 9)
 POWER_STEPS_CDB = (0, 300, 600, 900)
+DRAW_LINE = b"wavecomb:draw:v1\n"
 STEP_BYTE = 8  # of a slot's digest: its last two bits draw the power step
 _NUMBERS = tuple(n.to_bytes(4, "big") for n in range(256))  # of beacons, as hashes take them
 
@@ -164,7 +165,7 @@ def open_point(mix_after: bytes, claim: int, number: int) -> int:
 
 def draw_prefix(mix_after: bytes, beaconer: int, epoch: int, sequence: int) -> bytes:
     """What all lots of one beacon have in common; see `draw`."""
-    return b"wavecomb:draw:v1\n" + mix_after + _THREE.pack(beaconer, epoch, sequence)
+    return DRAW_LINE + mix_after + _THREE.pack(beaconer, epoch, sequence)
 
 
 def draw(mix_after: bytes, beaconer: int, epoch: int, sequence: int, witness: int) -> bytes:

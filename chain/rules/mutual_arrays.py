@@ -77,7 +77,8 @@ def process_hearing_by_arrays(state: State, judgement: Judgement) -> None:
     is_lower = witness < heard
     told = np.where(is_lower, pairs, heard << 32 | witness)
     before = unpack_links(np, state.hearing)
-    keys = np.union1d(before.keys, told)
+    keys = np.sort(np.concatenate((before.keys, told)), kind="stable")
+    keys = keys[np.concatenate((keys[:-1] != keys[1:], [True]))] if len(keys) else keys
     old = np.searchsorted(keys, before.keys)
     stale = get_stamp(judgement.epoch - span)
     stamps, fresh = [], []

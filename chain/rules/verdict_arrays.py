@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
-from itertools import chain, islice, pairwise, zip_longest
+from itertools import chain, pairwise, zip_longest
 from operator import eq
 from typing import Any, NamedTuple
 
 from chain.draws import (
+    DRAW_LINE,
     POWER_STEPS_CDB,
     STEP_BYTE,
     all_answers,
     all_commits,
     all_slots,
-    draw_prefix,
 )
 from chain.geo import cell_resolution
 from chain.optional import get_numpy
@@ -51,6 +51,12 @@ from chain.state import Assertion, State
 ARRAYS_FROM = 4_000
 # Links whose bounds are kept, about 40 bytes each: beyond that those of the newest epoch alone.
 MAX_RUNS = 8_000_000
+# What is hashed to draw a lot (chain.draws.draw), and how many such texts are in memory at once.
+LOT = [
+    ("head", f"S{len(DRAW_LINE) + 32}"),
+    *((name, ">u4") for name in ("heard", "epoch", "sequence", "witness")),
+]
+LOTS_AT_ONCE = 1 << 16
 FACTS = 4  # what is kept of each assertion
 RECEPTION = [
     *(("heard", ">u4"), ("sequence", "u1"), ("flags", "u1"), ("rssi", ">i2")),
@@ -346,17 +352,14 @@ def find_undrawn(columns: Columns, codes: Any) -> Any:
     limit = judgement.params.witnesses_drawn
     rows = np.flatnonzero((codes == COUNTED) | (codes == HELD))
     beacons = columns.heard[rows] << 8 | columns.sequence[rows]
-    order = np.argsort(beacons, kind="stable")
+    order = np.argsort(beacons, kind="stable")  # they ascend report by report: far faster
     rows, beacons = rows[order], beacons[order]
-    first = np.flatnonzero(np.concatenate(([True], beacons[1:] != beacons[:-1])))
-    sizes = np.diff(np.concatenate((first, [len(rows)])))
+    change = np.ones(len(rows), bool)
+    change[1:] = beacons[1:] != beacons[:-1]
+    sizes = np.diff(np.flatnonzero(change), append=len(rows))
     crowded = sizes > limit
-    kept = np.repeat(crowded, sizes)
-    rows, beacons, first, sizes = rows[kept], beacons[kept], first[crowded], sizes[crowded]
-    if not len(rows):
-        return rows
-    lots = draw_lots(columns, rows, beacons[np.cumsum(sizes) - sizes].tolist(), sizes.tolist())
-    order = sort_lots(np, lots, np.repeat(np.arange(len(sizes)), sizes))
+    rows, sizes = rows[np.repeat(crowded, sizes)], sizes[crowded]
+    order = sort_lots(np, draw_lots(columns, rows), np.repeat(np.arange(len(sizes)), sizes))
     rows, counted = rows[order], codes[rows[order]] == COUNTED
     starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
     before = np.cumsum(counted) - counted
@@ -365,26 +368,33 @@ def find_undrawn(columns: Columns, codes: Any) -> Any:
 
 
 def sort_lots(np: Any, lots: Any, group: Any) -> Any:
-    """Groups, that ascend, with their lots in order; eight bytes tell nearly all lots apart."""
-    order = np.lexsort((lots[:, 0], group))
-    first, of = lots[order, 0], group[order]
-    if ((first[1:] == first[:-1]) & (of[1:] == of[:-1])).any():
-        return np.lexsort((*lots.T[::-1], group))
-    return order
+    """Groups, that ascend from 0, with their lots in order.
+
+    A group's number and as much of a lot as has room beside it are one key: that tells nearly all
+    lots apart.
+    """
+    if not len(lots):
+        return np.zeros(0, np.int64)
+    bits = np.uint64(int(group[-1]).bit_length() or 1)
+    keys = group.astype(np.uint64) << np.uint64(64) - bits | lots[:, 0] >> bits
+    order = np.argsort(keys, kind="stable")
+    found = keys[order]
+    return np.lexsort((*lots.T[::-1], group)) if (found[1:] == found[:-1]).any() else order
 
 
-def draw_lots(columns: Columns, rows: Any, beacons: list[int], sizes: list[int]) -> Any:
-    """The lots of some rows, four numbers each; the rows of a beacon stand together."""
+def draw_lots(columns: Columns, rows: Any) -> Any:
+    """The lots of some rows, four numbers each."""
     judgement, np = columns.judgement, columns.np
-    names = iter(columns.witness[rows].astype(">u4").view("V4").tolist())
-    lots: list[bytes] = []
-    for beacon, size in zip(beacons, sizes, strict=True):
-        prefix = draw_prefix(judgement.mix_after, beacon >> 8, judgement.epoch, beacon & 0xFF)
-        begin = sha256(prefix).copy
-        for name in islice(names, size):
-            lot = begin()
-            lot.update(name)
-            lots.append(lot.digest())
+    texts = np.zeros(len(rows), LOT)
+    texts["head"], texts["epoch"] = DRAW_LINE + judgement.mix_after, judgement.epoch
+    for name in ("heard", "sequence", "witness"):
+        texts[name] = getattr(columns, name)[rows]
+    plain = texts.view(f"V{texts.itemsize}")
+    lots = [
+        sha256(text).digest()
+        for at in range(0, len(rows), LOTS_AT_ONCE)
+        for text in plain[at : at + LOTS_AT_ONCE].tolist()
+    ]
     return np.frombuffer(b"".join(lots), ">u8").reshape(-1, 4).astype(np.uint64)
 
 
