@@ -10,11 +10,12 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from chain import wire
 from chain.header import Header
 from chain.keys import verify as verify_signature
 from chain.params import Params
 from chain.proofs.log import CompactRange
-from chain.records import Signed, SubmitResult, ValidatorFault
+from chain.records import Refusal, Signed, SubmitResult, ValidatorFault
 from chain.rules.blocks import (
     Block,
     get_first_state,
@@ -22,15 +23,13 @@ from chain.rules.blocks import (
     process_block_time,
     process_signed,
     process_time,
-    process_wire,
 )
-from chain.rules.outcome import ALREADY, Effects, Verify
+from chain.rules.outcome import ALREADY, Effects, Verify, result_of_refusal
 from chain.rules.pairs import PairCache
 from chain.rules.verdicts import Judgement
 from chain.state import State, Touched
 from chain.state_root import StateRoot
 from chain.store.tables import TABLES, compute_state_bytes, get_scalars
-from chain.wire import record_id_of
 
 JUDGEMENTS_KEPT = 4
 # How the wire of a validator-fault begins: an array of four, type 21.
@@ -161,7 +160,7 @@ class Ledger:
         effects = self._advance(time_ms)
         kept: list[tuple[bytes, SubmitResult]] = []
         for raw in faults:
-            self._process(raw, effects, kept)
+            self._process(raw, wire.decode(raw), effects, kept)
         results = [self._take(given, effects, kept) for given in wires]
         if kept or self.state.epoch != before:
             self._seal(kept, effects, self.head)
@@ -172,23 +171,30 @@ class Ledger:
     ) -> SubmitResult:
         """One submitted record: of any type but the one that only the engine brings."""
         raw = given.wire if isinstance(given, Signed) else given
-        return _refuse_fault(raw) if raw.startswith(FAULT) else self._process(given, effects, kept)
+        if raw.startswith(FAULT):
+            return _refuse_fault(raw)
+        signed = given if isinstance(given, Signed) else wire.decode(raw)
+        return self._process(raw, signed, effects, kept)
 
     def _process(
-        self, given: bytes | Signed, effects: Effects, kept: list[tuple[bytes, SubmitResult]]
+        self,
+        raw: bytes,
+        signed: Signed | Refusal,
+        effects: Effects,
+        kept: list[tuple[bytes, SubmitResult]],
     ) -> SubmitResult:
         """One record; bytes that were accepted before are `already` there, whatever the rule says.
 
         Only what a rule refuses is looked up: no rule takes the same bytes twice.
         """
-        if isinstance(given, Signed):
-            result = process_signed(self.state, given, self._verify, effects)
+        if isinstance(signed, Refusal):
+            result = result_of_refusal(raw, signed)
         else:
-            result = process_wire(self.state, given, self._verify, effects)
+            result = process_signed(self.state, signed, self._verify, effects)
         if not result.accepted and (found := self._find(result.record_id)):
             return SubmitResult(result.record_id, True, found.index, ALREADY, "")
         if result.accepted and result.reason != ALREADY:
-            kept.append((given.wire if isinstance(given, Signed) else given, result))
+            kept.append((raw, result))
             self._remember(result)
         return result
 
@@ -279,4 +285,4 @@ class Ledger:
 def _refuse_fault(raw: bytes) -> SubmitResult:
     """A consensus engine alone may say that a validator signed two things."""
     detail = "validator-fault: only the consensus engine adds one; leave it out"
-    return SubmitResult(record_id_of(raw), False, None, "not_allowed", detail)
+    return result_of_refusal(raw, Refusal("not_allowed", detail))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from chain.params import NEWEST_RULES
 
@@ -436,8 +436,7 @@ class Reception:
     tag: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Signed:
+class Signed(NamedTuple):
     """A record with its signatures, and the bytes that carry it."""
 
     record: Record

@@ -68,7 +68,7 @@ from chain.rules.mappers import (
 )
 from chain.rules.moves import process_moves
 from chain.rules.mutual import process_hearing
-from chain.rules.outcome import ALREADY, Effects, Verdict, Verify, result_of
+from chain.rules.outcome import ALREADY, Effects, Verdict, Verify, result_of, result_of_refusal
 from chain.rules.pairs import PairCache
 from chain.rules.randomness import get_lots, get_lots_source, is_awaited, process_old_outputs
 from chain.rules.receipts import process_receipts, process_session_claim
@@ -189,17 +189,16 @@ def process_wire(state: State, raw: bytes, verify: Verify, effects: Effects) -> 
     """
     signed = wire.decode(raw)
     if isinstance(signed, Refusal):
-        record_id = wire.record_id_of(raw)
-        return SubmitResult(record_id, False, None, signed.reason, signed.detail)
+        return result_of_refusal(raw, signed)
     return process_signed(state, signed, verify, effects)
 
 
 def process_signed(state: State, signed: Signed, verify: Verify, effects: Effects) -> SubmitResult:
     """As `process_wire`, of a wire that was decoded before."""
-    result = result_of(signed, process_record(state, signed, verify, effects))
-    if result.accepted and result.reason != ALREADY:
-        state.log.append(result.record_id)
-    return result
+    verdict = process_record(state, signed, verify, effects)
+    if not isinstance(verdict, Refusal) and verdict.reason != ALREADY:
+        state.log.append(signed.record_id)
+    return result_of(signed, verdict)
 
 
 def process_record(state: State, signed: Signed, verify: Verify, effects: Effects) -> Verdict:

@@ -17,19 +17,20 @@ def process_epoch_message(
     """Take a hotspot's message for an epoch; one that comes after its epoch is only for the map."""
     if message.hotspot >= len(state.hotspots):
         return Refusal("unknown_hotspot", f"hotspot: {message.hotspot} is not registered; register")
-    hotspot = state.hotspots[message.hotspot]
+    hotspot, epoch = state.hotspots[message.hotspot], message.epoch
     refusal = get_message_refusal(state, signed, message, hotspot, verify)
     if refusal is not None:
         return refusal
-    process_reveal(get_revealed_chain(hotspot, message.epoch), message)
-    params = state.params
-    process_seen(hotspot, message.epoch, params.late_epochs, params.map_late_epochs)
+    chain = get_revealed_chain(hotspot, epoch)
+    refusal = get_reveal_refusal(state, message, chain)
+    if refusal is not None:
+        return refusal
+    process_reveal(chain, message)
+    process_seen(hotspot, epoch, state.params.late_epochs, state.params.map_late_epochs)
     state.touch("hotspots", hotspot.index)
-    if message.epoch < state.epoch:
-        effects.late.append(
-            LateReport(message.epoch - 1, hotspot.index, signed.record_id, message.report)
-        )
-        return Accepted(reason=LATE, detail=f"epoch: {message.epoch} is closed; used for the map")
+    if epoch < state.epoch:
+        effects.late.append(LateReport(epoch - 1, hotspot.index, signed.record_id, message.report))
+        return Accepted(reason=LATE, detail=f"epoch: {epoch} is closed; used for the map")
     state.inbox[hotspot.index] = OnTime(
         signed.record_id, message.commit, message.report, message.reveal
     )
@@ -40,33 +41,34 @@ def process_epoch_message(
 def get_message_refusal(
     state: State, signed: Signed, message: EpochMessage, hotspot: Hotspot, verify: Verify
 ) -> Refusal | None:
-    """Why a message can't be taken, if so; cheap checks first, the hash chain last."""
-    params = state.params
-    oldest = state.epoch - max(params.late_epochs, params.map_late_epochs)
-    if not oldest <= message.epoch <= state.epoch:
-        return Refusal(
-            "wrong_epoch",
-            f"epoch: {message.epoch} is not from {oldest} to {state.epoch}; check the clock",
-        )
+    """Why a message can't be taken, if so, whatever it reveals; cheap checks first."""
+    params, epoch = state.params, message.epoch
+    if epoch != state.epoch:
+        oldest = state.epoch - max(params.late_epochs, params.map_late_epochs)
+        if not oldest <= epoch <= state.epoch:
+            return Refusal(
+                "wrong_epoch",
+                f"epoch: {epoch} is not from {oldest} to {state.epoch}; check the clock",
+            )
     if len(message.report) > params.max_receptions * RECEPTION_BYTES:
         return Refusal("over_cap", f"report: at most {params.max_receptions} receptions; drop some")
     if hotspot.index in state.ended and (
-        refusal := get_end_refusal(state, hotspot.index, message.epoch)
+        refusal := get_end_refusal(state, hotspot.index, epoch)
     ):
         return refusal
-    if hotspot.assertion_at(message.epoch) is None:
+    if hotspot.assertion_at(epoch) is None:
         binds = hotspot.assertions[0].bind_epoch
         return Refusal("not_bound_yet", f"epoch: registration binds in {binds}; wait until then")
-    if not is_signed_by(state, signed, get_key_at(state, hotspot, message.epoch), verify):
+    if not is_signed_by(state, signed, get_key_at(state, hotspot, epoch), verify):
         return Refusal("bad_signature", "signatures: the hotspot's key must sign, once")
-    if is_taken(hotspot, message.epoch, params.late_epochs):
-        if message.epoch < state.epoch - params.late_epochs:
-            return Refusal("too_late", f"epoch: nothing of {message.epoch} is missing; drop it")
-        first = state.inbox.get(hotspot.index) if message.epoch == state.epoch else None
+    if is_taken(hotspot, epoch, params.late_epochs):
+        if epoch < state.epoch - params.late_epochs:
+            return Refusal("too_late", f"epoch: nothing of {epoch} is missing; drop it")
+        first = state.inbox.get(hotspot.index) if epoch == state.epoch else None
         named = f", record {first.record_id.hex()}" if first else ""
-        problem = f"epoch: {message.epoch} has another message{named}; never sign two"
+        problem = f"epoch: {epoch} has another message{named}; never sign two"
         return Refusal("fork", f"{problem}: both together prove a fork, file them as a finding")
-    return get_reveal_refusal(state, message, get_revealed_chain(hotspot, message.epoch))
+    return None
 
 
 def is_signed_by(state: State, signed: Signed, key: bytes, verify: Verify) -> bool:
@@ -97,6 +99,8 @@ def get_reveal_refusal(state: State, message: EpochMessage, chain: Chain) -> Ref
             f"reveal: {gap} epochs after the last link, at most {state.params.chain_gap_max};"
             " register a new anchor",
         )
+    if gap == 1 and chain_link(message.reveal) == chain.tip:  # nearly always
+        return None
     newer, older = (message.reveal, chain.tip) if gap >= 0 else (chain.tip, message.reveal)
     if compute_link_back(newer, abs(gap)) != older:
         return Refusal(

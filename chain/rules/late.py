@@ -23,6 +23,8 @@ def get_gap(hotspot: Hotspot, epoch: int) -> Run | None:
 
 def is_taken(hotspot: Hotspot, epoch: int, kept: int) -> bool:
     """Whether a message for an epoch came before, or its gap was forgotten."""
+    if epoch > hotspot.last_epoch:
+        return False
     if epoch >= hotspot.last_epoch - kept:
         return hotspot.has_seen(epoch)
     return get_gap(hotspot, epoch) is None

@@ -9,6 +9,7 @@ from chain.proofs.balances import BalanceTree
 from chain.records import Refusal, Signed, SubmitResult
 from chain.rules.payments import Payments
 from chain.rules.verdicts import EpochVerdicts
+from chain.wire import record_id_of
 
 # (key, domain name, network id, body, signature) -> whether it holds; see chain.keys.verify.
 Verify = Callable[[bytes, str, bytes, bytes, bytes], bool]
@@ -69,3 +70,8 @@ def result_of(signed: Signed, verdict: Verdict) -> SubmitResult:
     if isinstance(verdict, Refusal):
         return SubmitResult(signed.record_id, False, None, verdict.reason, verdict.detail)
     return SubmitResult(signed.record_id, True, verdict.index, verdict.reason, verdict.detail)
+
+
+def result_of_refusal(raw: bytes, refusal: Refusal) -> SubmitResult:
+    """The ledger's answer to bytes that are no record it takes."""
+    return SubmitResult(record_id_of(raw), False, None, refusal.reason, refusal.detail)
