@@ -62,6 +62,7 @@ async def look(browser: Any, url: str, size: tuple[int, int], scheme: str) -> di
     await page.keyboard.press("Enter")
     await page.wait_for_selector("#detail .facts", timeout=90_000)
     await page.wait_for_timeout(700)  # the map has moved from under the panel
+    await page.click(".key summary")  # with its form open
     seen["pin"], seen["plan"] = await page.evaluate(PIN), await page.evaluate(RULES)
     await page.click("#close")
     await page.click("#when")
@@ -70,6 +71,15 @@ async def look(browser: Any, url: str, size: tuple[int, int], scheme: str) -> di
     seen["beside"] = await page.evaluate(RULES)
     seen["time"] = await page.inner_text("#time")
     seen["stopped"] = await stop_by_closing(page)
+    await page.click("#bounties")
+    await page.click("#choose")
+    await page.focus(".maplibregl-canvas")
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("#offer pre")
+    seen["offer"] = await page.evaluate(RULES)
+    await page.click(".offers button")
+    await page.wait_for_selector("#detail .bounty")
+    seen["bounty"] = await page.evaluate(RULES)
     await context.close()
     return seen
 
@@ -86,6 +96,7 @@ async def tour(folder: Path) -> dict[str, Any]:
     from playwright.async_api import async_playwright
 
     town = Town(16, time.time_ns() // 1_000_000 - 70_000)
+    town.offer(3, (town.reward_cell(5),), 1)
     town.run_to(6)
     async with TestServer(ledger_app(town)) as ledger:
         sync = Sync(LedgerSource(str(ledger.make_url("/"))), Store(None))
@@ -120,13 +131,13 @@ def seen(request: pytest.FixtureRequest, looks: dict[str, Any]) -> Any:
     return looks[str(request.param)]
 
 
-@pytest.mark.parametrize("state", ["open", "cell", "plan", "beside"])
+@pytest.mark.parametrize("state", ["open", "cell", "plan", "beside", "offer", "bounty"])
 def test_axe_finds_nothing_to_mend(seen: Any, state: str) -> None:
     assert seen[state] == []
 
 
 def test_every_tool_is_on_the_screen_and_large_enough_to_touch(seen: Any) -> None:
-    assert len(seen["edges"]) == 5
+    assert len(seen["edges"]) == 6
     assert all(left >= 0 and right >= 0 and height >= 32 for left, right, height in seen["edges"])
 
 

@@ -86,7 +86,22 @@ class Service:
         }
         if feed is not None:
             found["epoch_end_ms"] = feed.epoch_end_ms(found["epoch"])
-        return found | self._cells_counted()
+        return found | self._bounties_counted() | self._cells_counted()
+
+    def _bounties_counted(self) -> Values:
+        """What is offered in all, and what the network's rules ask of an offer."""
+        offers, feed = self.sync.offers, self.sync.feed
+        params = feed.params if feed else None
+        return {
+            "settlement_epochs": params.settlement_epochs if params else 0,
+            "bounties": {
+                "open": len(offers),
+                "left_ucr": sum(offer.left_ucr for offer in offers),
+                "resolution": params.reward_resolution if params else 0,
+                "min_ucr": params.bounty_min_ucr if params else 0,
+                "epochs_max": params.bounty_epochs_max if params else 0,
+            },
+        }
 
     def _cells_counted(self) -> Values:
         if not self.sync.ready:

@@ -1,14 +1,24 @@
 // Everything that comes over HTTP: figures, hotspots, cells by zone, details, live events.
 import { cellToParent, getResolution, polygonToCellsExperimental, POLYGON_TO_CELLS_FLAGS } from "h3-js";
 import { type Clock, tile } from "./tiles";
-import type { Cell, CellInfo, Hotspot, HotspotInfo, HotspotProperties, News, Snapshot, Stats } from "./types";
+import { withKey } from "./key";
+import type { Cell, CellInfo, Hotspot, HotspotInfo, HotspotProperties, News, Offer, Snapshot, Stats } from "./types";
+
+/** A question that the server refused: why, with which status, and after how many seconds to ask again. */
+export class Refused extends Error {
+  constructor(why: string, readonly status: number, readonly againS: number) {
+    super(why);
+  }
+}
+
+async function refusal(answer: Response, what: string): Promise<Refused> {
+  const problem = (await answer.json().catch(() => null)) as { detail?: string } | null;
+  return new Refused(problem?.detail ?? `${what}: ${answer.status}`, answer.status, Number(answer.headers.get("retry-after")) || 0);
+}
 
 async function get<T>(path: string): Promise<T> {
   const answer = await fetch(path, { headers: { accept: "application/json" } });
-  if (!answer.ok) {
-    const problem = (await answer.json().catch(() => null)) as { detail?: string } | null;
-    throw new Error(problem?.detail ?? `${path}: ${answer.status}`);
-  }
+  if (!answer.ok) throw await refusal(answer, path);
   return (await answer.json()) as T;
 }
 
@@ -17,22 +27,29 @@ export const hotspotInfo = (index: number): Promise<HotspotInfo> => get(`/hotspo
 export const cellInfo = (id: string, threshold: number): Promise<CellInfo> =>
   get(`/cells/${id}?threshold_dbm=${threshold}`);
 
-interface Page {
-  features: { geometry: { coordinates: [number, number] }; properties: HotspotProperties }[];
+interface Page<T> {
+  features: T[];
   links: { rel: string; href: string }[];
 }
 
-export async function hotspots(): Promise<Hotspot[]> {
-  const found: Hotspot[] = [];
-  let next: string | undefined = "/collections/hotspots/items?limit=10000";
+/** Every feature of a collection, page after page. */
+async function features<T>(collection: string): Promise<T[]> {
+  const found: T[] = [];
+  let next: string | undefined = `/collections/${collection}/items?limit=10000`;
   while (next) {
-    const page: Page = await get<Page>(next);
-    for (const { geometry, properties } of page.features)
-      found.push({ ...properties, longitude: geometry.coordinates[0], latitude: geometry.coordinates[1] });
+    const page: Page<T> = await get<Page<T>>(next);
+    found.push(...page.features);
     next = page.links.find((link) => link.rel === "next")?.href;
   }
   return found;
 }
+
+export async function hotspots(): Promise<Hotspot[]> {
+  const found = await features<{ geometry: { coordinates: [number, number] }; properties: HotspotProperties }>("hotspots");
+  return found.map(({ geometry, properties }) => ({ ...properties, longitude: geometry.coordinates[0], latitude: geometry.coordinates[1] }));
+}
+
+export const offers = async (): Promise<Offer[]> => (await features<{ properties: Offer }>("bounties")).map((one) => one.properties);
 
 const DEPTH = 4;
 const ZONES_MAX = 48;
@@ -85,10 +102,10 @@ export const snapshots = (): Promise<{ current: string; snapshots: Snapshot[] }>
 /** Runs a planning process as a job and waits for its result; `tell` hears how far it is. */
 export async function run<T>(process: string, inputs: object, tell: (percent: number) => void, signal: AbortSignal): Promise<T> {
   const answer = await fetch(`/processes/${process}/execution`, {
-    method: "POST", signal, headers: { "content-type": "application/json" }, body: JSON.stringify({ inputs }),
+    method: "POST", signal, headers: withKey({ "content-type": "application/json" }), body: JSON.stringify({ inputs }),
   });
-  const job = (await answer.json()) as { jobID?: string; detail?: string };
-  if (!answer.ok || !job.jobID) throw new Error(job.detail ?? `${process}: ${answer.status}`);
+  if (!answer.ok) throw await refusal(answer, process);
+  const job = (await answer.json()) as { jobID: string };
   try {
     for (let wait = 150; ; wait = Math.min(1000, wait * 1.3)) {
       await new Promise((go) => setTimeout(go, wait));
@@ -99,7 +116,7 @@ export async function run<T>(process: string, inputs: object, tell: (percent: nu
       tell(state.progress);
     }
   } catch (error) {
-    if (signal.aborted) void fetch(`/jobs/${job.jobID}`, { method: "DELETE" });
+    if (signal.aborted) void fetch(`/jobs/${job.jobID}`, { method: "DELETE", headers: withKey({}) });
     throw error;
   }
 }
@@ -108,6 +125,7 @@ export interface Listener {
   stats(value: Stats): void;
   news(items: News[]): void;
   snapshot(identity: string): void;
+  bounties(): void;
   state(open: boolean): void;
 }
 
@@ -119,6 +137,7 @@ export function listen(listener: Listener): EventSource {
   on<Stats>("stats", listener.stats);
   on<News[]>("news", listener.news);
   on<{ snapshot: string }>("snapshot", (value) => listener.snapshot(value.snapshot));
+  on<unknown>("bounties", () => listener.bounties());
   source.onopen = () => listener.state(true);
   source.onerror = () => listener.state(false);
   return source;

@@ -1,7 +1,8 @@
 // The panel of one place: a cell with its quantiles and proofs, or a hotspot with who hears it.
 import { h } from "./dom";
-import { age, bare, count, credits, db, dbm, distance, percent, REASONS, reason } from "./format";
-import type { CellInfo, Evidence, HotspotInfo, LinkInfo } from "./types";
+import { age, ahead, bare, count, credits, db, dbm, distance, percent, REASONS, reason } from "./format";
+import { copyable } from "./dom";
+import type { CellInfo, Evidence, HotspotInfo, LinkInfo, Offer } from "./types";
 
 type Open = (hotspot: number) => void;
 
@@ -11,7 +12,7 @@ const fact = (label: string, value: string, title = ""): HTMLElement =>
 const hotspotLink = (index: number, open: Open): HTMLElement =>
   h("button", { type: "button", class: "link", click: () => open(index) }, `#${index}`);
 
-export function cellPanel(cell: CellInfo, now: number, threshold: number, open: Open): HTMLElement[] {
+export function cellPanel(cell: CellInfo, now: number, threshold: number, centre: [number, number], open: Open): HTMLElement[] {
   const state = { measured: "Measured", predicted: "Predicted", unknown: "Unknown" }[cell.state];
   const served = cell.value_dbm != null && cell.value_dbm >= threshold;
   const head = h("header", {},
@@ -20,6 +21,7 @@ export function cellPanel(cell: CellInfo, now: number, threshold: number, open: 
     h("p", { class: "quiet" }, cell.state === "unknown" ? "No measurement, and no hotspot near enough to predict from." : `± ${db(cell.uncertainty_db)} · ${served ? "served" : "below the threshold"} · cell ${cell.h3}`),
   );
   const parts: HTMLElement[] = [head];
+  if (cell.bounties.length) parts.push(bounty(cell.bounties, now, centre));
   if (cell.measured) parts.push(quantiles(cell.measured.p10_dbm, cell.measured.p50_dbm, cell.measured.p90_dbm, threshold));
   const facts = h("dl", { class: "facts" });
   if (cell.measured) {
@@ -47,6 +49,29 @@ export function cellPanel(cell: CellInfo, now: number, threshold: number, open: 
   else if (cell.state === "predicted") parts.push(h("p", { class: "note" }, "No one has measured this cell. The value is physics corrected by the hotspot’s measured links; it earns nothing and proves nothing."));
   parts.push(h("p", { class: "quiet" }, h("a", { href: `/cells/${cell.h3}?evidence=50` }, "All of it as JSON")));
   return parts;
+}
+
+/** What is offered for a cell's coverage, and what to do to earn it. */
+function bounty(offers: Offer[], now: number, [latitude, longitude]: [number, number]): HTMLElement {
+  const sum = (of: (offer: Offer) => number): number => offers.reduce((all, offer) => all + of(offer), 0);
+  const standing = Math.max(...offers.map((offer) => offer.hotspots_in_cell));
+  const paid = sum((offer) => offer.paid_ucr ?? 0);
+  const until = offers[0]!.until_ms;
+  const facts = h("dl", { class: "facts" },
+    fact("Left", `${credits(sum((offer) => offer.left_ucr))} credits`),
+    fact("A settlement pays", `up to ${credits(sum((offer) => Math.min(offer.left_ucr, offer.per_settlement_ucr)))}`, "5 % of it is the network’s fee"),
+    fact("Paid so far", paid ? credits(paid) : "nothing"),
+    fact("Until", until ? ahead(until, now) : `epoch ${offers[0]!.until_epoch}`, `epoch ${offers.map((offer) => offer.until_epoch).join(", ")}`),
+    fact("Hotspots in it", String(standing), "as far as owners published where they stand"),
+    fact(offers.length > 1 ? `Offers of ${offers.length}` : "Offered by", offers.map((offer) => offer.sponsor.slice(0, 8)).join(", ")),
+  );
+  const first = standing
+    ? "Be heard by a trusted hotspot that stands in this cell: put yours in it or near it."
+    : "Nobody stands in this cell yet, so nobody can be heard in it: a hotspot here is paid for what it measures, and whoever it hears earns the bounty.";
+  return h("section", { class: "bounty" },
+    h("h3", {}, `A bounty for covering cell ${offers[0]!.h3}`), facts,
+    h("p", {}, first, " Shares go by signal quality and trust; the sponsor’s own hotspots get none."),
+    copyable(`wavecomb hotspot init --dir ~/hotspot --lat ${latitude.toFixed(5)} --lon ${longitude.toFixed(5)}`));
 }
 
 function quantiles(p10: number, p50: number, p90: number, threshold: number): HTMLElement {

@@ -20,6 +20,20 @@ export function byId<T extends HTMLElement>(id: string): T {
   return element as T;
 }
 
+/** A command to take along: shown whole, copied by a button. */
+export function copyable(command: string): HTMLElement {
+  const said = h("span", { role: "status" });
+  const copy = (): void => {
+    const told = (words: string): void => {
+      said.textContent = words;
+      setTimeout(() => (said.textContent = ""), 4000);
+    };
+    if (navigator.clipboard) navigator.clipboard.writeText(command).then(() => told("Copied"), () => told("Select it and copy"));
+    else told("Select it and copy");
+  };
+  return h("div", { class: "command" }, h("pre", { tabindex: 0, "aria-label": "Command" }, h("code", {}, command)), h("button", { type: "button", class: "plain", click: copy }, "Copy"), said);
+}
+
 export function text(id: string, value: string): void {
   const element = byId(id);
   if (element.textContent !== value) element.textContent = value;

@@ -30,6 +30,15 @@ export function age(ms: number, now: number): string {
   return `${Math.round(s / 86_400)} days ago`;
 }
 
+/** How long until then. */
+export function ahead(ms: number, now: number): string {
+  const s = Math.round((ms - now) / 1000);
+  if (s <= 0) return "now";
+  if (s < 5400) return `in ${Math.max(1, Math.round(s / 60))} min`;
+  if (s < 172_800) return `in ${Math.round(s / 3600)} h`;
+  return `in ${Math.round(s / 86_400)} days`;
+}
+
 export function clock(ms: number): string {
   const s = Math.max(0, Math.ceil(ms / 1000));
   return `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")}`;

@@ -16,6 +16,9 @@ export interface Scene {
   /** What a candidate would change, and ranked candidates. */
   changes: { ring: [number, number][]; kind: string }[];
   candidates: { at: [number, number]; rank: number }[];
+  /** Cells that somebody pays for (`share`: how much of the largest is left), and cells chosen for a bounty. */
+  offers: { ring: [number, number][]; share: number }[];
+  picked: { ring: [number, number][] }[];
   /** Cells of an earlier snapshot, shown west of a longitude; null: no comparison. */
   before: { predicted: Cell[]; measured: Cell[]; until: number } | null;
   threshold: number;
@@ -31,6 +34,17 @@ function divided(scene: Scene): { predicted: Cell[]; measured: Cell[] } {
   const west = (cell: Cell): boolean => cell.ring[0]![0] < before.until;
   const join = (old: Cell[], now: Cell[]): Cell[] => [...old.filter(west), ...now.filter((cell) => !west(cell))];
   return { predicted: join(before.predicted, scene.predicted), measured: join(before.measured, scene.measured) };
+}
+
+type Rgb = [number, number, number];
+
+/** Cells with an edge and so little tint that the signal below keeps its colour; left out when there are none. */
+function marked<T extends { ring: [number, number][] }>(id: string, data: T[], colour: Rgb, alpha: (one: T) => number, width: number): unknown[] {
+  if (!data.length) return [];
+  return [
+    new SolidPolygonLayer<T>({ id, data, getPolygon: (one) => one.ring, getFillColor: (one) => [...colour, alpha(one)] as [number, number, number, number], extruded: false }),
+    new PathLayer<T>({ id: `${id}-edge`, data, getPath: (one) => one.ring, getColor: colour, getWidth: width, widthUnits: "pixels", jointRounded: true }),
+  ];
 }
 
 const below = (cell: Cell, threshold: number): boolean => cell.value < threshold;
@@ -67,6 +81,8 @@ export function layers(scene: Scene): unknown[] {
       widthUnits: "pixels",
       jointRounded: true,
     }),
+    ...marked("offers", scene.offers, dark ? [196, 165, 255] : [96, 52, 190], (one) => 14 + 26 * one.share, 3),
+    ...marked("picked", scene.picked, dark ? [255, 206, 110] : [150, 78, 0], () => 34, 3.4),
     new PathLayer<{ from: [number, number]; to: [number, number]; width: number }>({
       id: "links",
       data: scene.links,

@@ -1,13 +1,14 @@
 // Starts the page: map, layers, live events, panels. State that tests read is window.__wavecomb.
 import { MapLibreOverlay } from "@deck.gl/maplibre";
-import { cellToBoundary, getResolution, latLngToCell } from "h3-js";
+import { cellToBoundary, cellToLatLng, latLngToCell } from "h3-js";
 import { Map as MapLibre, type MapMouseEvent, setWorkerUrl } from "maplibre-gl";
 import * as api from "./api";
 import { controls, drawGraticule, forgetLand, loadLand, style } from "./basemap";
 import { paintRamp } from "./colour";
+import { Bounties } from "./bounties";
 import { byId, h, text } from "./dom";
 import { cellPanel, hotspotPanel } from "./detail";
-import { age, dbm } from "./format";
+import { age, credits, dbm } from "./format";
 import { exportPanel, History } from "./history";
 import { layers, type Scene } from "./layers";
 import { LiveCanvas } from "./live";
@@ -21,11 +22,11 @@ setWorkerUrl(new URL(WORKER_URL, location.href).href);
 
 const wide = matchMedia("(min-width: 820px)");
 const darkness = matchMedia("(prefers-color-scheme: dark)");
-const report = { ready: false, cells: 0, measured: 0, predicted: 0, hotspots: 0, resolution: 0, snapshot: "", arcs: 0, threshold: -82, changes: 0, candidates: 0, before: 0 };
+const report = { ready: false, cells: 0, measured: 0, predicted: 0, hotspots: 0, resolution: 0, snapshot: "", arcs: 0, threshold: -82, changes: 0, candidates: 0, before: 0, offers: 0, picked: 0 };
 Object.assign(window, { __wavecomb: report });
 
 const scene: Scene = {
-  predicted: [], measured: [], hotspots: [], selectedRing: null, selectedHotspot: null, links: [], changes: [], candidates: [], before: null,
+  predicted: [], measured: [], hotspots: [], selectedRing: null, selectedHotspot: null, links: [], changes: [], candidates: [], offers: [], picked: [], before: null,
   threshold: Number(new URLSearchParams(location.search).get("threshold") ?? -82) || -82, dark: darkness.matches,
 };
 const byCell = new Map<string, Cell>();
@@ -44,7 +45,8 @@ map.addControl(overlay as never);
 const live = new LiveCanvas(map, byId<HTMLCanvasElement>("live"), scene.dark);
 
 const draw = (): void => {
-  Object.assign(report, { changes: scene.changes.length, candidates: scene.candidates.length });
+  const { changes, candidates, offers, picked } = scene;
+  Object.assign(report, { changes: changes.length, candidates: candidates.length, offers: offers.length, picked: picked.length });
   overlay.setProps({ layers: layers(scene) as never });
 };
 
@@ -163,6 +165,13 @@ function animate(items: News[]): void {
 /* ---- tools: try a site, best sites, another time, share, export ---- */
 
 const planner = new Planner({ map, scene, draw: () => draw(), show: (...content) => showDetail(...content), bounds, resolution: () => Math.min(10, Math.max(7, resolution)) });
+const bounties = new Bounties({
+  scene, planner, draw: () => draw(), show: (...content) => showDetail(...content), bounds, stats: () => latest,
+  open: (id, at) => {
+    map.easeTo({ center: at, duration: 500 });
+    openCell(id);
+  },
+});
 const history = new History({
   chosen: (snapshot, beside) => {
     [shown, compared] = [snapshot, beside];
@@ -197,6 +206,7 @@ function sharedLink(): string {
 }
 
 byId("try").addEventListener("click", () => setTrying(!trying));
+byId("bounties").addEventListener("click", () => void bounties.toggle());
 byId("best").addEventListener("click", () => void planner.place());
 byId("when").addEventListener("click", () => {
   const open = byId("history").hidden;
@@ -232,6 +242,7 @@ function showDetail(...content: HTMLElement[]): void {
 function closeDetail(): void {
   byId("detail").hidden = true;
   planner.close();
+  bounties.done();
   selectedCell = null;
   document.body.classList.remove("detailed");
   Object.assign(scene, { selectedRing: null, selectedHotspot: null, links: [] });
@@ -263,7 +274,7 @@ function openCell(id: string): void {
   scene.links = [];
   draw();
   api.cellInfo(id, scene.threshold).then(
-    (info) => showDetail(...cellPanel(info, Date.now(), scene.threshold, openHotspot)),
+    (info) => showDetail(...cellPanel(info, Date.now(), scene.threshold, cellToLatLng(id), openHotspot)),
     (error: Error) => showDetail(h("p", { class: "note" }, error.message)),
   );
 }
@@ -291,6 +302,10 @@ function nearestHotspot(x: number, y: number): Hotspot | null {
 }
 
 map.on("click", (event: MapMouseEvent) => {
+  if (bounties.choosing) {
+    bounties.pick(event.lngLat.lng, event.lngLat.lat);
+    return;
+  }
   if (trying) {
     setTrying(false);
     planner.try(event.lngLat.lng, event.lngLat.lat);
@@ -306,13 +321,17 @@ map.on("mousemove", (event: MapMouseEvent) => {
   const hotspot = nearestHotspot(event.point.x, event.point.y);
   const { cell } = cellAt(event.lngLat.lng, event.lngLat.lat);
   map.getCanvas().style.cursor = hotspot || cell ? "pointer" : "";
-  tip.hidden = !hotspot && !cell;
+  const offered = hotspot ? 0 : bounties.at(event.lngLat.lng, event.lngLat.lat);
+  tip.hidden = !hotspot && !cell && !offered;
   if (tip.hidden) return;
   tip.textContent = hotspot
     ? `Hotspot #${hotspot.hotspot} · heard by ${hotspot.heard_by}`
-    : cell!.measured
-      ? `${dbm(cell!.value)} measured · ${cell!.count} samples · ${age(cell!.newest, Date.now())}`
-      : `${dbm(cell!.value)} predicted ± ${Math.round(cell!.sd)} dB`;
+    : !cell
+      ? "No measurement, no prediction"
+    : cell.measured
+      ? `${dbm(cell.value)} measured · ${cell.count} samples · ${age(cell.newest, Date.now())}`
+      : `${dbm(cell.value)} predicted ± ${Math.round(cell.sd)} dB`;
+  if (offered) tip.textContent += ` · bounty of ${credits(offered)} credits`;
   tip.style.transform = `translate(${Math.min(event.point.x + 14, innerWidth - 260)}px, ${event.point.y + 16}px)`;
 });
 map.getCanvas().addEventListener("mouseleave", () => (tip.hidden = true));
@@ -320,6 +339,10 @@ map.getCanvas().addEventListener("keydown", (event: KeyboardEvent) => {
   if (event.key !== "Enter") return;
   event.preventDefault(); // or it would press what gets the focus next
   const { lng, lat } = map.getCenter();
+  if (bounties.choosing) {
+    bounties.pick(lng, lat);
+    return;
+  }
   if (trying) {
     setTrying(false);
     planner.try(lng, lat);
@@ -331,7 +354,8 @@ map.getCanvas().addEventListener("keydown", (event: KeyboardEvent) => {
   else openCell(cellAt(lng, lat).id);
 });
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && trying) setTrying(false);
+  if (event.key === "Escape" && bounties.choosing) bounties.choose(false);
+  else if (event.key === "Escape" && trying) setTrying(false);
   else if (event.key === "Escape" && !byId("detail").hidden) closeDetail();
 });
 byId("close").addEventListener("click", closeDetail);
@@ -413,6 +437,7 @@ api.listen({
     clearTimeout(soon);
     soon = window.setTimeout(() => void (framed ? refresh() : refreshHotspots(true).then(refresh)), 150);
   },
+  bounties: () => void bounties.refresh(),
   state: (open) => {
     if (!open) showState("offline", "the map server doesn’t answer");
   },

@@ -78,6 +78,8 @@ function sentence(item: News, open: (hotspot: number) => void): HTMLElement | nu
     }
     case "hotspot":
       return h("li", { class: "join" }, link(item.hotspot), item.moved ? " moved to a new place" : " joined the network");
+    case "bounty":
+      return h("li", { class: "settle" }, `${credits(item.amount_ucr)} credits offered for each of ${item.cells.length} cell${item.cells.length === 1 ? "" : "s"}`);
     case "settlement":
       return h("li", { class: "settle" }, `Settled: rewards up to epoch ${item.epoch} are paid`);
     case "verdicts":

@@ -4,6 +4,7 @@ import { type Map as MapLibre, Marker } from "maplibre-gl";
 import * as api from "./api";
 import { h } from "./dom";
 import { count, credits, db } from "./format";
+import { keyField } from "./key";
 import type { Scene } from "./layers";
 import type { Placed, WhatIf } from "./types";
 
@@ -74,7 +75,8 @@ export class Planner {
     this.bench.draw();
   }
 
-  private async job<T>(name: string, inputs: object, title: string): Promise<T | null> {
+  /** Runs a process and shows how far it is; null where it was stopped or refused. */
+  async job<T>(name: string, inputs: object, title: string): Promise<T | null> {
     this.stop.abort();
     const stop = (this.stop = new AbortController());
     const bar = h("progress", { max: 100, "aria-label": title }) as HTMLProgressElement;
@@ -83,8 +85,20 @@ export class Planner {
     try {
       return await api.run<T>(name, inputs, (percent) => (bar.value = percent), stop.signal);
     } catch (error) {
-      if (this.stop === stop) this.bench.show(h("p", { class: "note" }, stop.signal.aborted ? "Stopped." : String((error as Error).message)));
-      return null;
+      if (this.stop !== stop) return null;
+      if (stop.signal.aborted || !(error instanceof api.Refused)) {
+        this.bench.show(h("p", { class: "note" }, stop.signal.aborted ? "Stopped." : String((error as Error).message)));
+        return null;
+      }
+      const refused = error;
+      return new Promise((found) => {
+        const give = (): void => found(null);
+        stop.signal.addEventListener("abort", give);
+        this.bench.show(...refusedPanel(refused, () => {
+          stop.signal.removeEventListener("abort", give); // the next attempt ends this one
+          found(this.job<T>(name, inputs, title));
+        }));
+      });
     }
   }
 
@@ -118,6 +132,22 @@ export class Planner {
     this.bench.draw();
     this.bench.show(...placedPanel(found, (longitude, latitude) => this.try(longitude, latitude), () => this.close()));
   }
+}
+
+/** Why a question was refused, and what helps: a key, or time. */
+function refusedPanel(refused: api.Refused, again: () => void): HTMLElement[] {
+  const head = (words: string): HTMLElement => h("header", {}, h("p", { class: "tag hotspot" }, "Plan"), h("h2", { class: "small" }, words));
+  if (refused.status === 401)
+    return [head("This needs a key"), h("p", { class: "note", role: "status" }, refused.message), keyField(true, again)];
+  if (refused.status !== 429) return [h("p", { class: "note" }, refused.message), keyField(false, again)];
+  const button = h("button", { type: "button", class: "plain", click: again }, "Ask again") as HTMLButtonElement;
+  const note = h("p", { class: "note", role: "status" }, `Too many questions came from here. In ${refused.againS} s this one will be answered.`);
+  button.disabled = refused.againS > 0;
+  setTimeout(() => {
+    button.disabled = false;
+    note.textContent = "Too many questions came from here. Now this one will be answered.";
+  }, 1000 * refused.againS);
+  return [head("Not so fast"), note, button, h("p", { class: "quiet" }, "With a key of the map’s operator the limit is ten times wider."), keyField(false, again)];
 }
 
 const fact = (label: string, value: string, title = ""): HTMLElement =>
@@ -155,6 +185,7 @@ function whatIfPanel(found: WhatIf, close: () => void): HTMLElement[] {
     h("p", { class: "quiet" }, "Drag the pin to try another place. Predictions, not measurements."),
     facts, keys,
     h("button", { type: "button", class: "plain", click: close }, "Remove the candidate"),
+    keyField(false, () => undefined),
   ];
 }
 
@@ -169,5 +200,6 @@ function placedPanel(found: Placed, go: (longitude: number, latitude: number) =>
     h("p", { class: "quiet" }, `The best of ${count(found.candidates)} places in view. ${proved(found.share_of_bound, found.sites.length)} A click tries one.`),
     rows.length ? h("ol", { class: "ranked" }, ...rows) : h("p", { class: "note" }, "All that can be served here is served."),
     h("button", { type: "button", class: "plain", click: close }, "Clear"),
+    keyField(false, () => undefined),
   ];
 }

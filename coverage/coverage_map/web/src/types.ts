@@ -47,6 +47,8 @@ export interface Stats {
   verdicts: Record<string, number>;
   cells: { resolution: number; measured: number; predicted: number };
   pending_receptions: number;
+  settlement_epochs: number;
+  bounties: { open: number; left_ucr: number; resolution: number; min_ucr: number; epochs_max: number };
   ai_requests: number;
   ai_tokens: number;
   credits_paid_ucr: number;
@@ -63,6 +65,27 @@ export interface HotspotProperties {
   gain_dbi: number;
   frequency_mhz: number;
   heard_by: number;
+}
+
+/** What one bounty holds for one cell; amounts in micro-credits. */
+export interface Offer {
+  h3: string;
+  bounty: number;
+  sponsor: string;
+  left_ucr: number;
+  per_settlement_ucr: number;
+  amount_ucr: number | null;
+  paid_ucr: number | null;
+  since_epoch: number | null;
+  until_epoch: number;
+  until_ms: number | null;
+  hotspots_in_cell: number;
+}
+
+/** Connected cells without service, most people first. */
+export interface Gaps {
+  gaps: { lat: number; lon: number; cells: number; people: number; measured_below: number; predicted_below: number; unknown: number; h3: string[] }[];
+  gaps_in_all: number;
 }
 
 export interface Hotspot extends HotspotProperties {
@@ -116,6 +139,7 @@ export interface CellInfo {
   links: LinkInfo[];
   evidence: Evidence[];
   pending_receptions: number;
+  bounties: Offer[];
 }
 
 export interface HotspotInfo extends HotspotProperties {
@@ -130,6 +154,7 @@ export type News =
   | { kind: "report"; hotspot: number; epoch: number; heard: number[]; cell: string | null; record: string }
   | { kind: "payment"; payer: number; payee: number; amount_ucr: number; ai_requests: number; ai_tokens: number; relayed_bytes: number; for: "ai" | "relay" }
   | { kind: "hotspot"; hotspot: number; cell: string; moved: boolean }
+  | { kind: "bounty"; bounty: number; cells: string[]; amount_ucr: number; until_epoch: number }
   | { kind: "epoch"; epoch: number; end_ms: number }
   | { kind: "settlement"; epoch: number }
   | { kind: "verdicts"; epoch: number; receptions: number; counted: number };
