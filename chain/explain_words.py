@@ -67,7 +67,8 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "untrusted_witness": (
         "Trust has reached the witness.",
-        "Trust hasn't reached hotspot {witness} yet: it must be heard by trusted ones.",
+        "Trust hasn't reached hotspot {witness} yet: it must be heard by trusted ones; or auditors"
+        " confirmed that it isn't where it claims. See GET /v1/hotspots/{witness}.",
     ),
     "power_blind": (
         "The witness isn't known to miss the secret power steps.",

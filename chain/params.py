@@ -108,6 +108,8 @@ class Params:
     # more than a third open: where more lie, those who lie are who the statistics believe.
     hold_new_permille: int = 100
     hold_open_permille: int = 333
+    # A claim that was confirmed to be false has no trust (chain/rules/refuted.py).
+    refuted_rest: bool = True
     # Whether a hotspot may take another key (chain/rules/rotations.py).
     keys_rotate: bool = True
     # An owner who lost a hotspot's key waits this long for another to speak, so that who holds the
@@ -271,7 +273,7 @@ OLDER_RULES: dict[int, dict[str, Any]] = {
         **{"map_late_epochs": 0, "mutual_epochs": 1, "moves_reset": False},
         **{"slope_cut_percent": 50, "slope_floor_cdbm": -7_500, "conducted_limits": False},
         **{"slope_reach_cdbm": NO_FLOOR_CDBM, "keys_rotate": False},
-        "loud_allowed_cdb": 0,
+        **{"loud_allowed_cdb": 0, "refuted_rest": False},
     },
 }
 

@@ -10,6 +10,7 @@ from chain.admission import Role
 from chain.optional import get_numpy
 from chain.params import Params
 from chain.rules.appointments import get_keys, get_rows
+from chain.rules.refuted import get_refuted
 from chain.rules.trust_arrays import compute_trust_by_arrays, fits_arrays
 from chain.state import Hotspot, State
 
@@ -98,8 +99,12 @@ def compute_round(
 def process_trust(state: State) -> None:
     """Give every hotspot the trust that the links since the last settlement carry to it."""
     state.reached = None
-    before = [hotspot.trust for hotspot in state.hotspots]
-    trust = compute_trust(state.links, get_seed_indexes(state), before, state.params)
+    refuted, links = get_refuted(state), state.links
+    if refuted:
+        links = {link: count for link, count in links.items() if refuted.isdisjoint(link)}
+    before = [0 if hotspot.index in refuted else hotspot.trust for hotspot in state.hotspots]
+    seeds = [index for index in get_seed_indexes(state) if index not in refuted]
+    trust = compute_trust(links, seeds, before, state.params)
     for hotspot, value in zip(state.hotspots, trust, strict=True):
         if hotspot.trust != value:
             hotspot.trust = value
@@ -126,12 +131,12 @@ def get_trust_ppm(state: State, hotspot: Hotspot) -> int:
 
 def get_trusted(state: State) -> frozenset[int]:
     """Whose receptions count now."""
-    seeds = get_seed_indexes(state)
+    seeds, refuted = get_seed_indexes(state), get_refuted(state)
     if state.settlement == 0 or is_without_seeds(state):
-        return get_reachable(state.links, seeds, state.params.trust_hops)
+        return get_reachable(state.links, seeds, state.params.trust_hops) - refuted
     floor = state.params.trust_floor_ppm
     above = (index for index, weight in enumerate(compute_trust_ppm(state)) if weight >= floor)
-    return frozenset([*seeds, *above])
+    return frozenset([*seeds, *above]) - refuted
 
 
 def get_reachable(links: Links, seeds: list[int], hops: int) -> frozenset[int]:

@@ -132,6 +132,9 @@ HOTSPOT = get_object(
             id=HASH, test=STRING, opened_epoch=COUNT, expiry_epoch=COUNT, pay_ucr=UCR, words=STRING
         )
     ),
+    refuted=get_nullable(
+        get_object(id=HASH, test=STRING, ruling=HASH, until_epoch=COUNT, words=STRING)
+    ),
 )
 HOTSPOTS = get_object(hotspots=get_array(HOTSPOT))
 ACCOUNT = get_object(

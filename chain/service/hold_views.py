@@ -8,6 +8,7 @@ from chain.admission import Role
 from chain.holds import OpenHold, Outcome, PastHold
 from chain.rules.appointments import get_keys
 from chain.rules.holds import get_auditors_needed, get_new_limit, get_open_limit
+from chain.rules.refuted import get_refuted, get_refuted_until
 from chain.state import State
 
 Json = dict[str, Any]
@@ -91,6 +92,26 @@ def hotspot_hold_json(state: State, subject: int) -> Json | None:
         "expiry_epoch": hold.expiry_epoch,
         "pay_ucr": hold.pay_ucr,
         "words": get_words(state, subject, hold),
+    }
+
+
+def refuted_json(state: State, subject: int) -> Json | None:
+    """That a hotspot's claim is refuted, and what ends it; None if it isn't."""
+    past = state.past_holds.get(subject)
+    if past is None or subject not in get_refuted(state):
+        return None
+    until = get_refuted_until(state, past)
+    return {
+        "id": past.record_id.hex(),
+        "test": past.test,
+        "ruling": past.ruling.hex(),
+        "until_epoch": until,
+        "words": (
+            f"Auditors confirmed in epoch {past.ended_epoch}, by the test {past.test}, that hotspot"
+            f" {subject} isn't where it claims: it has no trust, and earns nothing by coverage and"
+            f" witnessing, until epoch {until}, or until it claims the place where it is:"
+            " mend its configuration. What it relays is paid as ever."
+        ),
     }
 
 

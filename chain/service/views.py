@@ -12,7 +12,7 @@ from chain.records import Asserted, SubmitResult
 from chain.rules.trust import get_trust_ppm
 from chain.service.admission_views import hotspot_end_json
 from chain.service.claim_views import held_json
-from chain.service.hold_views import hotspot_hold_json
+from chain.service.hold_views import hotspot_hold_json, refuted_json
 from chain.state import Hotspot, Session, State, compute_held_ucr, get_rules, is_conserved
 
 Json = dict[str, Any]
@@ -85,6 +85,7 @@ def hotspot_json(state: State, hotspot: Hotspot) -> Json:
         "bond_ucr": hotspot.bond_ucr,
         "earned_ucr": hotspot.earned_ucr,
         "hold": hotspot_hold_json(state, hotspot.index),
+        "refuted": refuted_json(state, hotspot.index),
         **get_keys_json(state, hotspot.index),
         **hotspot_end_json(state, hotspot.index),
     }

@@ -16,6 +16,7 @@ from chain.holds import Outcome
 from chain.params import CREDIT_UCR
 from chain.records import Appointment, Deposit, Hold, HoldRuling, Record
 from chain.rules.holds import get_new_limit
+from chain.rules.refuted import get_refuted
 from coverage_map.audit.scores import Scores, compute_scores
 from coverage_map.audit.table import Claims, Hearings, join_hearings
 from radio_sim.attacks.figures import Audit, make_audit
@@ -63,8 +64,9 @@ class Auditors:
         self.audits.append(audit)
         last = int(hearings.epoch.max())
         self._sign(epoch, self._make_rulings(hearings, audit.found, last))
-        # Who is confirmed is held again at once, by what it did since: else its cells' pools, which
-        # the forfeited pay went back to, would be shared by those who forfeited it.
+        # Who is confirmed is refuted by the rules. Of whom they don't say so it is held again at
+        # once, by what it did since: else the pools of its cells, which the forfeited pay went
+        # back to, would be shared by those who forfeited it.
         self._sign(epoch, self._make_holds(scores, last))
 
     def _get_claims(self) -> Claims:
@@ -102,7 +104,8 @@ class Auditors:
 
     def _make_holds(self, scores: Scores, last: int) -> list[Record]:
         """Findings against whom nothing is held yet, highest first, as many as the rules allow."""
-        state, params = self.town.state, self.town.ledger.params
+        state = self.town.state
+        refuted = get_refuted(state)
         combined = np.nan_to_num(scores.combined)
         order = np.argsort(-combined, kind="stable")
         accused = [int(i) for i in order if combined[i] > scores.threshold]
@@ -110,11 +113,11 @@ class Auditors:
         for index in accused:
             past = state.past_holds.get(index)
             first = FIRST_EPOCH if past is None else past.last_epoch + 1
-            if index in state.holds or not first + LEAST_LATER // 2 <= last:
+            if index in state.holds or index in refuted or not first + LEAST_LATER // 2 <= last:
                 continue
             test = scores.loudest(index)
             score, threshold = round(100 * float(combined[index])), round(100 * scores.threshold)
-            epochs = (first, last, NO_EVIDENCE, state.epoch + params.hold_epochs_max)
+            epochs = (first, last, NO_EVIDENCE, state.epoch + state.params.hold_epochs_max)
             signers = tuple(self._keys[:SIGNERS])
             holds.append(Hold(index, test, score, threshold, *epochs, signers))
         return holds[: get_new_limit(state)]
