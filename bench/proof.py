@@ -55,6 +55,8 @@ RECEPTIONS = 20
 SEED_EVERY = 40
 EIRP_CDBM, GAIN_CDB, FREQUENCY_MHZ = 2_000, 300, 2_437
 VRF_ROUNDS = 200
+# Epochs until nearly all pairs were heard once: their distances are known, as where hotspots stand.
+WARM_UP = 3
 TURNS = 2  # how often PyNaCl alone verifies each message
 SLICE = 250  # messages that one side checks before it is the other's turn
 
@@ -233,24 +235,24 @@ def measure_verdicts(street: Street, pairs: PairCache, clock: Clock) -> Counter[
 
 def measure(hotspots: int, epochs: int, note: Any) -> dict[str, Any]:
     """Epochs of reports through the ledger and through PyNaCl alone, in turns."""
-    street, pairs = Street(hotspots, epochs + 3), PairCache()
+    street, pairs = Street(hotspots, epochs + WARM_UP + 1), PairCache()
     spare_state()  # as `wavecomb chain run` does
     size = reports = judged = 0
     counts: Counter[str] = Counter()
-    for epoch in range(FIRST_EPOCH, FIRST_EPOCH + epochs + 2):
+    warm = FIRST_EPOCH + WARM_UP
+    for epoch in range(FIRST_EPOCH, warm + epochs):
         street.ledger.tick(street.time_ms(epoch))
         street.hear(epoch)
         wires = street.messages(epoch)
         verified = raw_pairs(street, wires)
-        is_warm = epoch >= FIRST_EPOCH + 2  # reports from the epoch after the first, pairs known
-        if epoch <= FIRST_EPOCH + 2:
+        if epoch <= warm:
             ledger, close, raw, verdicts = Clock(), Clock(), Clock(), Clock()
         submit_in_turns(street, wires, verified, ledger, raw)
         found = measure_verdicts(street, pairs, verdicts)
         verify_alone(verified, raw)
         with close:
             street.ledger.tick(street.time_ms(epoch + 1))
-        if is_warm:
+        if epoch >= warm:
             counts += found
             size, reports = size + sum(map(len, wires)), reports + len(wires)
             judged += sum(found.values())
@@ -301,7 +303,7 @@ def main() -> int:
     options = parser.parse_args()
     if not REACH < options.hotspots <= 10_000 or not 1 <= options.epochs <= 100:
         parser.error("--hotspots: 6 to 10000, --epochs: 1 to 100")
-    progress, steps = Progress("proof", options.epochs + 2, quiet=options.json), count(1)
+    progress, steps = Progress("proof", options.epochs + WARM_UP, quiet=options.json), count(1)
     result = measure(options.hotspots, options.epochs, lambda: progress.update(next(steps)))
     progress.close()
     print_json({**result, **measure_vrf(), "load_1m": round(os.getloadavg()[0], 2)})

@@ -240,7 +240,10 @@ class Ledger:
     def _take_touched(self) -> None:
         for name, keys in self.state.take_touched().items():
             self._changed.setdefault(name, set()).update(keys)
-            self._unsealed.setdefault(name, set()).update(keys)
+            if name in self._unsealed:
+                self._unsealed[name].update(keys)
+            else:
+                self._unsealed[name] = keys
 
     def _take_rows(self, packs: bool) -> tuple[StateRow, ...]:
         """What the block changed, packed if somebody wants it."""

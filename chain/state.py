@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from chain.admission import Appointed, Close, Fault, Found
 from chain.holds import OpenHold, PastHold
@@ -206,8 +206,7 @@ class Mapping:
     lapse: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class OnTime:
+class OnTime(NamedTuple):
     """What an epoch message that arrived within its epoch said."""
 
     record_id: bytes

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain import draws
+from chain.computed import Computed
 from chain.records import Reception
 from chain.rules import verdict_arrays
 from chain.rules.blocks import process_mix
 from chain.rules.judging import ARRAYS, PLAIN, Steps, get_steps
 from chain.rules.pairs import PairCache
 from chain.rules.verdicts import Judgement, get_judgement, get_mutual_links
-from chain.state import State
+from chain.state import Assertion, State
 
 np = pytest.importorskip("numpy")
 COUNT = 9
@@ -122,3 +123,82 @@ def test_all_beacons_at_once_are_each(secret: bytes, mix: bytes) -> None:
     assert draws.all_tags(secret, 9, 6) == tags
     steps = tuple(100 * draws.power_step_db(secret, mix, n) for n in range(6))
     assert draws.all_power_steps_cdb(secret, mix, 6) == steps
+
+
+@given(
+    st.lists(st.tuples(st.binary(min_size=32, max_size=32), st.binary(max_size=60)), max_size=4),
+    st.integers(0, 2**32 - 1),
+)
+def test_all_commits_are_each(said: list[tuple[bytes, bytes]], epoch: int) -> None:
+    messages = [(number << 20, *each) for number, each in enumerate(said)]
+    each = [draws.commit(index, epoch, *rest) for index, *rest in messages]
+    assert draws.all_commits(epoch, messages) == each
+
+
+lots = st.lists(
+    st.tuples(
+        st.integers(0, 3),  # a group
+        st.sampled_from([0, 1, 2**63, 2**64 - 1]),  # how a lot begins: often like others
+        st.integers(0, 2**64 - 1),
+    ),
+    max_size=30,
+)
+
+
+@given(lots, st.booleans())
+def test_lots_that_begin_alike_are_told_apart(
+    drawn: list[tuple[int, int, int]], many_groups: bool
+) -> None:
+    """Whether or not the key has room for what tells them apart."""
+    ranks = {name: rank for rank, name in enumerate(sorted({group for group, _, _ in drawn}))}
+    rows = sorted(((ranks[g], first, rest) for g, first, rest in drawn), key=lambda row: row[0])
+    if many_groups:
+        rows += [(group + len(ranks), 7, group) for group in range(300)]
+    group = np.array([row[0] for row in rows], np.int64)
+    table = np.array([[*row[1:], 0, 0] for row in rows], np.uint64).reshape(-1, 4)
+    found = [rows[at] for at in verdict_arrays.sort_lots(np, table, group).tolist()]
+    assert found == sorted(rows)
+
+
+def test_facts_follow_assertions_that_come_and_go() -> None:
+    """What is kept of the epoch before is what would be found anew."""
+    state = get_town([], frozenset(), doubled=False).ledger.state
+    pairs = PairCache()
+    judgement = get_judgement(state, 5, pairs)
+    everyone = dict(judgement.assertions)
+    elsewhere = replace(everyone[2].registration, frequency_mhz=5_180)
+    moved = replace(everyone[2], registration=elsewhere, bind_epoch=4)
+    rounds: list[dict[int, Assertion]] = [
+        {n: a for n, a in everyone.items() if n < 6}, everyone, {**everyone, 2: moved}, everyone,
+        {n: a for n, a in everyone.items() if n != 3}, {}, everyone,
+    ]  # fmt: skip
+    for assertions in rounds:
+        judgement.assertions = assertions
+        expected = [
+            (a.registration.frequency_mhz, a.bind_epoch, a.registration.cell, a.registration.flags)
+            for a in assertions.values()
+        ]
+        found = verdict_arrays.get_facts(np, judgement)
+        assert found.T.tolist() == [list(row) for row in expected]
+
+
+def test_beaconers_are_worked_out_when_asked_for() -> None:
+    """In the order of the reports, each once; nobody else is one."""
+    asked: list[int] = []
+
+    def square(index: int) -> int:
+        asked.append(index)
+        return index * index
+
+    computed = Computed((3, 1, 2), square)
+    assert (list(computed), len(computed)) == ([3, 1, 2], 3)
+    assert 4 not in computed
+    assert computed.get(4) is None
+    assert not asked
+    assert [computed[1], computed.get(1), computed[2]] == [1, 1, 4]
+    assert asked == [1, 2]
+    computed[2], computed[9] = 5, 6
+    del computed[3]
+    assert dict(computed.items()) == {1: 1, 2: 5, 9: 6}
+    with pytest.raises(KeyError):
+        computed[3]

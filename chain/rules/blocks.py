@@ -7,7 +7,7 @@ settlement.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from chain import draws, wire
 from chain.keys import verify as verify_signature
@@ -310,7 +310,7 @@ def process_verdicts(state: State, effects: Effects, pairs: PairCache) -> None:
 def process_waiting(state: State, epoch: int) -> None:
     """Keep the reports of an epoch, each with the commit to it, until its lots can be drawn."""
     for index, message in state.inbox.items():
-        kept = replace(message, commit=state.commits.get(index, b""))
+        kept = message._replace(commit=state.commits.get(index, b""))
         state.waiting[epoch, index] = kept
         state.touch("waiting", (epoch, index))
 

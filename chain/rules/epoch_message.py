@@ -61,7 +61,7 @@ def get_message_refusal(
         return Refusal("not_bound_yet", f"epoch: registration binds in {binds}; wait until then")
     if not is_signed_by(state, signed, get_key_at(state, hotspot, epoch), verify):
         return Refusal("bad_signature", "signatures: the hotspot's key must sign, once")
-    if is_taken(hotspot, epoch, params.late_epochs):
+    if epoch <= hotspot.last_epoch and is_taken(hotspot, epoch, params.late_epochs):
         if epoch < state.epoch - params.late_epochs:
             return Refusal("too_late", f"epoch: nothing of {epoch} is missing; drop it")
         first = state.inbox.get(hotspot.index) if epoch == state.epoch else None

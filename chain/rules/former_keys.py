@@ -14,8 +14,7 @@ from chain.state import Hotspot, State
 
 def get_key_at(state: State, hotspot: Hotspot, epoch: int) -> bytes:
     """The key that signs for a hotspot in an epoch."""
-    former = state.former_keys.get(hotspot.index)
-    if former is not None:
+    if state.former_keys and (former := state.former_keys.get(hotspot.index)):
         for until, key in former.keys:
             if epoch < until:
                 return key

@@ -23,8 +23,6 @@ def get_gap(hotspot: Hotspot, epoch: int) -> Run | None:
 
 def is_taken(hotspot: Hotspot, epoch: int, kept: int) -> bool:
     """Whether a message for an epoch came before, or its gap was forgotten."""
-    if epoch > hotspot.last_epoch:
-        return False
     if epoch >= hotspot.last_epoch - kept:
         return hotspot.has_seen(epoch)
     return get_gap(hotspot, epoch) is None
@@ -65,8 +63,8 @@ def compute_gaps(runs: list[Run], oldest: int) -> tuple[Run, ...]:
 
 def process_seen(hotspot: Hotspot, epoch: int, kept: int, map_kept: int) -> None:
     """Note a message for an epoch: `kept` epochs by a bit each, `map_kept` by their gaps."""
-    if not hotspot.gaps and epoch == hotspot.last_epoch + 1 and is_whole(hotspot, kept):
-        hotspot.see(epoch, kept)
+    if epoch == hotspot.last_epoch + 1 and not hotspot.gaps and is_whole(hotspot, kept):
+        hotspot.last_epoch, hotspot.seen = epoch, (hotspot.seen << 1 | 1) & (1 << kept + 1) - 1
         return
     if gap := get_gap(hotspot, epoch):
         runs = [(epoch + 1, run[1]) if run == gap else run for run in hotspot.gaps]

@@ -87,11 +87,11 @@ def row(kind: type, layout: str) -> Codec:
 
 
 def coded(kind: type) -> Codec:
-    """A dataclass of integers, bytes, text and nested tuples of them, as canonical CBOR.
+    """A record of integers, bytes, text and nested tuples of them, as canonical CBOR.
 
     Slower than `row`, for what has no fixed length.
     """
-    names = tuple(field.name for field in fields(kind))
+    names = getattr(kind, "_fields", ()) or tuple(field.name for field in fields(kind))
 
     def unpack(raw: bytes) -> Any:
         values = cbor.decode(raw)
