@@ -18,6 +18,8 @@ ANSWER_BYTES = 16
 TAG_BYTES = 4
 POWER_STEPS_DB = (0, 3, 6, 9)
 POWER_STEPS_CDB = (0, 300, 600, 900)
+# How the texts begin that are hashed in great numbers.
+ANSWER_LINE, SLOT_LINE = b"wavecomb:answer:v1\n", b"wavecomb:slot:v1\n"
 DRAW_LINE = b"wavecomb:draw:v1\n"
 STEP_BYTE = 8  # of a slot's digest: its last two bits draw the power step
 _NUMBERS = tuple(n.to_bytes(4, "big") for n in range(256))  # of beacons, as hashes take them
@@ -128,34 +130,17 @@ def power_step_db(secret: bytes, mix_of_epoch: bytes, sequence: int) -> int:
     return POWER_STEPS_DB[_slot(secret, mix_of_epoch, sequence)[STEP_BYTE] & 3]
 
 
-def all_answers(secrets: Iterable[bytes], epoch: int, count: int) -> bytes:
-    """Digests, 32 bytes each, of which the answers of the first `count` beacons are cut.
-
-    Those of each secret stand together, in the order of the secrets.
-    """
-    return _hash_all([_tag_line("answer") + secret + u32(epoch) for secret in secrets], count)
-
-
-def all_slots(secrets: Iterable[bytes], mix_of_epoch: bytes, count: int) -> bytes:
-    """Digests, as `all_answers` has them, of which slots and power steps are taken."""
-    return _hash_all([_tag_line("slot") + secret + mix_of_epoch for secret in secrets], count)
-
-
-def _hash_all(prefixes: list[bytes], count: int) -> bytes:
-    numbers = _NUMBERS[:count]
-    return b"".join([sha256(prefix + n).digest() for prefix in prefixes for n in numbers])
-
-
 def all_tags(secret: bytes, epoch: int, count: int) -> tuple[bytes, ...]:
     """`tag_of(answer(...))` of the first `count` beacons of an epoch, with what they share once."""
-    digests = all_answers((secret,), epoch, count)
-    return tuple([digests[at : at + TAG_BYTES] for at in range(0, 32 * count, 32)])
+    prefix = ANSWER_LINE + secret + u32(epoch)
+    return tuple([sha256(prefix + n).digest()[:TAG_BYTES] for n in _NUMBERS[:count]])
 
 
 def all_power_steps_cdb(secret: bytes, mix_of_epoch: bytes, count: int) -> tuple[int, ...]:
     """`power_step_db`, in centi-dB, of the first `count` beacons, with what they share once."""
-    draws = all_slots((secret,), mix_of_epoch, count)[STEP_BYTE::32]
-    return tuple([POWER_STEPS_CDB[draw & 3] for draw in draws])
+    prefix = SLOT_LINE + secret + mix_of_epoch
+    steps = POWER_STEPS_CDB
+    return tuple([steps[sha256(prefix + n).digest()[STEP_BYTE] & 3] for n in _NUMBERS[:count]])
 
 
 def open_point(mix_after: bytes, claim: int, number: int) -> int:

@@ -15,12 +15,12 @@ from operator import eq
 from typing import Any, NamedTuple
 
 from chain.draws import (
+    ANSWER_LINE,
     DRAW_LINE,
     POWER_STEPS_CDB,
+    SLOT_LINE,
     STEP_BYTE,
-    all_answers,
     all_commits,
-    all_slots,
 )
 from chain.geo import cell_resolution
 from chain.optional import get_numpy
@@ -51,12 +51,20 @@ from chain.state import Assertion, State
 ARRAYS_FROM = 4_000
 # Links whose bounds are kept, about 40 bytes each: beyond that those of the newest epoch alone.
 MAX_RUNS = 8_000_000
-# What is hashed to draw a lot (chain.draws.draw), and how many such texts are in memory at once.
-LOT = [
+Layout = list[tuple[str, str] | tuple[str, str, int]]
+# What is hashed for a beacon's answer, its slot, and a lot: rows whose bytes are the very texts of
+# chain.draws.answer, slot_ms and draw. So many of them are objects at once.
+ANSWER: Layout = [
+    *(("head", f"S{len(ANSWER_LINE)}"), ("secret", "u1", 32), ("epoch", ">u4"), ("number", ">u4")),
+]
+SLOT: Layout = [
+    *(("head", f"S{len(SLOT_LINE)}"), ("secret", "u1", 32), ("mix", "S32"), ("number", ">u4")),
+]
+LOT: Layout = [
     ("head", f"S{len(DRAW_LINE) + 32}"),
     *((name, ">u4") for name in ("heard", "epoch", "sequence", "witness")),
 ]
-LOTS_AT_ONCE = 1 << 16
+TEXTS_AT_ONCE = 1 << 16
 FACTS = 4  # what is kept of each assertion
 RECEPTION = [
     *(("heard", ">u4"), ("sequence", "u1"), ("flags", "u1"), ("rssi", ">i2")),
@@ -122,20 +130,27 @@ class Columns:
             return
         sent = np.fromiter(judgement.beaconers, np.int64, len(judgement.beaconers))
         sets_power = (self.radios[sent] & CAN_SET_POWER) > 0
-        answers = all_answers(self._secrets(sent), judgement.epoch, beacons)
-        self.tags[sent] = np.frombuffer(answers, ">u4").reshape(-1, beacons, 8)[..., 0]
-        slots = all_slots(self._secrets(sent[sets_power]), judgement.mix, beacons)
-        drawn = np.frombuffer(slots, np.uint8).reshape(-1, beacons, 32)[..., STEP_BYTE] & 3
-        self.steps[sent[sets_power]] = np.array(POWER_STEPS_CDB)[drawn]
+        answers = self._hash_beacons(ANSWER, sent, head=ANSWER_LINE, epoch=judgement.epoch)
+        self.tags[sent] = answers.view(">u4")[..., 0]
+        able = sent[sets_power]
+        slots = self._hash_beacons(SLOT, able, head=SLOT_LINE, mix=judgement.mix)
+        self.steps[able] = np.array(POWER_STEPS_CDB)[slots[..., STEP_BYTE] & 3]
         precision = np.zeros(16, np.int64)
         precision[list(PRECISION_WEIGHT)] = list(PRECISION_WEIGHT.values())
         heeds = sets_power & ~self.mark(judgement.blind)[sent]
         radio = np.where(heeds, POWER_WEIGHT[True], POWER_WEIGHT[False])
         self.weights[sent] = precision[cell_resolution(self.cells[sent])] * radio
 
-    def _secrets(self, sent: Any) -> list[bytes]:
-        reports = self.judgement.reports
-        return [reports[index].reveal for index in sent.tolist()]
+    def _hash_beacons(self, layout: Layout, sent: Any, **values: Any) -> Any:
+        """Digests (hotspot, number, byte) of a text per beacon of some hotspots."""
+        np, reports, beacons = self.np, self.judgement.reports, self.judgement.beacons
+        secrets = b"".join([reports[index].reveal for index in sent.tolist()])
+        texts = np.zeros((len(sent), beacons), layout)
+        texts["secret"] = np.frombuffer(secrets, np.uint8).reshape(-1, 1, 32)
+        texts["number"] = np.arange(beacons)
+        for name, value in values.items():
+            texts[name] = value
+        return hash_texts(np, texts.reshape(-1)).reshape(-1, beacons, 32)
 
     def mark(self, indexes: frozenset[int]) -> Any:
         """By index, whether a hotspot is one of these."""
@@ -389,13 +404,18 @@ def draw_lots(columns: Columns, rows: Any) -> Any:
     texts["head"], texts["epoch"] = DRAW_LINE + judgement.mix_after, judgement.epoch
     for name in ("heard", "sequence", "witness"):
         texts[name] = getattr(columns, name)[rows]
+    return hash_texts(np, texts).view(">u8").astype(np.uint64)
+
+
+def hash_texts(np: Any, texts: Any) -> Any:
+    """The 32 bytes of SHA-256 of every row."""
     plain = texts.view(f"V{texts.itemsize}")
-    lots = [
+    digests = [
         sha256(text).digest()
-        for at in range(0, len(rows), LOTS_AT_ONCE)
-        for text in plain[at : at + LOTS_AT_ONCE].tolist()
+        for at in range(0, len(texts), TEXTS_AT_ONCE)
+        for text in plain[at : at + TEXTS_AT_ONCE].tolist()
     ]
-    return np.frombuffer(b"".join(lots), ">u8").reshape(-1, 4).astype(np.uint64)
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
 
 
 def process_counted_by_arrays(state: State, judgement: Judgement) -> None:
