@@ -45,6 +45,9 @@ FIRST_SEED, CHECK_SEED = 1_000, 9_000
 LAB_SEED = 1 << 33  # of the laboratory's networks: far from what people type, and from its pool
 KINDS = ("bench", "laboratory")
 Task = tuple[str, int, int]  # kind, seed, epochs
+# A ratio of likelihoods of e^x is seen in e^-x of the honest at most, so that a tail of 1 a nat is
+# on the safe side. That of `vouched` is shorter, by what 40,000 of them show.
+LEAST_EXCESS = {"vouched": 0.5}
 
 
 def epochs_of(number: int) -> int:
@@ -98,19 +101,19 @@ def run_all(run: Callable[[Task], Floats], tasks: list[Task], processes: int) ->
     return found
 
 
-def compute_tail(nats: np.ndarray) -> tuple[float, float, float]:
-    """Median, 99 % quantile, and mean excess beyond it, at least 1."""
+def compute_tail(test: str, nats: np.ndarray) -> tuple[float, float, float]:
+    """Median, 99 % quantile, and mean excess beyond it, at least LEAST_EXCESS or 1."""
     known = nats[~np.isnan(nats)]
     middle, rare = np.quantile(known, [0.5, 0.99])
     beyond = known[known > rare] - rare
-    excess = max(1.0, float(beyond.mean()) if len(beyond) else 1.0)
+    excess = max(LEAST_EXCESS.get(test, 1.0), float(beyond.mean()) if len(beyond) else 1.0)
     return round(float(middle), 2), round(float(rare), 2), round(excess, 2)
 
 
 def calibrate(networks: int, processes: int) -> dict[str, object]:
     """Tails per test and the threshold at 0.1 %, from honest networks."""
     nats = np.concatenate(run_all(draw_nats, get_tasks(networks, FIRST_SEED), processes))
-    tails = {test: compute_tail(nats[:, column]) for column, test in enumerate(TESTS)}
+    tails = {test: compute_tail(test, nats[:, column]) for column, test in enumerate(TESTS)}
     TAILS.update(tails)
     combined = combine(compute_surprises(nats))
     known = combined[~np.isnan(combined)]

@@ -7,17 +7,16 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from coverage_map.audit.room_kernels import LEAST_COMMON, LINK_FLOOR_NATS, compare_room
 from coverage_map.propagation.compiled import compiled
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-LEAST_COMMON = 4
 NEAREST_M = 50.0  # nearer than that two keys may be one site; nobody is paid for it
 SAME_VAR_DB2 = 0.25  # two means over one path: what drifts between their packets
 SHADOW_VAR_DB2 = 18.0  # 2 sigma^2 with 3 dB, below any shadowing that was measured outdoors
 DECORRELATION_M = 50.0
-LINK_FLOOR_NATS = -6.0  # least that one witness says: it may be the liar
 
 
 @compiled
@@ -70,6 +69,9 @@ def best_partners(
     witness: Ints,
     level: Floats,
     variance: Floats,
+    loss: Floats,
+    most: Floats,
+    claimed: Floats,
     heard_starts: Ints,
     heard: Ints,
     positions_m: Floats,
@@ -78,10 +80,11 @@ def best_partners(
     out: Floats,
     partner: Ints,
 ) -> None:
-    """For every sender the other one that most looks like the same radio.
+    """For every sender the other one that most looks like the same radio, or the same room.
 
-    Links are sorted by sender; `heard[heard_starts[w]:...]` are the senders that w heard. `out`
-    [n, 3]: nats after paying for the number of partners looked at, common witnesses, rms in dB.
+    Links are sorted by sender; `heard[heard_starts[w]:...]` are the senders that w heard. `loss`,
+    `most`, `claimed` are for `compare_room`. `out` [n, 3]: nats after paying for the number of
+    partners looked at, common witnesses, rms in dB.
     """
     count = len(starts) - 1
     seen = np.full(count, -1, np.int64)
@@ -102,6 +105,9 @@ def best_partners(
                 nats, common, rms = compare(i, j, starts, witness, level, variance, apart)
                 if math.isnan(nats):
                     continue
+                room, _, far = compare_room(i, j, starts, witness, loss, most, variance, claimed)
+                if room > nats:
+                    nats, rms = room, far
                 looked += 1
                 blur = blur_m[i] + blur_m[j]
                 if apart < blur:  # their cells touch: next door is no wonder

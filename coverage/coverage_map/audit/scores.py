@@ -52,9 +52,10 @@ PARTS = ("location", "opportunity", "misfit")  # they speak through `place`, whi
 TESTS = tuple(TAILS)
 HEARD_FROM = math.log(20.0)  # surprise that a voice must exceed to be added
 MOST_SURPRISE = 40.0
-# Surprise that a nat allows. Of `vouched` half a nat makes e times fewer honest hotspots, measured
-# over 40,000 of them: its story has no parameters that were fitted to what it judges.
-NAT_SURPRISE = {"vouched": 2.0}
+# Surprise that a nat allows. Of `vouched` half a nat makes e times fewer honest hotspots, and 0.7 %
+# have any, measured over 40,000 of them: its story has no parameters that were fitted to what it
+# judges.
+NAT_SURPRISE = {"vouched": 2.15}
 SUSPECT_AT = (4.0, 2.0, 1.0)  # times the threshold, round by round
 
 Note = Callable[[int, int], None]

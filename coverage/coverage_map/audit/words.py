@@ -30,8 +30,8 @@ SAYS = {
     " claim, and the others, who stand no worse, hear nothing",
     "carried": "of {samples} links that it had at first or has now, a share of {value:.2f} is the"
     " same, and no move was asserted",
-    "colocation": "next to hotspot {other} it sounds like the same radio: {samples} common"
-    " witnesses, differences of {value:.1f} dB",
+    "colocation": "it sounds like hotspot {other}: {samples} common witnesses, differences of"
+    " {value:.1f} dB (one radio: about 1 dB; one room: 5 dB)",
     "copying": "its packets go up and down with those of hotspot {other}: correlation {value:.2f}"
     " over {samples} packets",
     "spectrum": "the losses that it reports lie {value:.1f} dB around a smooth line"
@@ -49,7 +49,7 @@ NEEDS = {
     "opportunity": "trusted neighbours in reach",
     "misfit": "trusted neighbours in reach",
     "place": "trusted neighbours in reach",
-    "vouched": "trusted neighbours in reach",
+    "vouched": "somebody who reports it, and trusted neighbours in reach",
     "carried": "three links that were measured, in epochs far enough apart",
     "colocation": "four witnesses in common with somebody",
     "copying": "40 packets in common with another witness",
