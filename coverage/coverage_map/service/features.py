@@ -11,7 +11,7 @@ from scipy.special import ndtr
 
 from coverage_map import cells
 from coverage_map.service.parameters import Bbox
-from coverage_map.store.tables import NONE_CDB, NONE_CDBM
+from coverage_map.store.tables import COLUMNS, NONE_CDB, NONE_CDBM
 from coverage_map.store.view import Clock, Columns, take
 
 Array = NDArray[Any]
@@ -75,6 +75,15 @@ def records(
     found["predicted_server"] = _known(table["predicted_server"])
     found["overlap"] = table["overlap"].tolist()
     return found
+
+
+def unknown_record(cell: int) -> JsonObject:
+    """The record of a cell that nobody knows: the members of others, null or 0."""
+    nothing: Columns = {name: np.empty(0, kind) for name, kind in COLUMNS.items()}
+    names = list(records(nothing, 0, 0.0, Clock()))
+    about = {"h3": cells.text_of(cell), "resolution": cell >> 52 & 0xF, "state": "unknown"}
+    counts = dict.fromkeys(("count", "hotspots", "devices", "overlap"), 0)
+    return {**dict.fromkeys(names), **about, **counts}
 
 
 def _epochs(table: Columns, name: str) -> list[int | None]:

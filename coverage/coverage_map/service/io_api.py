@@ -248,22 +248,9 @@ def _pending(waiting: dict[int, int], cell: int) -> int:
 
 
 def _unknown(cell: int, threshold_dbm: float) -> Values:
-    return {
-        "h3": cells.text_of(cell),
-        "resolution": cell >> 52 & 0xF,
-        "state": "unknown",
-        "value_dbm": None,
-        "uncertainty_db": None,
-        "count": 0,
-        "newest_ms": None,
-        "hotspots": 0,
-        "devices": 0,
+    return features.unknown_record(cell) | {
         "measured": None,
         "predicted": None,
-        "best_server": None,
-        "overlap": 0,
-        "service_probability": None,
-        "confidence": None,
         "threshold_dbm": threshold_dbm,
         "links": [],
         "evidence": [],

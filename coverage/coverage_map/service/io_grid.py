@@ -106,14 +106,15 @@ class Grid:
         longitude, latitude = values["coords"]
         cell = cells.cell_at(latitude, longitude, values["res"])
         row = view.cell(cell)
-        document: Values = {"coords": [longitude, latitude], "h3": cells.text_of(cell)}
+        threshold = values["threshold_dbm"]
+        document: Values = {"coords": [longitude, latitude]}
         if row is None:
-            document |= {"state": "unknown", "value_dbm": None, "threshold_dbm": None}
+            document |= features.unknown_record(cell)
         else:
-            threshold = values["threshold_dbm"]
             columns = features.records(row, values["res"], threshold, view.clock)
-            document |= features.rows_of(columns)[0] | {"threshold_dbm": threshold}
-        return answer_json(request, document | {"snapshot": view.identity})
+            document |= features.rows_of(columns)[0]
+        document |= {"threshold_dbm": threshold, "snapshot": view.identity}
+        return answer_json(request, document)
 
     async def get_area(self, request: web.Request, values: Values) -> web.Response:
         """Counts and shares inside a polygon."""

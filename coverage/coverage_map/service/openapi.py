@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chain.openapi import JSON, PROBLEM, Parameter, Route, get_document
+from chain.openapi import JSON, PROBLEM, Parameter, Route, Schema, get_document
 from coverage_map.planning import openapi as planning
+from coverage_map.service import models
 from coverage_map.service import parameters as p
 
 GEOJSON = "application/geo+json"
@@ -34,6 +35,11 @@ MVT = "application/vnd.mapbox-vector-tile"
 ARROW = "application/vnd.apache.arrow.stream"
 SSE = "text/event-stream"
 MATRIX = "/collections/cells/tiles/WebMercatorQuad"
+
+PMTILES = "application/vnd.pmtiles"
+BINARY: dict[str, Schema] = {
+    media: {"type": "string", "format": "binary"} for media in (TILE, MVT, PMTILES)
+}
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation("/api", "api", "This document", (p.JSON_FORMAT,)),
@@ -137,7 +143,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "pmtiles",
         "The whole snapshot as one PMTiles archive",
         (),
-        "application/vnd.pmtiles",
+        PMTILES,
     ),
     Operation("/position", "position", "The cell at a point", (p.POINT, *p.PLACE)),
     Operation("/area", "area", "Counts and shares inside a polygon", (p.POLYGON, *p.PLACE)),
@@ -200,17 +206,19 @@ def document(
     operations: Sequence[Operation], version: str, *, planner: bool = False
 ) -> dict[str, Any]:
     """The whole document, OpenAPI 3.1; with the planner's part where that is served."""
+    answers, components = models.schemas()
     found = get_document(
-        [_route(operation) for operation in operations],
+        [_route(operation, answers.get(operation.handler)) for operation in operations],
         title="Wavecomb coverage map",
         version=version,
         description="Measured and predicted coverage per H3 cell, with proof behind "
         "every measurement.",
+        schemas=components,
     )
     for operation in operations:
-        answers = found["paths"][operation.path]["get"]["responses"]["200"]["content"]
+        content = found["paths"][operation.path]["get"]["responses"]["200"]["content"]
         for media in _other_forms(operation):
-            answers[media] = {"schema": {"type": "string"}}
+            content[media] = {"schema": {"type": "string"}}
     if planner:
         found["paths"] |= planning.paths()
         found["components"]["securitySchemes"] = {"key": dict(planning.KEYS)}
@@ -247,14 +255,18 @@ def _older(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     found = {name: _older(item) for name, item in value.items() if name != "contentEncoding"}
-    options = found.get("anyOf")
+    kinds, options = found.get("type"), found.get("anyOf")
+    if isinstance(kinds, list) and "null" in kinds:
+        found |= {"type": next(kind for kind in kinds if kind != "null"), "nullable": True}
     if isinstance(options, list) and {"type": "null"} in options:
         rest = [option for option in options if option != {"type": "null"}]
-        found = {**rest[0], "nullable": True}
+        # Beside a reference 3.0 reads nothing; inside allOf it does.
+        one = {"allOf": rest} if "$ref" in rest[0] else rest[0]
+        found = {**one, "nullable": True}
     return found
 
 
-def _route(operation: Operation) -> Route:
+def _route(operation: Operation, answer: Schema | None) -> Route:
     bare = Route("GET", operation.path, operation.handler, operation.summary)
     places = tuple(_PLACES[name] for name in bare.path_names)
     errors: tuple[int, ...] = (400, 404, 503) if p.SNAPSHOT in operation.parameters else (400,)
@@ -263,6 +275,7 @@ def _route(operation: Operation) -> Route:
     return Route(
         *("GET", operation.path, operation.handler, operation.summary),
         (*places, *operation.parameters),
+        answer=answer if "json" in operation.media else BINARY.get(operation.media),
         media=operation.media,
         errors=errors,
     )
