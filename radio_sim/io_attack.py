@@ -211,4 +211,5 @@ def _print(options: argparse.Namespace, done: list[Measured], document: dict[str
     for name, value in document.get("opportunity", {}).items():
         print(f"opportunity {name}: {value:g}")
     for figure, worst in document["worst"].items():
-        print(f"worst {figure}: {worst['value']} ({worst['attack']})")
+        value = "never" if worst["value"] is None else f"{worst['value']:.4g}"
+        print(f"worst {figure}: {value} ({worst['attack']})")
