@@ -13,7 +13,7 @@ from chain.draws import answer, mapper_commit, power_step_db, tag_of
 from chain.keys import public_key
 from chain.records import MapperCommit, MapperReport, Reception
 from chain.wire import pack_reception, seal
-from coverage_map.feed import Feed
+from coverage_map.feed import HOUR_EPOCHS, Entry, Feed
 from coverage_map.io_ledger import LedgerSource
 from coverage_map.io_store import Store
 from coverage_map.io_sync import Sync
@@ -123,4 +123,22 @@ def test_the_bound_of_physics_falls_with_distance() -> None:
     far = h3.latlng_to_cell(site.latitude_deg + 0.3, site.longitude_deg, 9)
     assert strongest_cdbm(site, near) > strongest_cdbm(site, far) + 5_000
     assert strongest_cdbm(site, near) < site.eirp_cdbm
+    town.close()
+
+
+def test_reports_of_one_hour_enter_the_map_together() -> None:
+    """Who watches /events or snapshots sees hours, not one cell of a drive after another."""
+    town = Town(4, START_MS + 77)
+    feed = Feed(town.genesis.record, town.network_id)
+    hour = range(HOUR_EPOCHS, 2 * HOUR_EPOCHS)
+    heard = pack_reception(Reception(0, 0, 0, -8_000, 2_412, tag_of(bytes(16))))
+    for number, epoch in enumerate((*hour, hour.stop)):
+        seed = seed_of(number)
+        report = MapperReport(public_key(seed), epoch, PLACE, SALT, heard)
+        feed.receive(Entry(number, seal(report, town.network_id, [seed]), epoch, 0, "ok"))
+    waiting = {}
+    for judged in (hour.stop - 2, hour.stop - 1):
+        feed.receive_verdicts(judged, {})
+        waiting[judged] = [report.epoch for _, report in feed.held()["mapped"]]
+    assert waiting == {hour.stop - 2: [*hour, hour.stop], hour.stop - 1: [hour.stop]}
     town.close()

@@ -138,3 +138,79 @@ def test_the_finest_that_people_are_shown_at_is_nine(tmp_path: Path) -> None:
     _, keeper = published_units(parts, tmp_path / "map")
     assert len(keeper.view.level(9)["cells"]) > 0
     assert [len(keeper.view.level(r)["cells"]) for r in (10, 11)] == [0, 0]
+
+
+# ---- a drive, and someone who looks for it
+
+
+WAY = h3.grid_path_cells(HOME, h3.latlng_to_cell(47.37, 8.62, 9))  # twenty cells in a row
+DAY = 3 * HOLD_EPOCHS
+
+
+def road(seed: int) -> tuple[list[Rows], int]:
+    """Rows by epoch: two others were in each cell before, then the victim drives along them all.
+
+    The worst case for the victim, who completes every unit; the epoch in which it set out too.
+    """
+    draws = np.random.default_rng(seed)
+    parts = []
+    for epoch in range(DAY, DAY + 20):
+        at = [int(WAY[k]) for k in np.flatnonzero(draws.integers(0, 20, len(WAY)) == epoch - DAY)]
+        parts.append(rows_of(at, [100 + epoch] * len(at), epoch))
+    for other in (200, 201):
+        parts += [rows_of([int(cell) for cell in WAY], [other] * len(WAY), DAY + 20)]
+    start = DAY + 30
+    return parts + [rows_of([int(c)], [7], start + k) for k, c in enumerate(WAY)], start
+
+
+def drawn_order(keeper: Keeper, name: str) -> float:
+    """Share of the way's steps whose direction a column of the published map tells rightly."""
+    rows = [keeper.view.cell(int(cell)) for cell in WAY]
+    found = [None if row is None else int(row[name][0]) for row in rows]
+    steps = [(a, b) for a, b in pairwise(found) if a is not None and b is not None]
+    assert len(steps) > 10
+    return sum(a < b for a, b in steps) / len(steps)
+
+
+def test_no_column_of_the_map_tells_which_way_a_driver_went(tmp_path: Path) -> None:
+    parts, start = road(1)
+    keeper = Keeper(tmp_path / "map")
+    for rows in parts:
+        keeper.receive(rows, np.full(len(rows), KIND_MAPPER, np.uint8), start + 40)
+    keeper.publish(None, 1)
+    for name in ("first", "last"):
+        assert drawn_order(keeper, name) == 0.0
+    table = keeper.view.level(9)
+    assert set((table["last"] % HOLD_EPOCHS).tolist()) == {0}
+
+
+def test_cells_do_not_tell_that_the_same_devices_were_in_both(tmp_path: Path) -> None:
+    """Differencing distinct devices: two cells with three each, and their parent.
+
+    Whether it were the same three or six different ones must not show, or whoever knows of one
+    cell that somebody was there learns the other.
+    """
+    pair = h3.cell_to_children(h3.cell_to_parent(HOME, 8), 9)[:2]
+    found = []
+    for number, devices in enumerate(([1, 2, 3, 1, 2, 3], [1, 2, 3, 4, 5, 6])):
+        keeper = Keeper(tmp_path / str(number))
+        rows = rows_of([int(c) for c in pair for _ in range(3)], devices, DAY)
+        keeper.receive(rows, np.full(6, KIND_MAPPER, np.uint8), DAY)
+        keeper.publish(None, 1)
+        found.append([keeper.view.level(r)["devices"].tolist() for r in range(5, 10)])
+    assert found[0] == found[1]
+    assert found[0][-1] == [3, 3]
+    assert found[0][0] == [6]
+
+
+def test_a_device_that_comes_again_is_not_told_from_another(tmp_path: Path) -> None:
+    """Differencing in time: a second unit of one cell, of the same devices or of others."""
+    found = []
+    for number, later in enumerate(([1, 2, 3], [4, 5, 6])):
+        keeper = Keeper(tmp_path / str(number))
+        for epoch, devices in ((DAY, [1, 2, 3]), (2 * DAY, later)):
+            rows = rows_of([HOME] * 3, devices, epoch)
+            keeper.receive(rows, np.full(3, KIND_MAPPER, np.uint8), epoch)
+            keeper.publish(None, epoch)
+        found.append(keeper.view.level(9)["devices"].tolist())
+    assert found == [[6], [6]]

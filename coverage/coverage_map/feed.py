@@ -38,6 +38,7 @@ LATE = "late"
 PENDING = "pending"
 UNJUDGED = "unjudged"
 TOKENS_PER_PRICE = 1_000
+HOUR_EPOCHS = 6  # an hour of mainnet: people's reports are shown no finer in time
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,15 +338,21 @@ class Feed:
         return found
 
     def _flush_mapped(self) -> list[Observation]:
-        """Observe mappers' reports whose epoch's secrets are all known by now."""
-        ripe = [x for x in self._mapped if self.mix(x[1].epoch) is not None]
-        self._mapped = [x for x in self._mapped if self.mix(x[1].epoch) is None]
+        """Observe mappers' reports whose hour's secrets are all known by now.
+
+        Hours enter as a whole: cells that change on the map one after the other would show a way.
+        """
+        ripe = [x for x in self._mapped if self._hour_is_over(x[1].epoch)]
+        self._mapped = [x for x in self._mapped if not self._hour_is_over(x[1].epoch)]
         found = []
         for sequence, report in ripe:
             place = (self.mappers[report.key], self.epoch_end_ms(report.epoch))
             found += mapped_of(report, sequence, *place, self.sites, self._beaconed)
         self._older.clear()
         return found
+
+    def _hour_is_over(self, epoch: int) -> bool:
+        return self.mix(epoch // HOUR_EPOCHS * HOUR_EPOCHS + HOUR_EPOCHS - 1) is not None
 
     def _pay(self, receipt: Receipt) -> list[News]:
         session = self.sessions.get(receipt.session)
