@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -56,7 +57,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_no_fault_of_one_in_four_forks_loses_or_repeats(
     case: str, outcomes: dict[str, Any]
 ) -> None:
-    assert outcomes[case]["ok"], outcomes[case]
+    assert outcomes[case]["ok"], json.dumps(outcomes[case])
     assert outcomes[case]["acknowledged"] > 0
 
 
