@@ -124,6 +124,7 @@ def test_too_much_is_429_and_a_key_goes_further(tmp_path: Path) -> None:
             assert seen[-1] == 429
             refused = await client.get("/exports/x.pmtiles")
             assert 1 <= int(refused.headers["Retry-After"]) <= 15
+            assert refused.headers["Access-Control-Expose-Headers"] == "Retry-After"
             assert refused.content_type == "application/problem+json"
             for name, value in (("X-API-Key", key), ("Authorization", f"Bearer {key}")):
                 assert (await client.get("/area", headers={name: value})).status == 200

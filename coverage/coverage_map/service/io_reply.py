@@ -146,5 +146,9 @@ class Remembered:
 
 def problem(status: int, title: str, detail: str) -> web.Response:
     """An RFC 9457 problem that pages of other origins may read too."""
-    headers = {"Access-Control-Allow-Origin": "*", "X-Content-Type-Options": "nosniff"}
+    headers = {
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Expose-Headers": "Retry-After",
+        "X-Content-Type-Options": "nosniff",
+    }
     return problem_response(status, title, detail, headers=headers)
