@@ -43,6 +43,11 @@ class ClickHouse:
         if directory:
             self._add_views(files)
 
+    @property
+    def pid(self) -> int:
+        """The process that the engine runs in."""
+        return self._child.pid
+
     def _add_views(self, files: list[Path]) -> None:
         parts = [f"SELECT * FROM file('{path}', Parquet, '{sql.TYPES}')" for path in files]
         parts = parts or [f"SELECT * FROM null('{sql.TYPES}')"]
