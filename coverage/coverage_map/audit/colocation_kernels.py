@@ -7,7 +7,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from coverage_map.audit.room_kernels import LEAST_COMMON, LINK_FLOOR_NATS, compare_room
+from coverage_map.audit.room_kernels import (
+    LEAST_COMMON,
+    LINK_FLOOR_NATS,
+    compare_room,
+    find_common,
+)
 from coverage_map.propagation.compiled import compiled
 
 Floats = NDArray[np.float64]
@@ -24,41 +29,27 @@ def compare(
     i: int, j: int, starts: Ints, witness: Ints, level: Floats, variance: Floats, apart_m: float
 ) -> tuple[float, int, float]:
     """(nats for one radio against two sites, common witnesses, rms of the differences in dB)."""
-    a, b = starts[i], starts[j]
-    weight = mean = 0.0
-    common = 0
-    while a < starts[i + 1] and b < starts[j + 1]:
-        if witness[a] < witness[b]:
-            a += 1
-        elif witness[b] < witness[a]:
-            b += 1
-        else:
-            share = 1.0 / (variance[a] + variance[b] + SAME_VAR_DB2)
-            weight += share
-            mean += share * (level[a] - level[b])
-            common += 1
-            a += 1
-            b += 1
+    pairs = find_common(i, j, starts, witness)
+    common = len(pairs)
     if common < LEAST_COMMON:
         return math.nan, common, math.nan
+    weight = mean = 0.0
+    for n in range(common):
+        a, b = pairs[n, 0], pairs[n, 1]
+        share = 1.0 / (variance[a] + variance[b] + SAME_VAR_DB2)
+        weight += share
+        mean += share * (level[a] - level[b])
     mean /= weight
     shadow = SHADOW_VAR_DB2 * (1.0 - math.exp(-apart_m / DECORRELATION_M))
     nats = squares = 0.0
-    a, b = starts[i], starts[j]
-    while a < starts[i + 1] and b < starts[j + 1]:
-        if witness[a] < witness[b]:
-            a += 1
-        elif witness[b] < witness[a]:
-            b += 1
-        else:
-            rest = (level[a] - level[b] - mean) ** 2
-            same = variance[a] + variance[b] + SAME_VAR_DB2
-            apart = same + shadow
-            gain = 0.5 * (math.log(apart / same) + rest / apart - rest / same)
-            nats += max(gain, LINK_FLOOR_NATS)
-            squares += rest
-            a += 1
-            b += 1
+    for n in range(common):
+        a, b = pairs[n, 0], pairs[n, 1]
+        rest = (level[a] - level[b] - mean) ** 2
+        same = variance[a] + variance[b] + SAME_VAR_DB2
+        apart = same + shadow
+        gain = 0.5 * (math.log(apart / same) + rest / apart - rest / same)
+        nats += max(gain, LINK_FLOOR_NATS)
+        squares += rest
     # The mean was fitted: it takes one degree of freedom.
     return nats * (common - 1.0) / common, common, math.sqrt(squares / common)
 

@@ -23,23 +23,21 @@ LEAST_ARRIVES = 1e-3
 
 
 @compiled
-def count_common(
-    i: int, j: int, starts: Ints, witness: Ints, loss: Floats
-) -> tuple[int, float]:
-    """Witnesses that hear both, and the mean of the losses' differences in dB."""
-    a, b = starts[i], starts[j]
-    common, total = 0, 0.0
+def find_common(i: int, j: int, starts: Ints, witness: Ints) -> Ints:
+    """Links of i and of j [n, 2] to the witnesses that hear both, which links are sorted by."""
+    pairs = np.empty((min(starts[i + 1] - starts[i], starts[j + 1] - starts[j]), 2), np.int64)
+    a, b, common = starts[i], starts[j], 0
     while a < starts[i + 1] and b < starts[j + 1]:
         if witness[a] < witness[b]:
             a += 1
         elif witness[b] < witness[a]:
             b += 1
         else:
-            total += loss[a] - loss[b]
+            pairs[common, 0], pairs[common, 1] = a, b
             common += 1
             a += 1
             b += 1
-    return common, total / max(common, 1)
+    return pairs[:common]
 
 
 @compiled
@@ -58,27 +56,25 @@ def compare_room(
     What is predicted is how well each witness hears i: by how well it hears j, or by the law of
     loss from the claimed place, `claimed` [links, offsets]. Both given that it was heard at all.
     """
-    common, mean = count_common(i, j, starts, witness, loss)
+    pairs = find_common(i, j, starts, witness)
+    common = len(pairs)
     if common < LEAST_COMMON:
         return math.nan, common, math.nan
+    total = 0.0
+    for n in range(common):
+        total += loss[pairs[n, 0]] - loss[pairs[n, 1]]
+    mean = total / common
     totals = np.zeros(claimed.shape[1])
     squares = 0.0
-    a, b = starts[i], starts[j]
-    while a < starts[i + 1] and b < starts[j + 1]:
-        if witness[a] < witness[b]:
-            a += 1
-        elif witness[b] < witness[a]:
-            b += 1
-        else:
-            rest = loss[a] - loss[b] - mean
-            spread = ROOM_VAR_DB2 + variance[a] + variance[b]
-            sigma = math.sqrt(spread)
-            arrives = max(chance_below((most[a] - loss[b] - mean) / sigma), LEAST_ARRIVES)
-            room = math.log(ROOT / (sigma * arrives)) - 0.5 * rest * rest / spread
-            for k in range(len(totals)):
-                gain = room - claimed[a, k]
-                totals[k] += min(max(gain, LINK_FLOOR_NATS), LINK_MOST_NATS)
-            squares += rest * rest
-            a += 1
-            b += 1
+    for n in range(common):
+        a, b = pairs[n, 0], pairs[n, 1]
+        rest = loss[a] - loss[b] - mean
+        spread = ROOM_VAR_DB2 + variance[a] + variance[b]
+        sigma = math.sqrt(spread)
+        arrives = max(chance_below((most[a] - loss[b] - mean) / sigma), LEAST_ARRIVES)
+        room = math.log(ROOT / (sigma * arrives)) - 0.5 * rest * rest / spread
+        for k in range(len(totals)):
+            gain = room - claimed[a, k]
+            totals[k] += min(max(gain, LINK_FLOOR_NATS), LINK_MOST_NATS)
+        squares += rest * rest
     return totals.min() * (common - 1.0) / common, common, math.sqrt(squares / common)

@@ -136,9 +136,8 @@ class Api:
 
     def _cell(self, cell: int, threshold_dbm: float) -> Values:
         view = self.service.view({})
-        record = _record(view, cell, threshold_dbm) if view is not None else None
-        if record is None:
-            return _unknown(cell, threshold_dbm)
+        found = _record(view, cell, threshold_dbm) if view is not None else None
+        record = features.unknown_record(cell) if found is None else found
         return record | {
             "measured": _measured(record),
             "predicted": _predicted(record),
@@ -245,18 +244,6 @@ def _pending(waiting: dict[int, int], cell: int) -> int:
         cells.parents(own, resolution) == np.uint64(cell)
     )
     return sum(waiting[found] for found in own[inside].tolist())
-
-
-def _unknown(cell: int, threshold_dbm: float) -> Values:
-    return features.unknown_record(cell) | {
-        "measured": None,
-        "predicted": None,
-        "threshold_dbm": threshold_dbm,
-        "links": [],
-        "evidence": [],
-        "pending_receptions": 0,
-        "bounties": [],
-    }
 
 
 @web.middleware
