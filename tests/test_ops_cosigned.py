@@ -112,8 +112,9 @@ def test_a_witness_that_is_gone_delays_nothing_and_is_named(
     running: Running, witnesses: list[WitnessServer]
 ) -> None:
     witnesses[1].close()
-    pass_epochs(running, 1)
-    with LedgerClient(running.url) as client:  # records are answered meanwhile
+    with LedgerClient(running.url) as client:  # a record, so that the next checkpoint is another
+        assert client.submit([running.town.deposit(0, 1, b"before").wire])[0].accepted
+        pass_epochs(running, 1)
         assert client.submit([running.town.deposit(0, 1, b"meanwhile").wire])[0].accepted
     note = newest_note(running)
     assert len(note.signatures) == 2  # the log's and one witness's

@@ -206,10 +206,10 @@ class _Server(ThreadingHTTPServer):
         if not self._free.acquire(timeout=CLIENT_TIMEOUT_S):
             self.shutdown_request(request)
             return
+        self._clients.add(request)  # before its thread starts: closing must find it
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        self._clients.add(request)
         try:
             super().process_request_thread(request, client_address)
         finally:
