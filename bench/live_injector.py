@@ -18,8 +18,9 @@ import sys
 import time
 from pathlib import Path
 
+from hotspot.carriers.bpf import FRAME_MAX_BYTES
 from hotspot.radio.frame import Beacon, Heard, build_frame, pack_beacon, parse_frame
-from hotspot.radio.io_radio import BATCH_FRAMES, FRAME_MAX_BYTES, MonitorRadio
+from hotspot.radio.io_radio import BATCH_FRAMES, MonitorRadio
 
 SENT = struct.Struct("<IQ")  # sequence, ns since 1970 before `send`
 HEARD = struct.Struct("<HIQQ")  # sender, sequence, ns at the kernel, ns at this process

@@ -159,7 +159,8 @@ def prepare(client: LedgerClient, network: bytes) -> None:
         seeds = [sha256(b"hotspot %d" % n).digest(), sha256(b"owner %d" % n).digest()]
         record = Registration(
             *(public_key(seeds[0]), public_key(seeds[1]), CELL, LATITUDE, LONGITUDE),
-            *(10, 300, 2_000, 2_437, 1, client.head().epoch + 2, 1_000, links[1]),
+            *(10, 300, 2_000, 2_437, 1, client.head().epoch + 2, 1_000),
+            anchor=links[1],
         )
         wires.append(wire.seal(record, network, seeds).wire)
     refused = [r for r in client.submit(wires) if not r.accepted]

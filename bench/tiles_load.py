@@ -11,6 +11,7 @@ import asyncio
 import json
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,10 +68,8 @@ async def run(port: int, paths: list[str], connections: int) -> dict[str, float]
     started = time.perf_counter()
     askers = []
     for _ in range(connections):
-        done = asyncio.Event()
-        _, asker = await loop.create_connection(
-            lambda done=done: Asker(requests, spent, done), "127.0.0.1", port
-        )
+        make = partial(Asker, requests, spent, asyncio.Event())
+        _, asker = await loop.create_connection(make, "127.0.0.1", port)
         askers.append(asker)
     for asker in askers:
         await asker.done.wait()

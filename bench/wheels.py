@@ -57,7 +57,7 @@ def find_all(packages: Sequence[str], python: str, workers: int) -> Table:
     progress = Progress(f"wheels for {python}", len(jobs))
     table: Table = {package: {} for package in packages}
     with ThreadPoolExecutor(workers) as pool:
-        found = pool.map(lambda job: find_wheel(*job, python), jobs)
+        found = pool.map(lambda job: find_wheel(job[0], job[1], python), jobs)
         for done, ((package, platform), version) in enumerate(zip(jobs, found, strict=True)):
             table[package][platform] = version
             progress.update(done, f"{package} {platform}")
