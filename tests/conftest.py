@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Two workers share the cores already: threads of their own make them many times slower.
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
@@ -16,6 +17,17 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
 # start: those that send it would wait for ever.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Examples are the same in every run, and however slow a busy machine draws and tries one, that is
+# no failure: by default 200 ms are. The soak looks for new ones.
+settings.register_profile(
+    "wavecomb",
+    deadline=None,
+    derandomize=not os.environ.get("WAVECOMB_SOAK"),
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+)
+settings.load_profile("wavecomb")
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUND_TRUTH = ROOT.parent / "shared" / "ground-truth"
