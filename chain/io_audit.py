@@ -76,6 +76,7 @@ def audit(
         return Audit(False, "database", error.problem)
     pruned = Archive(None)
     try:
+        store.hold_still()
         pruned = attach(store, archive)
         # Damaged text must reach the comparison, which can name it, rather than stop the query.
         store.connection.text_factory = _lenient_text
@@ -134,6 +135,7 @@ def _trust(
     try:
         trusted = Store.open(since, read_only=True)
         try:
+            trusted.hold_still()
             for table in (*TABLES, "meta"):
                 rows = trusted.connection.execute(f"SELECT * FROM {table}")
                 marks = ", ".join("?" * len(rows.description))

@@ -424,3 +424,23 @@ def test_key_files_are_made_private_and_refused_when_open_or_broken(tmp_path: Pa
     raw.write_bytes(bytes(range(32)))
     raw.chmod(0o600)
     assert load_seed(raw) == bytes(range(32))
+
+
+def test_a_ledger_that_runs_while_it_is_audited_passes(
+    sample: tuple[Path, Town], tmp_path: Path
+) -> None:
+    """The rows that a service adds meanwhile are of another state than the one that is audited."""
+    blocks = town_blocks(sample[1])
+    running = Store.create(str(tmp_path / DATABASE))
+    running.append(blocks[:-3])
+    during = iter(blocks[-3:])
+
+    def add_one(done: int, total: int) -> None:
+        running.append([block] if (block := next(during, None)) else [])
+
+    result = audit(tmp_path / DATABASE, verify, add_one)
+    assert next(during, None) is None, "nothing was written meanwhile"
+    assert result.ok, result
+    assert result.blocks == len(blocks) - 3
+    assert audit(tmp_path / DATABASE, verify).blocks == len(blocks)
+    running.close()

@@ -109,6 +109,7 @@ def open_with_archive(
     store = Store.open(path, read_only=True)
     archive = Archive(None)
     try:
+        store.hold_still()
         archive = attach(store, directory)
         yield store
     except (UserError, *UNREADABLE) as error:

@@ -101,6 +101,14 @@ class Store:
             raise problem
         return cls(connection, str(path))
 
+    def hold_still(self) -> None:
+        """Read one state from now on, whatever a running service writes meanwhile.
+
+        For a read-only store: its many queries must agree with each other.
+        """
+        self.connection.execute("BEGIN")
+        self.connection.execute("SELECT count(*) FROM meta").fetchone()  # the state is of now
+
     def forget(self) -> None:
         """Read anew what is kept in memory: the database was written past this object."""
         self._log = None
