@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Callable
 from hashlib import sha256
 
 import numpy as np
@@ -33,6 +36,14 @@ from coverage_map.predict import baseline_dbm
 OPERATOR = sha256(b"operator").digest()
 CHAIN = 512
 FIRST_EPOCH = 2
+
+
+async def until(done: Callable[[], object], seconds: float = 200.0) -> None:
+    """Wait for a condition, as long as a busy machine that compiles everything first may take."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it never came"
+        await asyncio.sleep(0.05)
 
 
 def seed_of(index: int) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from aiohttp.test_utils import TestServer
-from map_helpers import Town, ledger_app
+from map_helpers import Town, ledger_app, until
 
 from chain.io_http import bound_port
 from coverage_map.io_ledger import LedgerSource
@@ -33,10 +33,7 @@ def running_map(town: Town) -> Iterator[tuple[str, Sync]]:
             app = make_app(sync, Hub())
             add_planning(app, sync, sync.keeper.directory / "jobs")
             runner = await serve_front(app, "127.0.0.1", 0)
-            for _ in range(600):
-                if sync.snapshot is not None and sync.keeper.view.level(10)["count"].any():
-                    break
-                await asyncio.sleep(0.05)
+            await until(lambda: sync.snapshot and sync.keeper.view.level(10)["count"].any())
             found.append((f"http://127.0.0.1:{bound_port(runner)}", sync))
             ready.set()
             await stop.wait()
@@ -45,10 +42,10 @@ def running_map(town: Town) -> Iterator[tuple[str, Sync]]:
     thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
     thread.start()
     try:
-        if not ready.wait(60):
+        if not ready.wait(240):
             raise AssertionError("the map did not come up")
         yield found[0]
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(30)
+        thread.join(120)
         loop.close()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestServer
-from map_helpers import Town, ledger_app
+from map_helpers import Town, ledger_app, until
 
 from chain.errors import UserError
 from coverage_map.client import cells_query, cells_url, next_link, next_url, rows
@@ -40,7 +40,7 @@ class Served:
         self.stop = asyncio.Event()
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
-        assert self.ready.wait(60)
+        assert self.ready.wait(240)
 
     def _run(self) -> None:
         self.loop.run_until_complete(self._serve())
@@ -54,10 +54,7 @@ class Served:
             app = make_app(sync, Hub())
             add_planning(app, sync, self.folder / "jobs")
             async with TestServer(app) as server:
-                for _ in range(400):
-                    if sync.snapshot is not None and sync.snapshot.levels[10].measured.any():
-                        break
-                    await asyncio.sleep(0.05)
+                await until(lambda: sync.snapshot and sync.snapshot.levels[10].measured.any())
                 self.url = str(server.make_url("/"))
                 self.ready.set()
                 await self.stop.wait()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from map_helpers import Town
+from map_helpers import Town, until
 from map_server import running_map
 
 from chain.errors import UserError
@@ -130,10 +130,7 @@ def test_a_new_offer_is_news_and_shows_without_a_new_epoch() -> None:
         sync.on_news(lambda event, data: (told.append((event, data)), publish(event, data))[1])
         before = len(properties(url))
         number = town.offer(3, (town.reward_cell(2),), 1)
-        for _ in range(100):
-            if len(properties(url)) > before:
-                break
-            asyncio.run(asyncio.sleep(0.05))
+        asyncio.run(until(lambda: len(properties(url)) > before))
         assert [row["bounty"] for row in properties(url)] == [number]
         assert feed_state.decode(
             feed_state.encode(sync.feed), town.genesis.record, town.network_id

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestServer
 from map_helpers import Town, ledger_app
-from test_map_page import CHROMIUM, DESKTOP, FLAGS, PHONE
+from test_map_page import CHROMIUM, DESKTOP, FLAGS, PATIENCE_MS, PHONE
 
 from coverage_map.io_ledger import LedgerSource
 from coverage_map.io_store import Store
@@ -47,9 +47,10 @@ async def look(browser: Any, url: str, size: tuple[int, int], scheme: str) -> di
     context = await browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme
     )
+    context.set_default_timeout(PATIENCE_MS)
     page = await context.new_page()
     await page.goto(url)
-    await page.wait_for_function("() => window.__wavecomb?.measured > 0", timeout=60_000)
+    await page.wait_for_function("() => window.__wavecomb?.measured > 0")
     await page.evaluate(AXE.read_text())
     seen = {"edges": await page.evaluate(EDGES), "open": await page.evaluate(RULES)}
     await page.focus(".maplibregl-canvas")
@@ -60,14 +61,14 @@ async def look(browser: Any, url: str, size: tuple[int, int], scheme: str) -> di
     await page.click("#try")
     await page.focus(".maplibregl-canvas")
     await page.keyboard.press("Enter")
-    await page.wait_for_selector("#detail .facts", timeout=90_000)
-    await page.wait_for_timeout(700)  # the map has moved from under the panel
+    await page.wait_for_selector("#detail .facts")
+    await page.wait_for_function(f"() => ({PIN})()[1]")  # the map moves from under the panel
     await page.click(".key summary")  # with its form open
     seen["pin"], seen["plan"] = await page.evaluate(PIN), await page.evaluate(RULES)
     await page.click("#close")
     await page.click("#when")
     await page.click("#beside")
-    await page.wait_for_function("() => window.__wavecomb.before > 0", timeout=60_000)
+    await page.wait_for_function("() => window.__wavecomb.before > 0")
     seen["beside"] = await page.evaluate(RULES)
     seen["time"] = await page.inner_text("#time")
     seen["stopped"] = await stop_by_closing(page)
@@ -103,7 +104,9 @@ async def tour(folder: Path) -> dict[str, Any]:
         app = make_app(sync, Hub())
         add_planning(app, sync, folder / "jobs", None, None)
         async with TestServer(app) as server, async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+            browser = await playwright.chromium.launch(
+                executable_path=CHROMIUM, args=list(FLAGS), timeout=PATIENCE_MS
+            )
             url = str(server.make_url("/"))
             try:
                 return {

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp.test_utils import TestServer
 from map_helpers import Town, ledger_app
-from test_map_page import CHROMIUM, DESKTOP, FLAGS
+from test_map_page import CHROMIUM, DESKTOP, FLAGS, PATIENCE_MS
 
 from coverage_map import cells, io_cli
 from coverage_map.io_ledger import LedgerSource
@@ -64,17 +64,17 @@ async def be_refused(page: Any, seen: Seen, key: str) -> None:
     await give_key(page, "wcm_wrong")
     await page.wait_for_selector("#detail .note:has-text('not known')")
     await give_key(page, key)
-    await page.wait_for_selector("#detail .facts", timeout=90_000)
+    await page.wait_for_selector("#detail .facts")
     seen.said["with key"] = await page.inner_text("#detail")
     seen.kept = await page.evaluate(KEPT)
-    enough, io_keys.WITH_KEY = io_keys.WITH_KEY, Rate(1.0, 10.0)
+    enough, io_keys.WITH_KEY = io_keys.WITH_KEY, Rate(0.0, 2.0)
     await page.click("#close")
     await try_a_site(page)
     await page.wait_for_selector("#detail button:disabled")
     seen.said["too often"] = await page.inner_text("#detail")
     io_keys.WITH_KEY = enough
     await page.click("#detail button:has-text('Ask again')")  # waits until it can be clicked
-    await page.wait_for_selector("#detail .facts", timeout=90_000)
+    await page.wait_for_selector("#detail .facts")
     await page.click("#close")
 
 
@@ -90,7 +90,7 @@ async def offer(page: Any, seen: Seen) -> None:
     seen.said["command"] = await page.inner_text("#offer code")
     seen.states["chosen"] = await page.evaluate(STATE)
     await page.click("#gaps")
-    await page.wait_for_selector(".gaps button", timeout=90_000)
+    await page.wait_for_selector(".gaps button")
     await page.click(".gaps button")
     seen.said["gap"] = await page.inner_text("#offer code")
     await page.fill("[name=amount]", "0.5")
@@ -121,11 +121,14 @@ async def tour(folder: Path) -> Seen:
         app = make_app(sync, Hub())
         add_planning(app, sync, folder / "jobs", None, None)
         async with TestServer(app) as server, async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+            browser = await playwright.chromium.launch(
+                executable_path=CHROMIUM, args=list(FLAGS), timeout=PATIENCE_MS
+            )
             try:
                 context = await browser.new_context(
                     viewport={"width": DESKTOP[0], "height": DESKTOP[1]}
                 )
+                context.set_default_timeout(PATIENCE_MS)
                 page = await context.new_page()
                 page.on("request", lambda request: seen.keyed.add(urlsplit(request.url).path)
                         if "x-api-key" in request.headers else None)  # fmt: skip
@@ -177,7 +180,7 @@ def test_the_key_stays_in_its_tab_and_goes_to_planning_only(seen: Seen) -> None:
 
 def test_too_many_questions_say_when_to_ask_again(seen: Seen) -> None:
     assert "Too many questions" in seen.said["too often"]
-    assert "In 1 s" in seen.said["too often"]
+    assert "In 5 s" in seen.said["too often"]
 
 
 def test_the_layer_comes_and_goes(seen: Seen) -> None:

@@ -67,7 +67,7 @@ def serve(folder: Path, ask: Callable[[TestClient[Any, Any], Jobs], Awaitable[No
 
 
 async def finished(client: TestClient[Any, Any], job: str) -> dict[str, Any]:
-    for _ in range(600):
+    for _ in range(2_000):
         answer = await client.get(f"/jobs/{job}")
         status: dict[str, Any] = await answer.json()
         if status["status"] not in ("accepted", "running"):
