@@ -13,6 +13,9 @@ the way; several may stand at once, and none keeps the rest from working:
     LEDGER_DOWN  the ledger doesn't answer                          an answer
     CLOCK_JUMP   the wall clock was set by more than a second       10 minutes of quiet
     DISK_FULL    the queue can't be written                         a write
+    RESTORED     the key has signed what isn't kept here            a newer message, or an epoch
+                                                                    in which nobody signed
+    TWIN         another machine signs with the key                 an epoch in which nobody did
 
 Radio faults are repaired by a ladder: open the radio again, reset the interface, start the process
 anew. A process that never had a working radio isn't restarted for it, or a lonely hotspot would
@@ -57,6 +60,8 @@ class Fault(StrEnum):
     LEDGER_DOWN = "LEDGER_DOWN"
     CLOCK_JUMP = "CLOCK_JUMP"
     DISK_FULL = "DISK_FULL"
+    RESTORED = "RESTORED"
+    TWIN = "TWIN"
 
 
 class Repair(StrEnum):
@@ -73,6 +78,8 @@ REMEDIES = {
     Fault.LEDGER_DOWN: "check the internet connection; everything is kept in the queue until then",
     Fault.CLOCK_JUMP: "if it comes back, check that one time service (NTP) runs, and only one",
     Fault.DISK_FULL: "free some space; nothing is sent that couldn't be stored first",
+    Fault.RESTORED: "an old copy was put back here, or a new machine set up: it goes on by itself",
+    Fault.TWIN: "switch off the other machine that has this key; this one speaks two epochs later",
 }
 # After a radio fault has stood this long, this is tried.
 LADDER = (
@@ -196,6 +203,11 @@ class Health:
     def note_disk(self, problem: str | None, now_ns: int) -> None:
         """The queue can't be written, or (None) was."""
         self._set(Fault.DISK_FULL, problem, now_ns)
+
+    def note_copies(self, restored: str | None, twin: str | None, now_ns: int) -> None:
+        """What is kept here is older than what the key signed; another machine signs with it."""
+        self._set(Fault.RESTORED, restored, now_ns)
+        self._set(Fault.TWIN, twin, now_ns)
 
     def note_jump(self, jump_ns: int, now_ns: int) -> None:
         """The wall clock was set; positive: ahead."""

@@ -20,7 +20,7 @@ from chain.io_keys import load_or_create_seed, load_seed
 from chain.io_terminal import write_json
 from chain.keys import public_key
 from hotspot.actions import Action, FetchMix, Log, SendFrame
-from hotspot.clock import Backlog, Timekeeper
+from hotspot.clock import Backlog
 from hotspot.config import HotspotConfig, parse_address
 from hotspot.directory import Directory
 from hotspot.health import Health, Repair, State
@@ -32,6 +32,7 @@ from hotspot.io_page import Page, open_page
 from hotspot.io_queue import DURABLE
 from hotspot.io_rotation import OBJECTED, KeyChange, finish_move, own_chain
 from hotspot.io_system import Supervisor
+from hotspot.io_times import Times
 from hotspot.io_uplink import (
     Event,
     LedgerAway,
@@ -39,8 +40,10 @@ from hotspot.io_uplink import (
     MixKnown,
     OwnerKnown,
     PeerKnown,
+    RecordKnown,
     Submitted,
 )
+from hotspot.io_voice import Voice
 from hotspot.node import HotspotNode, Identity
 from hotspot.radio.codec import need_codec
 from hotspot.radio.io_radio import NoRadio, Radio
@@ -52,7 +55,6 @@ STATUS_NS = 5 * SECOND
 LONGEST_WAIT_NS = SECOND // 2
 HEARD_NS = 3_600 * 1_000_000_000  # a neighbour that was heard in the last hour can hear us too
 STORE_AGAIN_NS = 5 * SECOND
-SEEN_NS = 60 * SECOND
 # After a look at the radio it is left alone for this long, and what came meanwhile is read at once:
 # a wake costs as much as a beacon's signature. A busy radio isn't left alone, and nothing is due
 # before all that was heard has been read.
@@ -94,6 +96,9 @@ class Daemon:
         self._keys = KeyChange(self._queue, self._key_path)
         client = self._machine.connect(self._config.ledger.url)
         self._network = learn_network(client, self._queue)
+        key = public_key(self._seed)
+        self._voice = Voice(self._queue, self._key_path, self._network, key)
+        self._voice.meet(client, self._network)
         health.enter(State.RADIO, "opening the radio", self._boot_ns())
         self._radio, self._has_radio = self._open_radio()
         health.echoes = self._queue.note("echoes") == self._radio_name
@@ -123,41 +128,25 @@ class Daemon:
         self._readings = Readings()
         self._backlog = Backlog()
         self._page: Page | None = None
-        self._boot_id = self._machine.boot_id()
         self._owner_known: tuple[OwnerKnown, int] | None = None
         self._gateway_known: tuple[GatewayKnown, int] | None = None
         self._unstored: list[tuple[bytes, int, Sequence[Action]]] = []
         self._store_ns = 0
         self._last_sent: SendFrame | None = None
         self._disk: dict[str, str] = {}  # what can't be written, and why
-        self._seen_ns = -SEEN_NS  # when the time was kept last
         self._rest_ns: int | None = None  # the radio is left alone until then
         self._hook: int | None = None
-        self._moment_epoch = -1
         self._again = False
         self._last_frame_ns: int | None = None
         self._started_ns = self._wall_ns()
-        self._clock = self._make_clock()
+        self._times = Times(self._queue, self._machine, self._network)
+        self._clock = self._times.clock
         self._node = self._make_node()
         self._member = Membership(
             self._owned, self._node, self._directory, self._uplink, self._note
         )
         self._member.recall(self._queue, self._wall_ns())
         self._enter_network()
-
-    def _make_clock(self) -> Timekeeper:
-        seen = json.loads(self._queue.note("clock") or b'[0, "", 0]')
-        self._seen: list[object] = seen
-        clock = Timekeeper(
-            self._machine.look_at_clocks(self._machine.is_synchronised()),
-            epoch_ms=self._network.params.epoch_ms,
-            start_ms=self._network.start_ms,
-            seen_ms=seen[0],
-            seen_offset_ns=seen[2] if seen[1] and seen[1] == self._boot_id else None,
-        )
-        if self._network.epoch is not None:
-            clock.note_ledger(self._network.epoch)
-        return clock
 
     def _make_node(self) -> HotspotNode:
         length, files = self._config.hotspot.chain_length, (self._queue, self._key_path)
@@ -171,14 +160,9 @@ class Daemon:
             frequency_mhz=self._config.radio.frequency_mhz,
             can_set_power=self._config.radio.can_set_power,
         )
-        memory = self._queue.memory(public_key(self._seed))
-        return HotspotNode(
-            identity,
-            secrets,
-            self._directory,
-            memory=memory,
-            codec=need_codec(self._config.radio.codec),
-        )
+        memory = self._voice.remember(secrets, identity.cell)
+        codec = need_codec(self._config.radio.codec)
+        return HotspotNode(identity, secrets, self._directory, memory=memory, codec=codec)
 
     # --- the loop -----------------------------------------------------------------------------
 
@@ -189,7 +173,7 @@ class Daemon:
             self._loop.register(self._radio, self._read_radio, once=True)
         self._loop.register(self._waker, self._read_events)
         self._member.ask()
-        self._uplink.submit(record.wire for record in self._queue.undelivered())
+        self._deliver()
         gateway = self._config.hotspot.gateway
         address = parse_address("hotspot.gateway", gateway) if gateway else None
         self._uplink.watch(self._node.key, self._owned.owner, address)
@@ -335,10 +319,15 @@ class Daemon:
             self._owner_known = event, now_ns
             self._clock.note_ledger(event.epoch)
             self._judge_beacons(event, now_ns)
+            self._voice.hear_owner(event, self._uplink.find_record)
+            self._deliver()
             objection = self._keys.hear(event.rotation, self._node, self._network.network_id)
             if objection:
                 self._log("warning", OBJECTED)
                 self._uplink.submit([objection])
+        elif isinstance(event, RecordKnown):
+            self._voice.know(event.record_id, event.is_known)
+            self._deliver()
         elif isinstance(event, GatewayKnown):
             self._gateway_known = event, now_ns
         elif isinstance(event, LedgerAway):
@@ -358,6 +347,9 @@ class Daemon:
             if result.accepted:
                 continue
             self._log("warning", f"the ledger refused a record: {result.reason}: {result.detail}")
+            if result.reason == "fork":
+                self._voice.note_fork()
+                self._deliver()
             if result.reason == "bad_reveal" and self._member.renew():
                 told = "the chain of secrets can't be followed any more; registering anew"
                 self._log("warning", told)
@@ -370,6 +362,8 @@ class Daemon:
         """Begin to beacon and to listen, unless the time isn't known or it was done already."""
         registration = self._member.registration
         if registration is None or self._node.index >= 0 or self._clock.doubt():
+            return
+        if self._voice.hold is not None:
             return
         if self._backlog:
             self._file_backlog()
@@ -411,12 +405,24 @@ class Daemon:
             self._store_ns = self._boot_ns() + STORE_AGAIN_NS
             self._note_disk("queue", error.problem)
             return
+        signed = [action for _, _, actions in self._unstored for action in actions]
         self._unstored = []
         self._note_disk("queue", None)
-        self._uplink.submit(record.wire for record in stored)
+        self._voice.note_signed(signed)
+        if self._voice.is_open:
+            self._uplink.submit(record.wire for record in stored)
+
+    def _deliver(self) -> None:
+        """All that waits may leave, once it is known that nobody else speaks with our key."""
+        if self._voice.is_over:
+            self._log("warning", self._voice.told)
+            self._again = self._waker.stopping = True
+        elif self._voice.may_begin():
+            self._uplink.submit(record.wire for record in self._queue.undelivered())
 
     def _send(self, action: SendFrame) -> None:
         self._last_sent = action
+        self._voice.note_beacon(self._node.epoch)
         failed = self._radio.counts["send_failed"]
         if self._has_radio:
             self._radio.send(action.frame, action.power_step_db)
@@ -435,10 +441,13 @@ class Daemon:
             echoes = self._node.counts["echo"]
             self._health.note_device(self._radio.device_frames(), now_ns, echoes)
         self._health.handle_time(now_ns)
+        self._health.note_copies(*self._voice.troubles(), now_ns)
         self._member.ask()
         self._enter_network()
         self._member.remember(self._readings.indexes())
-        self._note_moment()
+        problem = self._times.keep(self._node.epoch, now_ns, self._note)
+        if problem is not None:
+            self._note_disk("queue", problem)
         self._keys.look()
         for repair in self._health.take_repairs():
             if self._config.radio.kind != "replay":  # a recording can't be mended
@@ -462,6 +471,8 @@ class Daemon:
             self._health.enter(State.RADIO, "the radio is away; it is tried again", now_ns)
         elif doubt:
             self._health.enter(State.CLOCK, doubt, now_ns)
+        elif self._voice.hold is not None:
+            self._health.enter(State.LISTEN, self._voice.hold.detail, now_ns)
         elif node.index < 0:
             self._health.enter(State.LISTEN, "the ledger has not registered us yet", now_ns)
         elif not node.is_active:
@@ -471,22 +482,6 @@ class Daemon:
             self._health.enter(State.RELAY, f"beacons in epoch {epoch}; gateway answers", now_ns)
         else:
             self._health.enter(State.BEACON, f"beacons in epoch {epoch}", now_ns)
-
-    def _note_moment(self) -> None:
-        """Once a minute the time, which tries the disk too; per epoch which boot of what clocks."""
-        if self._boot_ns() - self._seen_ns >= SEEN_NS:
-            self._seen_ns = self._boot_ns()
-            if not self._clock.doubt():
-                wall_ms = self._clock.moment.wall_ns // 1_000_000
-                self._seen = [wall_ms, self._boot_id, self._clock.offset_ns]
-            self._note("clock", json.dumps(self._seen).encode())
-        if self._node.epoch == self._moment_epoch or self._clock.doubt():
-            return
-        try:
-            self._queue.note_moment(self._node.epoch, self._boot_id, self._clock.moment)
-            self._moment_epoch = self._node.epoch
-        except UserError as error:
-            self._note_disk("queue", error.problem)
 
     def _repair(self, repair: Repair) -> None:
         self._log("warning", f"repair: {repair}")
@@ -530,7 +525,7 @@ class Daemon:
             Snapshot(
                 wall_ns=self._wall_ns(),
                 boot_ns=self._boot_ns(),
-                boot_id=self._boot_id,
+                boot_id=self._times.boot_id,
                 started_ns=self._started_ns,
                 pid=os.getpid(),
                 node=self._node,

@@ -228,9 +228,30 @@ class DurableQueue:
     def settle(self, results: Iterable[SubmitResult]) -> None:
         """Note the ledger's answers, then drop what is old enough or over the limit."""
         rows = [(DELIVERED if r.accepted else REFUSED, r.reason, r.record_id) for r in results]
+        query = "SELECT hotspot, epoch FROM records WHERE id = ? AND type = ?"
         with self._transaction():
             self._db.executemany("UPDATE records SET state = ?, reason = ? WHERE id = ?", rows)
+            for state, _, identifier in rows:
+                row = self._db.execute(query, (identifier, EpochMessage.TYPE)).fetchone()
+                if row is not None and state == DELIVERED:
+                    self._raise_settled(bytes(row[0]), row[1])
             self._trim()
+
+    def _raise_settled(self, key: bytes, epoch: int) -> None:
+        """Keep that the ledger has a message of a key for this epoch, in this transaction."""
+        if epoch > self.settled_epoch(key):
+            row = (_settled(key), str(epoch).encode())
+            self._db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", row)
+
+    def note_settled(self, key: bytes, epoch: int) -> None:
+        """The ledger has a message of a key for this epoch: none up to it is delivered any more."""
+        query = (
+            "UPDATE records SET state = ?, reason = 'settled'"
+            " WHERE state = 0 AND hotspot = ? AND type = ? AND epoch <= ?"
+        )
+        with self._transaction():
+            self._db.execute(query, (DELIVERED, key, EpochMessage.TYPE, epoch))
+            self._raise_settled(key, epoch)
 
     def _trim(self) -> None:
         newest = self._db.execute("SELECT max(epoch) FROM records").fetchone()[0]
@@ -317,6 +338,24 @@ class DurableQueue:
         )
         return memory_from(rows, -1 if last is None else last)
 
+    def settled_epoch(self, key: bytes) -> int:
+        """Newest epoch for which the ledger has a message of a key, as it told; -1: none."""
+        if (noted := self.note(_settled(key))) is not None:
+            return int(noted)
+        ((newest,),) = self._run(  # a queue of before, or of a key that took over
+            "SELECT max(epoch) FROM records WHERE state = ? AND hotspot = ? AND type = ?",
+            (DELIVERED, key, EpochMessage.TYPE),
+        )
+        return -1 if newest is None else int(newest)
+
+    def find_message(self, key: bytes, epoch: int) -> bytes | None:
+        """The id of a key's message for an epoch that waits for the ledger's answer, or None."""
+        rows = self._run(
+            "SELECT id FROM records WHERE state = 0 AND hotspot = ? AND type = ? AND epoch = ?",
+            (key, EpochMessage.TYPE, epoch),
+        )
+        return bytes(rows[0][0]) if rows else None
+
     def note(self, name: str) -> bytes | None:
         """A small value kept beside the queue, or None."""
         rows = self._run("SELECT value FROM notes WHERE name = ?", (name,))
@@ -339,6 +378,10 @@ class DurableQueue:
             bytes=int(self._run(SIZE)[0][0]),
             limit_bytes=self._limit_bytes,
         )
+
+
+def _settled(key: bytes) -> str:
+    return f"settled {key.hex()}"
 
 
 def is_damage(error: BaseException | None) -> bool:

@@ -96,7 +96,8 @@ class OwnerKnown:
     """What the ledger says of one hotspot and its owner; None where it knows no such hotspot.
 
     `epoch` is the ledger's, `why` its explanation of the newest beacons, reports and payments,
-    `rotation` the hotspot's next key, where one is named.
+    `rotation` the hotspot's next key, where one is named, `last_epoch` that of its newest message,
+    `is_former`: our key gave way to another.
     """
 
     epoch: int
@@ -106,6 +107,16 @@ class OwnerKnown:
     balance_ucr: int | None
     why: dict[str, Any] | None
     rotation: dict[str, Any] | None = None
+    last_epoch: int | None = None
+    is_former: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecordKnown:
+    """Whether the ledger has a record."""
+
+    record_id: bytes
+    is_known: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +140,7 @@ Event = (
     | StandingsKnown
     | ClaimKnown
     | OwnerKnown
+    | RecordKnown
     | GatewayKnown
     | LedgerAway
     | LedgerBack
@@ -159,6 +171,7 @@ class Uplink(threading.Thread):
         self._sessions: set[int] = set()
         self._standings: dict[tuple[int, tuple[int, ...]], None] = {}
         self._claims: dict[tuple[int, int], None] = {}
+        self._records: dict[bytes, None] = {}
         self._stopping = False
         self._called = False
         self._one_by_one = 0
@@ -206,6 +219,12 @@ class Uplink(threading.Thread):
         """Report what became of a hotspot's claim."""
         with self._lock:
             self._claims[hotspot, claim] = None
+            self._call()
+
+    def find_record(self, record_id: bytes) -> None:
+        """Report whether the ledger has a record."""
+        with self._lock:
+            self._records[record_id] = None
             self._call()
 
     def watch(self, key: bytes, owner: bytes, gateway: tuple[str, int] | None = None) -> None:
@@ -279,6 +298,7 @@ class Uplink(threading.Thread):
             self._known += len(rows)
             self._emit(DirectoryKnown(tuple((r.index, r.key, r.bind_epoch) for r in rows)))
         self._ask_owner()
+        self._ask_records()
         rest_s = 0.1 if waiting else REFRESH_S
         return min(rest_s, gathering_s) if gathering_s > 0 else rest_s
 
@@ -335,8 +355,17 @@ class Uplink(threading.Thread):
             balance_ucr=self._client.account(owner).balance_ucr,
             why=why,
             rotation=spot.get("rotation") if spot else None,
+            last_epoch=spot.get("last_epoch") if spot else None,
+            is_former=spot is not None and is_former(spot, key),
         )
         self._emit(known)
+
+    def _ask_records(self) -> None:
+        for record_id in list(self._records):
+            is_known = self._client.find_record(record_id) is not None
+            with self._lock:
+                del self._records[record_id]
+            self._emit(RecordKnown(record_id, is_known))
 
     def _ask_peers(self) -> None:
         while keys := list(self._peers)[:BATCH]:
@@ -400,6 +429,11 @@ class Uplink(threading.Thread):
         if self._away:
             self._away = False
             self._emit(LedgerBack())
+
+
+def is_former(spot: dict[str, Any], key: bytes) -> bool:
+    """Whether a hotspot, as the ledger tells of it, had this key before."""
+    return any(row["key"] == key.hex() for row in spot.get("former_keys", ()))
 
 
 def session_info(row: SessionRow) -> SessionInfo:

@@ -87,10 +87,14 @@ class Spoken(NamedTuple):
 
 @dataclass(slots=True)
 class Memory:
-    """What must survive a crash: receptions by epoch, and the last epoch that was signed."""
+    """What must survive a crash: receptions by epoch, and the last epoch that was signed.
+
+    In `quiet_epoch` beacons left that said something else: no more may follow them.
+    """
 
     receptions: dict[int, set[bytes]] = field(default_factory=dict)
     last_message_epoch: int = -1
+    quiet_epoch: int = -1
 
 
 def mac_of(key: bytes) -> bytes:
@@ -471,6 +475,8 @@ class HotspotNode:
     def _plan_beacons(self, now_ns: int) -> None:
         """Fix this epoch's beacon times; one whose time has passed meanwhile leaves at once."""
         self._plan_by_ns = None
+        if self.epoch == self._memory.quiet_epoch:
+            return
         params, secret = self.identity.params, self.secrets.link(self.epoch)
         mix = self._mixes.get(self.epoch, NO_MIX)
         start = self._epoch_start_ns(self.epoch)

@@ -33,6 +33,7 @@ from hotspot.io_uplink import (
     MixKnown,
     OwnerKnown,
     PeerKnown,
+    RecordKnown,
     Submitted,
 )
 from hotspot.node import mac_of
@@ -79,7 +80,7 @@ class World:
     on_air: int = 0
     hooks: int = 0
     records: set[bytes] = field(default_factory=set)  # ids of what the ledger has
-    registered: set[bytes] = field(default_factory=set)
+    registered: dict[bytes, tuple[int, int]] = field(default_factory=dict)  # first epoch, length
     messages: Counter[int] = field(default_factory=Counter)  # by epoch
     kept: set[tuple[int, bytes]] = field(default_factory=set)  # receptions on disk: (epoch, entry)
     reported: set[tuple[int, bytes]] = field(default_factory=set)
@@ -172,7 +173,7 @@ class World:
     def take_record(self, record: object) -> None:
         """A record is on the ledger."""
         if isinstance(record, Registration):
-            self.registered.add(record.key)
+            self.registered[record.key] = record.first_epoch, record.chain_length
         elif isinstance(record, EpochMessage):
             self.messages[record.epoch] += 1
             rows = range(0, len(record.report), RECEPTION_BYTES)
@@ -267,6 +268,11 @@ class VirtualQueue(DurableQueue):
         self._check()
         super().settle(results)
 
+    def note_settled(self, key: bytes, epoch: int) -> None:
+        """Note what the ledger has, unless the disk is full."""
+        self._check()
+        super().note_settled(key, epoch)
+
     def set_note(self, name: str, value: bytes) -> None:
         """Keep a value, unless the disk is full."""
         self._check()
@@ -344,6 +350,7 @@ class VirtualUplink:
         self._wires: list[bytes] = []
         self._mixes: set[int] = set()
         self._peers: dict[bytes, None] = {}
+        self._records: set[bytes] = set()
         self._away = self._stopped = False
         self._owner_ns = 0
         self._asked_ns: int | None = None  # when the next look is due
@@ -362,6 +369,11 @@ class VirtualUplink:
     def find_peer(self, key: bytes) -> None:
         """Report who a key is."""
         self._peers[key] = None
+        self._call(ANSWER_NS)
+
+    def find_record(self, record_id: bytes) -> None:
+        """Report whether the ledger has a record."""
+        self._records.add(record_id)
         self._call(ANSWER_NS)
 
     def watch(self, key: bytes, owner: bytes, gateway: object = None) -> None:
@@ -416,9 +428,13 @@ class VirtualUplink:
             index = peers.get(key, 0 if key in world.registered else None)
             self._tell(PeerKnown(key, index, 0))
         self._peers.clear()
+        for record_id in self._records:
+            self._tell(RecordKnown(record_id, record_id in world.records))
+        self._records.clear()
         if world.boot_ns >= self._owner_ns:
             self._owner_ns, had_work = world.boot_ns + ASK_AGAIN_NS, True
-            self._tell(OwnerKnown(known, 0, 0, 0, 0, None))
+            newest = max(world.messages, default=None)
+            self._tell(OwnerKnown(known, 0, 0, 0, 0, None, None, newest))
         if had_work:
             self._note(away=False)
 
@@ -443,7 +459,7 @@ class _Head:
 
 
 class _Client:
-    """What `learn_network` asks."""
+    """What is asked before the start."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -453,6 +469,18 @@ class _Client:
         if not self._world.switches.ledger:
             raise ConnectionRefusedError("no route to the ledger")
         return _Head(NETWORK, START_MS, self._world.preset, self._world.true_epoch())
+
+    def find(self, path: str) -> dict[str, Any] | None:
+        """What the ledger knows of a hotspot."""
+        chain = self._world.registered.get(bytes.fromhex(path.rpartition("/")[2]))
+        if chain is None:
+            return None
+        newest = max(self._world.messages, default=None)
+        return {"last_epoch": newest, "first_epoch": chain[0], "chain_length": chain[1]}
+
+    def find_record(self, record_id: bytes) -> bytes | None:
+        """A record, if the ledger has it."""
+        return record_id if record_id in self._world.records else None
 
 
 class VirtualMachine(Machine):

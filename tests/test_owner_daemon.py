@@ -214,10 +214,10 @@ def test_what_the_ledger_says_of_beacons_becomes_a_fault_or_ends_one(daemon: Dae
 
 def test_each_epoch_keeps_the_boot_in_which_it_was_heard(daemon: Daemon) -> None:
     daemon._turn()
-    daemon._note_moment()
-    daemon._note_moment()
+    for _ in range(2):
+        daemon._times.keep(daemon._node.epoch, daemon._boot_ns(), daemon._note)
     ((epoch, boot, boot_ns, wall_ns, _),) = daemon._queue.moments()
-    assert (epoch, boot) == (daemon._node.epoch, daemon._boot_id)
+    assert (epoch, boot) == (daemon._node.epoch, daemon._times.boot_id)
     assert 0 < boot_ns <= boot_clock_ns()
     assert abs(wall_ns - time.time_ns()) < 60 * 10**9
 
