@@ -14,8 +14,8 @@ from store_helpers import make_rows
 from coverage_map.cells import parents
 from coverage_map.service.io_tiles import make_tile
 from coverage_map.store.aggregates import Rows
-from coverage_map.store.io_build import build, refresh
-from coverage_map.store.io_layers import fold, share_of, update
+from coverage_map.store.io_build import build
+from coverage_map.store.io_layers import fold, refresh, share_of, update
 from coverage_map.store.io_observations import Observations
 from coverage_map.store.io_snapshots import Published, Snapshots
 from coverage_map.store.tables import COLUMNS, LIST_COLUMNS, Predicted
@@ -146,11 +146,12 @@ def test_new_predictions_over_a_layer_keep_what_it_measured(store: Store) -> Non
     name = store.add(last)
     where = (store.observations, store.snapshots)
     made = refresh(*where, laid, [name], store.predicted, TIME_MS)
-    assert made.base == made.identity
+    assert made.base == base.identity
     same(made, store.anew())
-    for names in LIST_COLUMNS.items():
-        column, size = names
-        assert len(made.levels[9][column]) == int(made.levels[9][size].sum())
+    folded = fold(store.snapshots, made)
+    same(folded, store.anew())
+    for column, size in LIST_COLUMNS.items():
+        assert len(folded.levels[9][column]) == int(folded.levels[9][size].sum())
 
 
 def test_a_layer_is_small_and_leaves_its_base_untouched(store: Store) -> None:

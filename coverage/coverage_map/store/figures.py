@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from coverage_map.cells import child_ranges, parents
 from coverage_map.store.keys import COARSEST, FINEST
-from coverage_map.store.tables import places_of
+from coverage_map.store.tables import nothing_in, places_of
 from coverage_map.store.view import Columns, View
 
 Ints = NDArray[np.int64]
@@ -47,7 +47,11 @@ def count_cells(view: View) -> Figures:
 def with_overlay(
     below: Mapping[int, Columns], figures: Figures, over: Mapping[int, Columns]
 ) -> Figures:
-    """Figures after complete rows of some cells took their place; `below` are the levels before."""
+    """Figures after complete rows of some cells took their place; `below` are the levels before.
+
+    Rows of a layer may be predicted ones, or say that a cell is no more; not all of the finest
+    level may vanish so.
+    """
     own, predicted, finest = figures.own, figures.predicted, figures.resolution
     for resolution in sorted(over):
         rows = over[resolution]
@@ -59,6 +63,8 @@ def with_overlay(
         if resolution == finest:
             known = len(places_of(np.asarray(below[resolution]["cells"]), rows["cells"]))
             predicted -= known - int(np.count_nonzero(before))
+            guessed = (np.asarray(rows["count"]) == 0) & ~nothing_in(rows)
+            predicted += int(np.count_nonzero(guessed))
         finer_before, change = _finer(below, over, resolution)
         after = np.asarray(rows["count"]).astype(np.int64)
         own += int(np.count_nonzero(after > finer_before + change))
@@ -86,11 +92,15 @@ def _finer(
     finer, column = below[resolution + 1], np.asarray(below[resolution + 1]["cells"])
     low, high = child_ranges(cells, resolution + 1)
     starts, stops = np.searchsorted(column, low, "left"), np.searchsorted(column, high, "right")
-    count, spans = np.asarray(finer["count"]), zip(starts, stops, strict=True)
-    before = np.array([count[a:b].sum(dtype=np.int64) for a, b in spans], np.int64)
+    sizes = stops - starts
+    children = np.repeat(starts - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
+    before = np.zeros(len(cells), np.int64)
+    parent = np.repeat(np.arange(len(cells)), sizes)
+    np.add.at(before, parent, np.asarray(finer["count"])[children].astype(np.int64))
     touched = over.get(resolution + 1)
     if touched is not None and len(touched["cells"]):
         more = np.asarray(touched["count"]).astype(np.int64) - counts_of(finer, touched["cells"])
-        group = np.searchsorted(cells, parents(touched["cells"], resolution))
-        np.add.at(change, group, more)
+        heard = more != 0  # others are only predicted otherwise, maybe without their parents
+        group = np.searchsorted(cells, parents(touched["cells"][heard], resolution))
+        np.add.at(change, group, more[heard])
     return before, change

@@ -140,25 +140,20 @@ def _sorted(parts: Aggregates) -> Aggregates:
     return group(parts, parts.keys) if len(parts) else parts
 
 
-def refresh(
-    observations: Observations,
+def publish_anew(
     snapshots: Snapshots,
     base: Published,
-    segments: Sequence[str],
+    fresh: Mapping[int, Aggregates],
     predicted: Mapping[int, Predicted],
-    time_ms: int,
-    clock: tuple[int, int] = (0, 0),
+    about: Mapping[str, object],
 ) -> Published:
-    """Publish the base's measurements with further segments joined in, and new predictions."""
-    own = own_of(observations, segments)
-    fresh = levels_of(own, COARSEST)
+    """Publish a full snapshot: the base's measurements with fresh ones, and new predictions."""
 
     def make(resolution: int) -> Table:
         measured = aggregates_of(base.levels[resolution])
         whole = join([measured, added_of(base, resolution), fresh[resolution]])
         return table_of(whole, predicted.get(resolution, nothing_predicted()))
 
-    about = about_of(base, own, time_ms, segments, clock)
     return publish_levels(snapshots, make, about)
 
 

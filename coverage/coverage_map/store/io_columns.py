@@ -80,11 +80,24 @@ class Mapped(dict[str, NDArray[Any]]):
 
     def __missing__(self, name: str) -> NDArray[Any]:
         path = self.directory / f"{name}.npy"
-        # A plain array over the map: a memmap object costs ten times as much to slice.
-        empty = path.stat().st_size <= HEADER_BYTES
-        column = np.load(path) if empty else np.asarray(np.load(path, mmap_mode="r"))
-        self[name] = column
+        if name == "fitted" and not path.exists():
+            # Made before there was this column: any measured cell may show an estimator's figure.
+            self[name] = (self["count"] > 0).astype(kind_of(name))
+            return self[name]
+        self[name] = column = mapped(path, kind_of(name))
         return column
+
+
+def mapped(path: Path, kind: np.dtype[Any]) -> NDArray[Any]:
+    """A column of ColumnWriter's, mapped into memory.
+
+    Not by np.load, which has Python parse the header: threads that do so at once can break off
+    with a SystemError (CPython 3.11, issue 106905), and it takes longer than the mapping.
+    """
+    if path.stat().st_size <= HEADER_BYTES:
+        return np.empty(0, kind)
+    # A plain array over the map: a memmap object costs ten times as much to slice.
+    return np.asarray(np.memmap(path, kind, "r", HEADER_BYTES))
 
 
 def digest_of(path: Path) -> str:

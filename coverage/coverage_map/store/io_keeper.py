@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from chain.errors import UserError
 from coverage_map.store.aggregates import Aggregates, Rows, aggregate, empty, join, levels_of
 from coverage_map.store.figures import NO_FIGURES, Figures, count_cells, with_overlay
-from coverage_map.store.io_build import build, refresh
+from coverage_map.store.io_build import build
 from coverage_map.store.io_columns import sync_directory
 from coverage_map.store.io_inbox import Inbox
-from coverage_map.store.io_layers import joined, update
+from coverage_map.store.io_layers import below_of, joined, refresh, update
 from coverage_map.store.io_lock import Lock
 from coverage_map.store.io_observations import (
     NO_ROWS,
@@ -112,6 +112,7 @@ class Keeper:
         self._snapshot_name: str | None = None
         self._merged: dict[str, list[str]] = {}
         self._counted = ("", NO_FIGURES)
+        self._counted_full = ("", NO_FIGURES)
         self.inbox = Inbox(made)
         self._taken: set[str] = set()  # parcels that the checkpoint holds
         self._parcels: set[str] = set()  # parcels that only memory holds so far
@@ -140,8 +141,18 @@ class Keeper:
     def count(self, made: Published) -> Figures:
         """Figures of a snapshot, counted once."""
         if self._counted[0] != made.identity:
-            self._counted = (made.identity, count_cells(made.view()))
+            self._counted = (made.identity, self._count_laid(made))
         return self._counted[1]
+
+    def _count_laid(self, made: Published) -> Figures:
+        """Of a layer only its own rows are gone through, if something of the finest level stays."""
+        if self._counted_full[0] != made.base:
+            full = View(made.base, made.epoch, made.time_ms, made.levels)
+            self._counted_full = (made.base, count_cells(full))
+        figures = self._counted_full[1]
+        if not made.manifest["rows"][str(figures.resolution)]:
+            return count_cells(made.view())
+        return with_overlay(made.levels, figures, made.layer)
 
     def figures(self) -> Figures:
         """Figures of the view that is served."""
@@ -204,7 +215,7 @@ class Keeper:
     def _lay_over(self, epoch: int) -> None:
         self._revision += 1
         fresh = levels_of(self._fresh, COARSEST) if len(self._fresh) else {}
-        overlay = {r: joined(self._base, r, level) for r, level in fresh.items()}
+        overlay = {r: joined(below_of(self._base, r), level) for r, level in fresh.items()}
         self.view = replace(
             self._plain_view(),
             epoch=max(epoch, self._base.epoch),

@@ -6,7 +6,8 @@
 
 A snapshot may be a layer over an older one, `base` in its manifest: then `r9` holds only what
 readers want of the rows that changed since, and `a9` the observations that were added, aggregated
-per cell, so that the next delta is joined exactly. A base stays as long as a layer needs it.
+per cell, so that the next delta is joined exactly. A base stays as long as a layer needs it. A
+layer's row without a value means that the base's cell is no more.
 
 An ID is a hash of the files' hashes and of the base's ID: so it names all that lies below it too. A
 reader that has a snapshot open keeps it, whatever is published or removed meanwhile.
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from chain.errors import UserError
+from coverage_map.store.changes import LAID
 from coverage_map.store.io_columns import (
     ADDED,
     FULL,
@@ -34,7 +36,6 @@ from coverage_map.store.io_columns import (
     sync_directory,
 )
 from coverage_map.store.keys import COARSEST, FINEST
-from coverage_map.store.tables import COLUMNS
 from coverage_map.store.view import Clock, Levels, View
 
 FORMAT = 1
@@ -187,7 +188,7 @@ class Draft:
         self.path, self.number, self.base = path, number, base
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
-        names = tuple(COLUMNS) if base else FULL
+        names = LAID if base else FULL
         self.levels = {r: LevelWriter(path / f"r{r}", names) for r in RESOLUTIONS}
         laid = RESOLUTIONS if base else ()
         self.added = {r: LevelWriter(path / f"a{r}", ADDED) for r in laid}

@@ -60,7 +60,12 @@ COLUMNS: dict[str, type[np.generic]] = {
     "value": np.uint8,
     "sd": np.uint8,
 }
-JOIN_COLUMNS: dict[str, type[np.generic]] = {"total_cdbm": np.int64, "bins_n": np.uint16}
+# `fitted`: 1 where a measured cell shows the estimator's figure and not its plain mean.
+JOIN_COLUMNS: dict[str, type[np.generic]] = {
+    "total_cdbm": np.int64,
+    "bins_n": np.uint16,
+    "fitted": np.uint8,
+}
 PREDICTED = ("predicted_cdbm", "predicted_sd_cdb", "predicted_server", "overlap")
 LIST_COLUMNS = {name: size for size, names in LISTS.items() for name in names}
 
@@ -99,21 +104,44 @@ def between(predicted: Predicted, low: int, high: int) -> Predicted:
 
 
 def table_of(measured: Aggregates, predicted: Predicted) -> Table:
-    """The table of one resolution from what was measured and what is predicted there."""
-    return _coded(_with_predicted(_measured_table(measured), predicted))
+    """The table of one resolution from what was measured and what is predicted there.
+
+    A cell of which neither says anything has no row.
+    """
+    table = _coded(_with_predicted(_measured_table(measured), predicted))
+    nothing = nothing_in(table)
+    if nothing.any():  # such rows have no lists
+        per_cell = [name for name in table if name not in LIST_COLUMNS]
+        table |= {name: table[name][~nothing] for name in per_cell}
+    return table
 
 
-def table_over(measured: Aggregates, base: Mapping[str, Array], rows: Array) -> Table:
-    """The table of measured cells, with what the base predicts in those rows of it.
+def table_over(measured: Aggregates, forecasts: Mapping[str, Array]) -> Table:
+    """The table of measured cells, with what is predicted there: a column for each of PREDICTED.
 
     What the estimator made of older measurements there is overtaken.
     """
-    table = _measured_table(measured)
-    at = places_of(table["cells"], np.asarray(base["cells"])[rows])
-    for name in PREDICTED:
-        table[name] = np.full(len(measured), _blank(name), COLUMNS[name])
-        table[name][at] = np.asarray(base[name])[rows]
-    return _coded(table)
+    return _coded(_measured_table(measured) | dict(forecasts))
+
+
+def predicted_over(table: Table, predicted: Predicted) -> Table:
+    """Rows with other predictions, and a row for each cell that only those name; no lists.
+
+    `value_cdbm`, `sd_cdb` and `server` of measured rows are their plain figures, or they are in
+    `predicted` too.
+    """
+    return _coded(_with_predicted(table, predicted))
+
+
+def plain_figures(measured: Aggregates) -> Table:
+    """What a measured cell shows where the estimator has no figure of its own."""
+    about = describe(measured)
+    return {"value_cdbm": about.server_cdbm, "sd_cdb": about.sd_cdb, "server": about.server}
+
+
+def nothing_in(table: Mapping[str, Array]) -> NDArray[np.bool_]:
+    """Which rows say nothing: of a cell that is neither measured nor predicted."""
+    return np.asarray(table["value"] == NONE_CODE)
 
 
 def _measured_table(measured: Aggregates) -> Table:
@@ -124,6 +152,7 @@ def _measured_table(measured: Aggregates) -> Table:
     table["p10_cdbm"], table["p50_cdbm"], table["p90_cdbm"] = about.quantiles_cdbm
     table["server"] = about.server
     table["value_cdbm"], table["sd_cdb"] = about.server_cdbm, about.sd_cdb
+    table["fitted"] = np.zeros(len(measured), np.uint8)
     return table
 
 
@@ -139,12 +168,12 @@ def _with_predicted(table: Table, predicted: Predicted) -> Table:
     if len(cells) != len(known):
         for name in (*COLUMNS, *JOIN_COLUMNS):
             if name in table:
-                column = np.full(len(cells), _blank(name), table[name].dtype)
+                column = np.full(len(cells), blank_of(name), table[name].dtype)
                 column[at] = table[name]
                 table[name] = column
         table["cells"] = cells
     for name in PREDICTED:
-        table[name] = np.full(len(cells), _blank(name), COLUMNS[name])
+        table[name] = np.full(len(cells), blank_of(name), COLUMNS[name])
         table[name][seen] = getattr(predicted, name)
     return _prefer(table, predicted, seen)
 
@@ -158,10 +187,12 @@ def _prefer(table: Table, predicted: Predicted, seen: NDArray[np.intp]) -> Table
     fits = (predicted.measured_cdbm != NONE_CDBM) & ~guessed[seen]
     for own, said in (("value_cdbm", "cdbm"), ("sd_cdb", "cdb"), ("server", "server")):
         table[own][seen[fits]] = getattr(predicted, f"measured_{said}")[fits]
+    table["fitted"][seen[fits]] = 1
     return table
 
 
-def _blank(name: str) -> int:
+def blank_of(name: str) -> int:
+    """What a column holds where nothing is known."""
     if name in ("predicted_sd_cdb", "sd_cdb"):
         return NONE_CDB
     if name.endswith("_cdbm") and name != "total_cdbm":
@@ -203,10 +234,13 @@ def aggregates_of(table: Mapping[str, Array], rows: Array | None = None) -> Aggr
 
 
 def splice(base: Mapping[str, Array], fresh: Mapping[str, Array]) -> Table:
-    """The base with fresh rows in place of those of the same cell, and new ones between."""
+    """The base with fresh rows in place of those of the same cell, and new ones between.
+
+    Where a fresh row says nothing there is none.
+    """
     from coverage_map.store.splicing import splice_column, splice_list
 
-    source = sources_of(np.asarray(base["cells"]), np.asarray(fresh["cells"]))
+    source = readable_sources(base, fresh)
     table: Table = {}
     for name, kind in (COLUMNS | JOIN_COLUMNS).items():
         table[name] = np.empty(len(source), kind)
@@ -219,6 +253,18 @@ def splice(base: Mapping[str, Array], fresh: Mapping[str, Array]) -> Table:
             splice_list(source, old_at, np.asarray(base[name]), new_at, fresh[name], out)
             table[name] = out
     return table
+
+
+def readable_sources(base: Mapping[str, Array], over: Mapping[str, Array]) -> NDArray[np.int64]:
+    """As `sources_of`, less the rows that say nothing."""
+    old = np.asarray(base["cells"])
+    source = sources_of(old, np.asarray(over["cells"]))
+    nothing = nothing_in(over)
+    if not nothing.any():
+        return source
+    kept = np.ones(len(old) + len(nothing), np.bool_)
+    kept[len(old) :] = ~nothing
+    return np.asarray(source[kept[source]])
 
 
 def sources_of(old: Cells, new: Cells) -> NDArray[np.int64]:

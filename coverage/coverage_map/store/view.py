@@ -3,7 +3,8 @@
 Two things may lie over a full snapshot: the layer that was published since, and the overlay of what
 just arrived. Both hold complete rows of the cells that changed, sorted like the snapshot's, so
 reading a tile is two binary searches in each; only where one has rows is there anything to merge,
-and columns are merged one by one, when they are asked for.
+and columns are merged one by one, when they are asked for. A row without a value says that there is
+no such cell any more (changes.py).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from coverage_map.cells import parents, slice_of
 from coverage_map.store.keys import COARSEST, FINEST
-from coverage_map.store.tables import COLUMNS, Table, nothing_predicted, sources_of, table_of
+from coverage_map.store.tables import COLUMNS, Table, nothing_predicted, readable_sources, table_of
 
 Array = NDArray[Any]
 Columns = Mapping[str, Array]
@@ -36,11 +37,14 @@ class Clock:
 
 
 class Merged(Mapping[str, Array]):
-    """Rows of two tables in the order of cells; where both have a cell, the second one's row."""
+    """Rows of two tables in the order of cells; where both have a cell, the second one's row.
+
+    And none where that row says nothing.
+    """
 
     def __init__(self, base: Columns, over: Columns) -> None:
         self._base, self._over = base, over
-        self._source = sources_of(np.asarray(base["cells"]), np.asarray(over["cells"]))
+        self._source = readable_sources(base, over)
         self._columns: Table = {}
 
     def __getitem__(self, name: str) -> Array:
