@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from chain.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UserError
+from chain.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UserError
 
 Command = Callable[[Sequence[str]], int]
 
@@ -30,6 +30,7 @@ class Parser(argparse.ArgumentParser):
             rest["epilog"] = "\n  ".join(["examples:", *own])
         super().__init__(prog=prog, **rest)
         self._examples = examples
+        self._given: Sequence[str] = ()
 
     def add_commands(self, dest: str = "command") -> Any:
         """Begin the list of sub-commands, of which one must be named; see `add_command`."""
@@ -38,9 +39,21 @@ class Parser(argparse.ArgumentParser):
             dest=dest, required=True, metavar=dest.upper(), parser_class=kind
         )
 
+    def parse_known_args(  # type: ignore[override]  # of argparse's overloads one is enough
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse's; what nobody knows is a mistake of the command that it was given to."""
+        self._given = sys.argv[1:] if args is None else list(args)
+        found, unknown = super().parse_known_args(self._given, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, []
+
     def error(self, message: str) -> NoReturn:
         """Say in one line what is wrong with the command line, and exit."""
-        self.exit(EXIT_USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+        remedy = f"see {self.prog} --help"
+        _print_error(self._given, "command line", message, remedy, EXIT_USAGE)
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}; {remedy}\n")
 
 
 def add_command(commands: Any, name: str, text: str) -> Parser:
@@ -57,24 +70,35 @@ def _is_of(line: str, prog: str) -> bool:
 
 
 def run_command(command: Command, argv: Sequence[str]) -> int:
-    """Run a command and turn what people can mend into one line on stderr and an exit code."""
+    """Run a command and turn what people can mend into one line on stderr and an exit code.
+
+    With `--json` among its words stdout gets the same as a document: `{"error": {...}}`.
+    """
     try:
         return command(argv)
     except UserError as error:
-        sys.stderr.write(f"wavecomb: {error}\n")
-        return error.exit_code
+        said = (error.field, error.problem, error.remedy, error.exit_code)
     except KeyboardInterrupt:
-        sys.stderr.write("wavecomb: interrupted; everything acknowledged is kept\n")
-        return 130
+        said = ("", "interrupted", "everything acknowledged is kept", EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(
-            f"wavecomb: {where}{error.strerror or error}; check the path, its mode and free space\n"
-        )
-        return EXIT_FAILED
+        problem, remedy = error.strerror or str(error), "check the path, its mode and free space"
+        said = (str(error.filename or ""), problem, remedy, EXIT_FAILED)
+    field, problem, remedy, code = said
+    _print_error(argv, *said)
+    sys.stderr.write(f"wavecomb: {field}{': ' if field else ''}{problem}; {remedy}\n")
+    return code
+
+
+def _print_error(
+    argv: Sequence[str], field: str, problem: str, remedy: str, exit_code: int
+) -> None:
+    """For a program that asked for JSON: what went wrong as a document, like any other answer."""
+    if "--json" in argv:
+        error = {"field": field, "problem": problem, "remedy": remedy, "exit_code": exit_code}
+        print_json({"error": error})
 
 
 def write_json(path: Path, value: Any) -> None:

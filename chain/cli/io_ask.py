@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from chain.cli.io_common import add, add_archive, add_ledger, get_lines, show
-from chain.errors import EXIT_FAILED, EXIT_OK
+from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_audit import Audit, audit
 from chain.io_client import LedgerClient
 from chain.io_explain import explain
+from chain.io_ledger import DATABASE
 from chain.io_terminal import Progress
 from chain.store.io_archive import open_with_archive
 
@@ -41,7 +42,9 @@ def add_commands(commands: Any) -> None:
         run_audit,
         "derive every block, verdict, payment and balance again and compare",
     )
-    check.add_argument("db", metavar="FILE", help="a ledger database, or a copy of one")
+    check.add_argument(
+        "db", metavar="FILE", help="a ledger database, a copy of one, or a ledger's folder"
+    )
     check.add_argument(
         "--since",
         metavar="FILE",
@@ -72,8 +75,12 @@ def run_explain(options: argparse.Namespace) -> int:
 
 def run_audit(options: argparse.Namespace) -> int:
     """Audit a database; exit code 1 and the place of the first difference if it fails."""
+    path = Path(options.db)
+    path = path / DATABASE if path.is_dir() else path
+    if not path.is_file():  # nothing was audited, so nothing failed
+        raise UserError("FILE", f"{path}: no such file", "give a ledger.db, or its folder")
     result = audit_with_progress(
-        options.db,
+        str(path),
         quiet=options.json,
         since=options.since,
         archive=options.archive,

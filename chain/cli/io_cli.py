@@ -1,6 +1,6 @@
 """`wavecomb chain`: make and run a ledger, put records in, ask why, audit.
 
-The sub-commands live in io_cli_*.py and beside what they run; each module adds its own.
+The sub-commands live in the modules of PARTS, here or beside what they run; each adds its own.
 """
 
 from __future__ import annotations
@@ -73,5 +73,14 @@ def main(argv: Sequence[str]) -> int:
             "ledger", str(error), "start it with: wavecomb chain run", exit_code=EXIT_FAILED
         ) from error
     except LedgerRefused as error:
-        raise UserError("ledger", "refused", str(error), exit_code=EXIT_FAILED) from error
+        raise _as_told(str(error)) from error
     return code
+
+
+def _as_told(detail: str) -> UserError:
+    """The service's own words, which name field, problem and remedy as ours do."""
+    field, named, rest = detail.partition(": ")
+    problem, _, remedy = rest.partition("; ")
+    if not named or not remedy:
+        field, problem, remedy = "ledger", "refused", detail
+    return UserError(field, problem, remedy, exit_code=EXIT_FAILED)
