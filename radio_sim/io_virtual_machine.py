@@ -16,11 +16,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from chain.beacon_payload import parse_beacon_payload
 from chain.draws import digest, slot_ms, u32
 from chain.errors import UserError
 from chain.keys import public_key, sign
 from chain.params import PRESETS
-from chain.records import RECEPTION_BYTES, EpochMessage, Registration, Signed, SubmitResult
+from chain.records import (
+    RECEPTION_BYTES,
+    EpochMessage,
+    Refusal,
+    Registration,
+    Signed,
+    SubmitResult,
+)
 from chain.wire import decode, record_id_of
 from hotspot.actions import Action, KeepReceptions
 from hotspot.config import HotspotConfig, HotspotSection, LedgerSection, RadioSection
@@ -37,7 +45,7 @@ from hotspot.io_uplink import (
     Submitted,
 )
 from hotspot.node import mac_of
-from hotspot.radio.frame import SIGNED_BYTES, Beacon, build_frame, pack_beacon
+from hotspot.radio.frame import SIGNED_BYTES, Beacon, build_frame, pack_beacon, parse_frame
 
 INTERFACE = "mon0"
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -82,6 +90,8 @@ class World:
     records: set[bytes] = field(default_factory=set)  # ids of what the ledger has
     registered: dict[bytes, tuple[int, int]] = field(default_factory=dict)  # first epoch, length
     messages: Counter[int] = field(default_factory=Counter)  # by epoch
+    # What beacons of the hotspot said that can be said in one way only, by (epoch, sequence).
+    said: dict[tuple[int, int], set[bytes]] = field(default_factory=dict)
     kept: set[tuple[int, bytes]] = field(default_factory=set)  # receptions on disk: (epoch, entry)
     reported: set[tuple[int, bytes]] = field(default_factory=set)
     device_frames: int = 0
@@ -163,8 +173,18 @@ class World:
         """A frame goes on the air, and comes back as an echo."""
         if self.switches.speaks:
             self.on_air += 1
+            self._note_said(frame)
             echo = RADIOTAP + frame[TX_RADIOTAP_BYTES:]
             self.at(self.boot_ns + 3 * MS, lambda: self._echo(echo))
+
+    def _note_said(self, frame: bytes) -> None:
+        heard = parse_frame(RADIOTAP + frame[TX_RADIOTAP_BYTES:])
+        if isinstance(heard, Refusal):
+            return
+        beacon = parse_beacon_payload(heard.payload)
+        if not isinstance(beacon, Refusal):
+            said = beacon.answer + beacon.cell.to_bytes(8, "big")
+            self.said.setdefault((beacon.epoch, beacon.sequence), set()).add(said)
 
     def _echo(self, frame: bytes) -> None:
         if self.radio is not None:
