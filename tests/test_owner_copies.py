@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -87,10 +86,10 @@ class Home:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
+def home(tmp_path: Path) -> Home:
     folder = tmp_path / "hotspot"
     folder.mkdir()
-    yield Home(folder)
+    return Home(folder)
 
 
 def names(daemon: Daemon) -> set[Fault]:
@@ -228,7 +227,8 @@ def test_what_was_refused_as_a_fork_silences_it(home: Home) -> None:
     assert daemon._waker.stopping
     daemon._queue.close()
     daemon = home.start()
-    assert daemon._voice.hold is not None and daemon._voice.hold.is_twin
+    assert daemon._voice.hold is not None
+    assert daemon._voice.hold.is_twin
     assert daemon._node.index < 0
     daemon._queue.close()
 
@@ -284,7 +284,7 @@ def test_settled_epochs_only_rise_and_survive_the_rows(tmp_path: Path) -> None:
     ["", "{}", "[]", "null", "\x00", '{"network":1}', "[1,2,3,4,5]"]
     + [Mark(NETWORK.hex(), KEY.hex(), epoch).encode() for epoch in (-2, 1 << 32)]
     + [Mark(NETWORK.hex(), "00" * 32, 5).encode(), Mark("00" * 32, KEY.hex(), 5).encode()]
-    + ['{"network":"%s","key":"%s","message_epoch":"5"}' % (NETWORK.hex(), KEY.hex())],
+    + [f'{{"network":"{NETWORK.hex()}","key":"{KEY.hex()}","message_epoch":"5"}}'],
 )
 def test_a_mark_that_is_damaged_or_of_another_key_says_nothing(text: str) -> None:
     assert parse_mark(text, NETWORK, KEY) == Mark(NETWORK.hex(), KEY.hex())
@@ -301,7 +301,8 @@ def test_a_hold_ends_after_a_whole_silent_epoch_and_begins_anew_with_each_messag
     assert follow(hold, 9, 12) is None
     twin = follow(hold, 11, 11)
     assert twin == Hold(11, 11, is_twin=True)
-    assert twin is not None and follow(twin, 11, 12) == twin
+    assert twin is not None
+    assert follow(twin, 11, 12) == twin
     assert follow(twin, 11, 13) is None
 
 
