@@ -10,7 +10,8 @@ from chain.records import Hold
 from chain.rules.refuted import get_refuted, get_refuted_until
 from chain.rules.trust import get_seed_indexes, get_trusted
 from chain.service import api_schemas
-from chain.service.views import hotspot_json
+from chain.service.views import hotspot_json, hotspots_json
+from chain.state import State
 from chain.vectors.scenarios_holds import CONFIRMED, WITHDRAWN, settle, start
 from chain.vectors.town import Town
 
@@ -62,6 +63,24 @@ def test_the_api_says_why_and_until_when(refuted: Town) -> None:
     assert str(found["refuted"]["until_epoch"]) in found["refuted"]["words"]
     others = [hotspot_json(state, h)["refuted"] for h in state.hotspots if h.index != SUBJECT]
     assert set(others) == {None}
+
+
+def test_a_list_of_hotspots_says_the_same_and_asks_once(
+    refuted: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = refuted.ledger.state
+    wanted = [hotspot_json(state, hotspot) for hotspot in state.hotspots]
+    asked: list[int] = []
+
+    def ask(given: State) -> frozenset[int]:
+        asked.append(given.epoch)
+        return get_refuted(given)
+
+    monkeypatch.setattr("chain.service.views.get_refuted", ask)
+    monkeypatch.setattr("chain.service.hold_views.get_refuted", ask)
+    assert hotspots_json(state, range(len(state.hotspots))) == wanted
+    assert len(asked) == 1
+    assert sum(one["refuted"] is not None for one in wanted) == 1
 
 
 def test_it_ends_to_the_epoch_it_says(refuted: Town) -> None:

@@ -95,10 +95,15 @@ def hotspot_hold_json(state: State, subject: int) -> Json | None:
     }
 
 
-def refuted_json(state: State, subject: int) -> Json | None:
-    """That a hotspot's claim is refuted, and what ends it; None if it isn't."""
+def refuted_json(
+    state: State, subject: int, refuted: frozenset[int] | None = None
+) -> Json | None:
+    """That a hotspot's claim is refuted, and what ends it; None if it isn't.
+
+    `refuted` are all hotspots of which that is so. Whoever asks of many gets them once.
+    """
     past = state.past_holds.get(subject)
-    if past is None or subject not in get_refuted(state):
+    if past is None or subject not in (get_refuted(state) if refuted is None else refuted):
         return None
     until = get_refuted_until(state, past)
     return {

@@ -9,6 +9,7 @@ from typing import Any
 from chain.header import Header
 from chain.ledger import Ledger
 from chain.records import Asserted, SubmitResult
+from chain.rules.refuted import get_refuted
 from chain.rules.trust import get_trust_ppm
 from chain.service.admission_views import hotspot_end_json
 from chain.service.claim_views import held_json
@@ -66,11 +67,12 @@ def genesis_json(ledger: Ledger, wire: str) -> Json:
 
 def hotspots_json(state: State, indexes: Sequence[int]) -> list[Json]:
     """The hotspots of these indexes."""
-    return [hotspot_json(state, state.hotspots[i]) for i in indexes]
+    refuted = get_refuted(state)
+    return [hotspot_json(state, state.hotspots[i], refuted) for i in indexes]
 
 
-def hotspot_json(state: State, hotspot: Hotspot) -> Json:
-    """One hotspot with its newest assertion."""
+def hotspot_json(state: State, hotspot: Hotspot, refuted: frozenset[int] | None = None) -> Json:
+    """One hotspot with its newest assertion; `refuted` are all refuted ones, if they are known."""
     assertion = hotspot.newest
     asserted = {name: getattr(assertion.registration, name) for name in ASSERTED}
     return {
@@ -85,7 +87,7 @@ def hotspot_json(state: State, hotspot: Hotspot) -> Json:
         "bond_ucr": hotspot.bond_ucr,
         "earned_ucr": hotspot.earned_ucr,
         "hold": hotspot_hold_json(state, hotspot.index),
-        "refuted": refuted_json(state, hotspot.index),
+        "refuted": refuted_json(state, hotspot.index, refuted),
         **get_keys_json(state, hotspot.index),
         **hotspot_end_json(state, hotspot.index),
     }

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from chain.io_http import problem_middleware
 from coverage_map import cells
-from coverage_map.bounties import offer_properties, offers_in, standing_in
+from coverage_map.bounties import offer_properties, offers_in
 from coverage_map.io_ledger import LedgerDown
 from coverage_map.io_sync import Sync
 from coverage_map.links import Link
@@ -149,9 +149,8 @@ class Api:
         }
 
     def _bounties(self, cell: int) -> list[Values]:
-        sites = self.sync.feed.sites.values() if self.sync.feed else ()
         found, clock = offers_in(self.sync.offers, cell), self.sync.keeper.clock
-        standing = standing_in(list(sites), found)
+        standing = self.service.standing(found)
         return [offer_properties(offer, clock, standing[offer.cell]) for offer in found]
 
     async def _evidence(self, links: list[Link], most: int) -> list[Values]:

@@ -11,7 +11,7 @@ import numpy as np
 from aiohttp import web
 
 from coverage_map import cells, gaps
-from coverage_map.bounties import Offer, offer_feature, standing_in
+from coverage_map.bounties import Offer, offer_feature
 from coverage_map.observations import Site
 from coverage_map.service import features, queries, tables_out
 from coverage_map.service.io_reply import Body, dump, problem, reply
@@ -226,8 +226,7 @@ class Collections:
         return next(iter(self._offered(found)), None)
 
     def _offered(self, offers: Sequence[Offer]) -> Features:
-        sites = self.sync.feed.sites.values() if self.sync.feed else ()
-        standing, clock = standing_in(list(sites), offers), self.sync.keeper.clock
+        standing, clock = self.service.standing(offers), self.sync.keeper.clock
         return [offer_feature(offer, clock, standing[offer.cell]) for offer in offers]
 
     def _find_drawn(self, view: View, name: str, identity: str) -> features.JsonObject | None:

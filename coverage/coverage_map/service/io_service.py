@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiohttp import web
 
 from chain.openapi import read
 from chain.records import Refusal
+from coverage_map.bounties import Offer, standing_in
 from coverage_map.io_sync import Sync
 from coverage_map.service.io_events import Hub
 from coverage_map.service.io_reply import Body, Remembered, dump, problem, reply
@@ -43,6 +44,11 @@ class Service:
         if wanted == "live" and not self.sync.ready:
             return None
         return self.sync.keeper.view_of(wanted)
+
+    def standing(self, offers: Sequence[Offer]) -> dict[int, int]:
+        """How many hotspots stand in each cell with one of these offers."""
+        sites = self.sync.feed.sites.values() if self.sync.feed else ()
+        return standing_in(sites, offers)
 
     def publish(self, event: str, data: Any) -> None:
         """Pass news on; figures at most twice a second, and seldom while they stay the same."""
