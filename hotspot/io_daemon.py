@@ -468,7 +468,8 @@ class Daemon:
         doubt = self._clock.doubt()
         node, epoch = self._node, self._node.epoch
         if not self._has_radio:
-            self._health.enter(State.RADIO, "the radio is away; it is tried again", now_ns)
+            told = f"; and {doubt}" if doubt else ""
+            self._health.enter(State.RADIO, f"the radio is away; it is tried again{told}", now_ns)
         elif doubt:
             self._health.enter(State.CLOCK, doubt, now_ns)
         elif self._voice.hold is not None:

@@ -353,7 +353,8 @@ class Life:
             if episode.fault is Fault.TX_DEAD:
                 episode.seen_ns = now_ns
         # Who starts with a wrong clock saw no jump: its state says that it doesn't believe it.
-        doubts = episode.kind == "clock" and daemon._health.standing.state is State.CLOCK
+        doubt = daemon._clock.doubt()
+        doubts = episode.kind == "clock" and doubt and doubt in daemon._health.standing.reason
         if episode.named_ns is None and (episode.fault in names or doubts):
             episode.named_ns = now_ns
             if episode.seen_ns is None:
