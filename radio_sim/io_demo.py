@@ -316,6 +316,7 @@ class Demo:
         print(f"page      {page}", flush=True)
         for url, key in self._gateways:
             print(f"OpenAI    base_url={url}/v1   key in {key}", flush=True)
+        print(f"ledger    {self._ledger_url}", flush=True)
         print(f"data      {self._folder}\nCtrl-C ends it.", flush=True)
 
     def tend(self) -> None:
