@@ -32,7 +32,7 @@ for line in sys.stdin:
     argv, folder, out, err = json.loads(line)
     pid = os.fork()
     if pid == 0:
-        signal.alarm(20)
+        signal.alarm(120)
         os.chdir(folder)
         for fd, path in ((0, os.devnull), (1, out), (2, err)):
             os.dup2(os.open(path, os.O_RDONLY if fd == 0 else os.O_WRONLY | os.O_CREAT), fd)
@@ -86,7 +86,7 @@ class Nursery:
         return Done(code, out, err)
 
     def close(self) -> None:
-        self._process.communicate(timeout=20)
+        self._process.communicate(timeout=120)
 
 
 def run(
@@ -99,7 +99,7 @@ def run(
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
         preexec_fn=preexec,
         **rest,
@@ -184,7 +184,7 @@ def started(
     finally:
         if process.poll() is None:
             process.kill()
-        process.wait(timeout=20)
+        process.wait(timeout=120)
 
 
 @contextlib.contextmanager

@@ -96,7 +96,7 @@ class Program:
             self.process.stdin.close()
         if self.process.poll() is None:
             self.process.kill() if kill else self.process.terminate()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=120)
 
     def said(self) -> str:
         return self.output.read_text()
@@ -178,7 +178,7 @@ class Air(threading.Thread):
         self._directory = Directory()
         self._ledgers: dict[int, Uplink] = {}
         self.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(120)
 
     def run(self) -> None:
         asyncio.run(self._main())
@@ -207,7 +207,7 @@ class Air(threading.Thread):
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._closing.set)
-        self.join(timeout=10)
+        self.join(timeout=120)
 
     def _add(self, index: int, neighbours: set[int]) -> None:
         self.nodes[index] = RelayNode(

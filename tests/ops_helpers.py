@@ -79,7 +79,7 @@ class Running:
         monkeypatch.setattr("chain.io_ledger.now_ms", lambda: self.now_ms)
         self.thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self.thread.start()
-        assert self.ready.wait(20)
+        assert self.ready.wait(120)
 
     async def _serve(self) -> None:
         self.loop, self.stop = asyncio.get_running_loop(), asyncio.Event()
@@ -97,14 +97,14 @@ class Running:
         if not self.thread.is_alive():
             return
         self.loop.call_soon_threadsafe(self.stop.set)
-        self.thread.join(20)
+        self.thread.join(120)
 
     def on_loop(self, action: Callable[[], Any]) -> Any:
         """Run something in the service's own thread."""
         done: list[Any] = []
         event = threading.Event()
         self.loop.call_soon_threadsafe(lambda: (done.append(action()), event.set()))
-        assert event.wait(20)
+        assert event.wait(120)
         return done[0]
 
     def ask(
@@ -116,7 +116,7 @@ class Running:
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         """A raw HTTP exchange: status, headers, body."""
         assert self.port is not None
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()

@@ -29,7 +29,7 @@ class Running:
 
     def get(self, path: str, host: str | None = None) -> tuple[int, str, dict[str, str]]:
         """Status, body and headers of a GET of its page."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         connection.request("GET", path, headers={"Host": host} if host else {})
         answer = connection.getresponse()
         text = answer.read().decode()

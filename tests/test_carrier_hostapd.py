@@ -83,7 +83,7 @@ def hostapd(folder: Path) -> Iterator[Path]:
         yield control
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=120)
 
 
 def elements_set(control: Path) -> list[str]:
@@ -190,7 +190,7 @@ def test_the_settings_open_the_pair_that_they_name(tmp_path: Path) -> None:
         radio = open_carrier(config)
         assert radio.receive() == [FRAME]
         radio.send(FRAME, 0)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while radio.counts["sent"] == 0 and time.monotonic() < deadline:
             radio.receive()
         assert radio.counts["sent"] == 1

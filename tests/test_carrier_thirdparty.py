@@ -101,7 +101,7 @@ def airodump(tap: io_tap.Tap, folder: Path, carrier: object) -> list[list[str]]:
         return rows
     finally:
         process.send_signal(signal.SIGKILL)
-        process.wait(20)
+        process.wait(120)
 
 
 @pytest.mark.root

@@ -60,7 +60,7 @@ class Running:
         monkeypatch.setattr("chain.io_ledger.now_ms", lambda: town.ledger.state.time_ms)
         self.thread = threading.Thread(target=lambda: asyncio.run(self._serve(folder)))
         self.thread.start()
-        assert self.ready.wait(20)
+        assert self.ready.wait(120)
 
     async def _serve(self, folder: Path) -> None:
         self.loop, self.stop = asyncio.get_running_loop(), asyncio.Event()
@@ -74,7 +74,7 @@ class Running:
 
     def close(self) -> None:
         self.loop.call_soon_threadsafe(self.stop.set)
-        self.thread.join(20)
+        self.thread.join(120)
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def ask(
     """A raw HTTP exchange: status, content type, JSON."""
     import http.client
 
-    connection = http.client.HTTPConnection(running.url.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(running.url.removeprefix("http://"), timeout=120)
     connection.request(method, path, body)
     response = connection.getresponse()
     answer = json.loads(response.read())
@@ -250,7 +250,7 @@ def test_a_disk_that_refuses_is_unavailable_not_a_loss(running: Running) -> None
 def on_loop(running: Running, action: Callable[[], None]) -> None:
     done = threading.Event()
     running.loop.call_soon_threadsafe(lambda: (action(), done.set()))
-    assert done.wait(10)
+    assert done.wait(120)
 
 
 def test_a_client_without_a_ledger_says_so(tmp_path: Path) -> None:
@@ -361,7 +361,7 @@ def test_the_commands_work_against_a_running_service(
         assert (code, json.loads(out)["ok"]) == (0, True)
     finally:
         service.send_signal(signal.SIGTERM)
-        assert service.wait(20) == 0
+        assert service.wait(120) == 0
         if service.stdout is not None:
             service.stdout.close()
     assert not Path(sock).exists()

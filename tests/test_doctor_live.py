@@ -44,7 +44,7 @@ def air(names: list[str], level_dbm: int) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(60)
         for tap in taps:
             tap.close()
             io_tap.netns.remove(tap.interface)
@@ -98,7 +98,7 @@ def doctor(config: Path, namespace: str) -> str:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 1, "its own daemon doesn't run"

@@ -198,7 +198,7 @@ def test_a_daemons_queue_on_a_full_disk_keeps_its_word(disk: Disk, tmp_path: Pat
         )
     wait_for("the first batches", lambda: said.read_text().count("\n") >= 3)
     disk.fill(child.pid)
-    assert child.wait(timeout=60) == 1
+    assert child.wait(timeout=200) == 1
     assert told.read_text().startswith("wavecomb: queue: ")
     assert "free some space" in told.read_text()
     assert told.read_text().count("\n") == 1

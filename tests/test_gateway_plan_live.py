@@ -80,7 +80,7 @@ class Mesh:
 
     def status(self, node: int) -> dict[str, Any]:
         """What a gateway says of the kernel; OSError while it doesn't answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", 8_300, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", 8_300, timeout=60)
         with inside(self.bed.name(node)):
             connection.connect()
         try:

@@ -71,7 +71,7 @@ def test_packets_leave_with_their_mark(family: int) -> None:
 
     with socket.socket(family, socket.SOCK_DGRAM) as far:
         far.bind((host, 0))
-        far.settimeout(5)
+        far.settimeout(60)
         option = socket.IPV6_RECVTCLASS if is_ipv6 else socket.IP_RECVTOS
         far.setsockopt(socket.IPPROTO_IPV6 if is_ipv6 else socket.IPPROTO_IP, option, 1)
         asyncio.run(send_all(far.getsockname()[1]))

@@ -43,7 +43,7 @@ class Street:
         wait_for("models", lambda: len(self.models()) == 2)
 
     def connect(self, key: str) -> openai.OpenAI:
-        return openai.OpenAI(base_url=self.client.url, api_key=key, max_retries=0, timeout=60)
+        return openai.OpenAI(base_url=self.client.url, api_key=key, max_retries=0, timeout=200)
 
     def models(self) -> set[str]:
         return {model.id for model in self.openai.models.list()}
@@ -57,7 +57,7 @@ class Street:
     def get(
         self, gateway: GatewayProcess, path: str, headers: dict[str, str] | None = None
     ) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(gateway.url.split("/")[2], timeout=20)
+        connection = http.client.HTTPConnection(gateway.url.split("/")[2], timeout=120)
         try:
             connection.request("GET", path, headers=headers or {})
             answer = connection.getresponse()
@@ -200,7 +200,7 @@ def test_a_busy_port_is_one_clear_line(street: Street, tmp_path: Path) -> None:
     config = tmp_path / "gateway.toml"
     config.write_text(f'[ledger]\nurl = "{street.town.url}"\n[gateway]\nlisten = "{busy}"\n')
     command = [sys.executable, "-m", "hotspot.gateway.io_main", "--config", str(config)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [line for line in done.stderr.splitlines() if busy in line]
     assert len(done.stderr.splitlines()) == 1

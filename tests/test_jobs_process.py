@@ -54,7 +54,7 @@ class Street:
         where = ["--gateway", gateway.url.removesuffix("/v1")]
         keys = ["--key-file", key or str(gateway.folder / "gateway.key")]
         command = [sys.executable, "-m", "wavecomb", "job", verb, *where, *keys, *rest]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
 
     def read(self, gateway: GatewayProcess, *arguments: str) -> dict[str, Any]:
         done = self.job(gateway, *arguments, "--json")
@@ -65,7 +65,7 @@ class Street:
     def call(
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection(self.sender.url.split("/")[2], timeout=30)
+        connection = http.client.HTTPConnection(self.sender.url.split("/")[2], timeout=120)
         shown = {"Authorization": f"Bearer {self.sender.key}"} | (headers or {})
         try:
             connection.request(method, path, body, shown)
@@ -245,7 +245,7 @@ def test_a_gateway_that_is_away_is_one_line(tmp_path: Path) -> None:
     for url, word in (("http://127.0.0.1:9", "no answer"), ("ftp://x", "no address")):
         command = ["-m", "wavecomb", "job", "status", "--gateway", url, "--key-file", str(key)]
         done = subprocess.run(
-            [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=60
+            [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=200
         )
         assert done.returncode in (1, 2)
         assert (done.stderr.count("\n"), word in done.stderr) == (1, True), done.stderr

@@ -77,27 +77,27 @@ def test_fifty_daemons_send_and_hear_every_beacon_that_is_due() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_nothing(number: signal.Signals) -> None:
     run = start_live("--hotspots", "3", "--seconds", "600")
-    assert wait_until(lambda: len(children_of(run.pid)) >= 4, 60)
-    assert wait_until(lambda: len(namespaces_of(run.pid)) == 3, 60)
+    assert wait_until(lambda: len(children_of(run.pid)) >= 4, 120)
+    assert wait_until(lambda: len(namespaces_of(run.pid)) == 3, 120)
     children = children_of(run.pid)
     run.send_signal(number)
-    run.communicate(timeout=60)
+    run.communicate(timeout=120)
     assert run.returncode == 130
     assert namespaces_of(run.pid) == []
     assert folders_of(run.pid) == []
-    assert wait_until(lambda: not any(child.is_running() for child in children), 10)
+    assert wait_until(lambda: not any(child.is_running() for child in children), 60)
 
 
 def test_the_next_run_cleans_up_after_one_that_was_killed() -> None:
     run = start_live("--hotspots", "2", "--seconds", "600")
-    assert wait_until(lambda: len(children_of(run.pid)) >= 3, 60)
-    assert wait_until(lambda: len(namespaces_of(run.pid)) == 2, 60)
+    assert wait_until(lambda: len(children_of(run.pid)) >= 3, 120)
+    assert wait_until(lambda: len(namespaces_of(run.pid)) == 2, 120)
     children = children_of(run.pid)
     run.kill()
-    run.communicate(timeout=60)
+    run.communicate(timeout=120)
     io_tap.cleanup()  # another run that starts right now may have been first
     assert namespaces_of(run.pid) == []
-    assert wait_until(lambda: not any(child.is_running() for child in children), 15)
+    assert wait_until(lambda: not any(child.is_running() for child in children), 60)
     assert len(folders_of(run.pid)) == 1
     io_live.remove_stale_folders()
     assert folders_of(run.pid) == []

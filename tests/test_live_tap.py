@@ -30,7 +30,7 @@ needs_root = pytest.mark.skipif(
 )
 
 
-def wait_for(radio: Radio, frames: int, timeout_s: float = 5.0) -> list[bytes]:
+def wait_for(radio: Radio, frames: int, timeout_s: float = 60.0) -> list[bytes]:
     """Receive until so many frames have come or the time is up."""
     heard: list[bytes] = []
     deadline = time.monotonic() + timeout_s
@@ -74,7 +74,7 @@ def read_frame(tap: io_tap.Tap) -> bytes | None:
     """Wait a moment for an injected frame."""
     with selectors.DefaultSelector() as selector:
         selector.register(tap, selectors.EVENT_READ)
-        return tap.read() if selector.select(5.0) else None
+        return tap.read() if selector.select(60.0) else None
 
 
 @pytest.mark.root
@@ -165,7 +165,7 @@ def test_tshark_captures_from_the_device_as_from_a_monitor(taps: list[io_tap.Tap
         taps[0].write(RX_HEADER + FRAME[12:])
         time.sleep(0.05)
     watcher.kill()
-    out, _ = watcher.communicate(timeout=10)
+    out, _ = watcher.communicate(timeout=60)
     assert out.decode().split() == ["-59", "02:11:22:33:44:55", "1"]
 
 

@@ -55,7 +55,7 @@ class Storm:
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(20)
+        self._thread.join(120)
 
 
 def ids_of(path: Path) -> list[bytes]:

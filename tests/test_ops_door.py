@@ -67,7 +67,7 @@ def post(connection: http.client.HTTPConnection, wires: list[bytes]) -> tuple[in
 
 def connect(running: Running) -> http.client.HTTPConnection:
     assert running.port is not None
-    return http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
+    return http.client.HTTPConnection("127.0.0.1", running.port, timeout=120)
 
 
 def test_a_source_of_bad_signatures_waits_outside_and_comes_back(running: Running) -> None:
@@ -167,7 +167,7 @@ def test_a_body_that_dribbles_in_is_cut_off(
 ) -> None:
     monkeypatch.setattr("chain.service.io_routes_log.BODY_S", 0.2)
     assert running.port is not None
-    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as slow:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=120) as slow:
         slow.sendall(b"POST /v1/records HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
         with LedgerClient(running.url) as client:
             assert client.head().record_count > 0  # nobody else waits meanwhile

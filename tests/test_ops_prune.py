@@ -217,7 +217,7 @@ def test_kill_9_in_the_middle_loses_nothing(folder: Path, tmp_path: Path) -> Non
         child.stdout.readline()
         time.sleep(draws.uniform(0, 0.12))
         child.send_signal(signal.SIGKILL)
-        child.wait(20)
+        child.wait(120)
         child.stdout.close()
         check_nothing_lost(database, archive, whole)
         assert count_of(database) <= RECORDS

@@ -54,7 +54,7 @@ class Router:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
             check=False,
         )
 
@@ -74,7 +74,7 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Router, P
             yield made, config
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(120)
 
 
 def test_nothing_else_is_there(router: tuple[Router, Path]) -> None:

@@ -82,7 +82,7 @@ def test_a_supervisor_hears_ready_watchdog_and_stopping(
     address = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
         ear.bind(str(address))
-        ear.settimeout(20)
+        ear.settimeout(120)
         monkeypatch.setenv("NOTIFY_SOCKET", str(address))
         place = make_ledger(tmp_path)
         with ledger_service(place) as (url, _):
@@ -96,7 +96,7 @@ def test_a_supervisor_hears_ready_watchdog_and_stopping(
                 last = b""
                 while last != b"STOPPING=1":
                     last = ear.recv(4096)
-                assert process.wait(20) == 0
+                assert process.wait(120) == 0
 
 
 def test_a_supervisor_that_is_away_or_absent_stops_nobody(tmp_path: Path) -> None:

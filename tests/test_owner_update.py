@@ -175,7 +175,7 @@ def update(releaser: Releaser, action: str, *rest: object) -> Done:
 
 def stop(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
 
 
 def test_a_good_release_proves_itself(releaser: Releaser) -> None:

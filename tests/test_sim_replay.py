@@ -160,7 +160,7 @@ def test_ctrl_c_keeps_what_there_is_and_it_replays(
     assert process.stderr is not None
     assert "0 %" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=200)
     assert process.returncode == 130, err
     assert "interrupted          True" in out
     saved = json.loads((folder / "run.json").read_text())

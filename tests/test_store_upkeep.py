@@ -357,7 +357,7 @@ def test_an_import_beside_a_map_that_is_served_shows_there(
 
 def shown(url: str, wanted: int) -> int:
     """Readings on a map's live view, as soon as there are so many."""
-    found, deadline = 0, time.monotonic() + 30
+    found, deadline = 0, time.monotonic() + 200
     while found < wanted and time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"{url}collections/cells/items?min_obs=1") as answer:

@@ -46,7 +46,7 @@ def ask(control: Path, own: Path, command: str) -> str:
     """One command over hostapd's control socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
         door.bind(str(own))
-        door.settimeout(10)
+        door.settimeout(60)
         door.connect(str(control))
         door.send(command.encode())
         answer = door.recv(4096).decode()
@@ -61,7 +61,7 @@ def test_hostapd_takes_our_element_while_it_runs(tmp_path: Path) -> None:
         daemon = subprocess.Popen([program("hostapd"), str(config)], stdout=log, stderr=log)
     try:
         control = tmp_path / "ctrl" / "wvc-none"
-        for _ in range(200):
+        for _ in range(2_000):
             if control.exists() or daemon.poll() is not None:
                 break
             time.sleep(0.05)
@@ -73,7 +73,7 @@ def test_hostapd_takes_our_element_while_it_runs(tmp_path: Path) -> None:
         assert ask(control, own, "SET vendor_elements nonsense") == "FAIL"
     finally:
         daemon.terminate()
-        daemon.wait(timeout=20)
+        daemon.wait(timeout=120)
 
 
 def test_the_consensus_engine_makes_a_home(tmp_path: Path) -> None:

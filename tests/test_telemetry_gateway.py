@@ -51,7 +51,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
 
 
 def get(gateway: GatewayProcess, path: str) -> Any:
-    connection = http.client.HTTPConnection(gateway.url.split("/")[2], timeout=20)
+    connection = http.client.HTTPConnection(gateway.url.split("/")[2], timeout=120)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

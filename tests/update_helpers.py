@@ -111,7 +111,7 @@ class Releaser:
     def says(self) -> str:
         """The version that would start."""
         done = self.start("--version")
-        return done.communicate(timeout=60)[0].strip()
+        return done.communicate(timeout=120)[0].strip()
 
     @property
     def slot(self) -> str:
