@@ -78,7 +78,7 @@ REMEDIES = {
     Fault.LEDGER_DOWN: "check the internet connection; everything is kept in the queue until then",
     Fault.CLOCK_JUMP: "if it comes back, check that one time service (NTP) runs, and only one",
     Fault.DISK_FULL: "free some space; nothing is sent that couldn't be stored first",
-    Fault.RESTORED: "an old copy was put back here, or a new machine set up: it goes on by itself",
+    Fault.RESTORED: "nothing, if a backup was put back or the machine is new: it goes on by itself",
     Fault.TWIN: "switch off the other machine that has this key; this one speaks two epochs later",
 }
 # After a radio fault has stood this long, this is tried.

@@ -475,7 +475,8 @@ class Daemon:
         elif self._voice.hold is not None:
             self._health.enter(State.LISTEN, self._voice.hold.detail, now_ns)
         elif node.index < 0:
-            self._health.enter(State.LISTEN, "the ledger has not registered us yet", now_ns)
+            told = self._member.refusal or "the ledger has not registered us yet"
+            self._health.enter(State.LISTEN, told, now_ns)
         elif not node.is_active:
             reason = f"in epoch {epoch}; {node.reason_inactive}"
             self._health.enter(State.LISTEN, reason, now_ns)
@@ -530,6 +531,7 @@ class Daemon:
                 started_ns=self._started_ns,
                 pid=os.getpid(),
                 node=self._node,
+                index=self._member.index,
                 owner=self._owned.owner,
                 radio=self._radio.description,
                 radio_counts=dict(self._radio.counts),

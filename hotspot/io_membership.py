@@ -22,6 +22,7 @@ from hotspot.node import HotspotNode
 from hotspot.secrets import SecretChain
 from hotspot.strangers import Strangers
 
+REGISTER_AGAIN_NS = 600_000_000_000  # after a refusal: somebody may have mended its reason
 PEERS_MAX = 256  # neighbours that are known again after a start without the ledger
 
 Note = Callable[[str, bytes], None]  # keeps a small value beside the queue; a full disk is no end
@@ -81,11 +82,18 @@ class Membership:
         self._uplink = uplink
         self._note = note
         self._strangers = Strangers()
+        self.refusal = ""  # why the ledger didn't register us when it was asked last
         self._submitted: bytes | None = None  # id of the registration that is under way
+        self._tried_ns: int | None = None  # when it was asked last
         self._renewed: tuple[bytes, bytes] | None = None  # record id, the chain that it registers
         self._peers: dict[int, bytes] = {}
 
     # --- ourselves ----------------------------------------------------------------------------
+
+    @property
+    def index(self) -> int:
+        """Our index on the ledger, -1 while that is unknown."""
+        return -1 if self.registration is None else self.registration[0]
 
     def ask(self) -> None:
         """While the ledger doesn't know us, ask it who we are."""
@@ -97,7 +105,8 @@ class Membership:
         if known.key == self._node.key:
             if known.index is not None:
                 self.registration = known.index, known.bind_epoch
-            elif may_register and self._submitted is None:
+            elif may_register and self._submitted is None and self._may_try(now_ns):
+                self._tried_ns = now_ns
                 self._submitted, wire = self._owned.sign_registration(self._node.secrets)
                 self._uplink.submit([wire])
             return
@@ -107,10 +116,18 @@ class Membership:
         for at_ns, frame in self._strangers.answer(known.key, now_ns, known=is_known):
             self._node.receive_frame(frame, at_ns)
 
+    def _may_try(self, now_ns: int) -> bool:
+        """Whether to register (again); a clock that was set back is no reason to wait."""
+        tried_ns = self._tried_ns
+        return tried_ns is None or not tried_ns <= now_ns < tried_ns + REGISTER_AGAIN_NS
+
     def settle(self, result: SubmitResult) -> bool:
         """The ledger answered a record; True if new secrets are in force: start anew."""
-        if result.record_id == self._submitted and result.accepted:
-            self.ask()
+        if result.record_id == self._submitted:
+            if result.accepted:
+                self.ask()
+            else:  # such as a bond that the account can't pay yet
+                self._submitted, self.refusal = None, f"{result.reason}: {result.detail}"
         if self._renewed is None or result.record_id != self._renewed[0]:
             return False
         if result.accepted:

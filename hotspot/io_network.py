@@ -42,7 +42,7 @@ def learn_network(client: LedgerClient, queue: DurableQueue) -> Network:
             raise UserError(
                 "ledger.url",
                 f"no answer ({error})",
-                "start the ledger or mend the address",
+                "check the internet connection, or mend ledger.url in the settings",
                 exit_code=EXIT_FAILED,
             ) from error
         identifier, start_ms, preset = json.loads(kept)

@@ -61,7 +61,8 @@ def register(options: argparse.Namespace, config: HotspotConfig, base: Path) -> 
             return send(options, client, sign_all(draft, seeds))
     except LedgerUnavailable as error:
         raise UserError(
-            "ledger.url", str(error), "start the ledger or mend the address", exit_code=EXIT_FAILED
+            *("ledger.url", str(error), "check the internet connection, or mend ledger.url"),
+            exit_code=EXIT_FAILED,
         ) from error
     finally:
         queue.close()

@@ -123,6 +123,11 @@ def credits_text(ucr: int | None) -> str:
     return "-" if ucr is None else f"{ucr / CREDIT_UCR:.3f}"
 
 
+def _epoch(status: Status) -> str:
+    """The epoch that the hotspot takes part in; a dash before it does."""
+    return "-" if status["epoch"] < 0 else str(status["epoch"])
+
+
 def _head(status: Status) -> str:
     state, index = status["state"], status["index"]
     name = f"Hotspot {index}" if index >= 0 else "Hotspot, not registered yet"
@@ -264,7 +269,7 @@ def _machine(status: Status) -> str:
         ("frames lost between device and us", str(status["radio_counts"]["dropped"])),
         ("clock kept", kept if clock["believed"] else f"not believed: {clock['doubt']}"),
         ("running for", f"{age_text(up_s)}, machine for {age_text(clock['boot_s'])}"),
-        ("epoch", str(status["epoch"])),
+        ("epoch", _epoch(status)),
         ("ledger", status["ledger"]["url"]),
     ]
     keys = f'<p class="mono">key {escape(status["key"])}<br>owner {escape(status["owner"])}</p>'
@@ -292,7 +297,7 @@ def terminal_lines(status: Status, age_s: int, width: int = 80) -> list[str]:
     if "ended" in status:
         name = f"not running: {status['ended']}   {name}"
     lines = [
-        f"{name}   epoch {status['epoch']}   said {age_text(age_s)} ago",
+        f"{name}   epoch {_epoch(status)}   said {age_text(age_s)} ago",
         f"{state['name']} for {age_text(state['age_s'])}: {state['reason']}",
     ]
     for fault, row in status["faults"].items():

@@ -32,6 +32,7 @@ class Snapshot:
     started_ns: int
     pid: int
     node: HotspotNode
+    index: int  # on the ledger, also while the node is silent; -1: not registered
     owner: bytes
     radio: str
     radio_counts: dict[str, int]
@@ -57,7 +58,7 @@ def status_json(seen: Snapshot) -> dict[str, Any]:
         "pid": seen.pid,
         "key": node.key.hex(),
         "owner": seen.owner.hex(),
-        "index": node.index,
+        "index": seen.index,
         "epoch": node.epoch,
         "state": _state(seen.health.standing, seen.boot_ns),
         "faults": _faults(seen),

@@ -22,6 +22,7 @@ from hotspot.config import HotspotConfig, HotspotSection, LedgerSection, RadioSe
 from hotspot.health import Repair, State
 from hotspot.io_daemon import Daemon
 from hotspot.io_machine import Machine
+from hotspot.io_membership import REGISTER_AGAIN_NS
 from hotspot.io_queue import DurableQueue
 from hotspot.io_system import boot_ns as boot_clock_ns
 from hotspot.io_uplink import (
@@ -296,6 +297,29 @@ def test_a_hotspot_that_the_ledger_does_not_know_registers_once_and_enters(
     assert asked == [key, key], "asked again as soon as the registration is on the ledger"
     daemon._take_event(PeerKnown(key, 3, 9))
     assert member.registration == (3, 9)
+
+
+def test_a_registration_that_was_refused_says_why_and_is_tried_again(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+    monkeypatch.setattr(daemon._uplink, "submit", sent.extend)
+    member, key = daemon._member, daemon._node.key
+    member.registration = None
+    daemon._take_event(PeerKnown(key, None, 0))
+    signed = decode(sent[0])
+    assert isinstance(signed, Signed)
+    why = "owner: the bond: takes 10 ucr, the account holds 0; deposit or lower it"
+    refused = SubmitResult(signed.record_id, False, None, "insufficient_balance", why)
+    daemon._take_event(Submitted((refused,)))
+    assert member.refusal == f"insufficient_balance: {why}"
+    daemon._take_event(PeerKnown(key, None, 0))
+    assert len(sent) == 1, "not at once"
+    for passed_ns in (REGISTER_AGAIN_NS, -3_600 * 1_000_000_000):
+        now_ns = daemon._wall_ns() + passed_ns
+        member.take(PeerKnown(key, None, 0), now_ns, may_register=True)
+        daemon._take_event(Submitted((refused,)))
+    assert len(sent) == 3, "later, or when the clock was set back"
 
 
 def test_a_radio_that_was_read_rests_but_not_beyond_what_is_due(
