@@ -82,7 +82,7 @@ def test_connections_beyond_the_cap_are_told_to_come_again() -> None:
 
 @pytest.mark.parametrize("said", [b"", b"GET /x HTTP/1.1\r\nHost: x\r\nX-Slow: "])
 def test_a_connection_that_asks_nothing_in_time_is_cut_off(said: bytes) -> None:
-    with serving(Limits(8, 0.2)) as port:
+    with serving(Limits(8, 1.0)) as port:
         good = connect(port)
         assert ask(good) == (200, None)
         with socket.create_connection(("127.0.0.1", port), timeout=120) as slow:

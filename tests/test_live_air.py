@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections import Counter
 
 import numpy as np
@@ -85,7 +84,9 @@ def frame_of(node: int, sequence: int) -> bytes:
 
 
 def settle(air: LiveAir) -> None:
-    """Step the air until it has been silent for a few frames' time."""
-    quiet_until = time.monotonic() + 0.01
-    while time.monotonic() < quiet_until:
+    """Step until nothing waits and several looks have found nothing more to read."""
+    idle = 0
+    while idle < 3:
+        before = air.account.frames["injected"]
         air.step(0.002)
+        idle = idle + 1 if not air.busy and air.account.frames["injected"] == before else 0

@@ -182,23 +182,35 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.mark.root
 @needs_root
 def test_cleanup_removes_what_a_killed_run_left_and_nothing_else(taps: list[io_tap.Tap]) -> None:
+    for _ in range(5):  # another run that starts just then may clean up first
+        left, child = leave_a_namespace()
+        cleaned = io_tap.cleanup()
+        assert child is None or child.wait(timeout=60) != 0
+        remaining = io_tap.our_namespaces()
+        assert left not in remaining
+        assert {tap.interface for tap in taps} <= set(remaining)
+        if child is not None and left in cleaned:
+            return
+    raise AssertionError("it never cleaned up by itself")
+
+
+def leave_a_namespace() -> tuple[str, subprocess.Popen[bytes] | None]:
+    """The namespace of a run that was killed, and a program in it, if it was still there."""
     done = subprocess.run(
         [sys.executable, "-c", KILLED],
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=200,
         cwd=Path(__file__).parents[1],
     )
     left = done.stdout.strip()
-    assert left in io_tap.our_namespaces(), done.stderr
-    with io_tap.inside(left):
-        child = subprocess.Popen(["sleep", "600"])
-    assert left in io_tap.cleanup()
-    assert child.wait(timeout=10) != 0
-    remaining = io_tap.our_namespaces()
-    assert left not in remaining
-    assert {tap.interface for tap in taps} <= set(remaining)
+    assert left, done.stderr
+    try:
+        with io_tap.inside(left):
+            return left, subprocess.Popen(["sleep", "600"])
+    except FileNotFoundError:
+        return left, None
 
 
 def test_without_permission_the_radio_says_what_to_grant(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from chain.proofs.note import Note, parse_note
 
 # An epoch of preset minimal takes 10 s and a settlement six of them: begin near the end of one.
 BEGAN_MS = 48_000
-PATIENCE_S = 40
+PATIENCE_S = 200
 
 
 def chain(*words: object, code: int = 0) -> Any:

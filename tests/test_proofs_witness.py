@@ -312,8 +312,9 @@ def test_the_daemon_speaks_the_protocol(served: WitnessServer) -> None:
 
 
 def test_gathering_takes_what_comes_in_time_and_names_the_rest(
-    served: WitnessServer, tmp_path: Path
+    served: WitnessServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("chain.proofs.io_cosign.TIMEOUT_S", 60.0)
     silent = VerifierKey("witness.example/silent", 4, public_key(COSIGNER_SEEDS[1]))
     impostor = VerifierKey("witness.example/impostor", 4, public_key(COSIGNER_SEEDS[2]))
     other = WitnessServer(WitnessNode(tmp_path / "o", [WatchedLog(LOG_KEY, None)]))
@@ -326,13 +327,13 @@ def test_gathering_takes_what_comes_in_time_and_names_the_rest(
     )
     served.node.add_checkpoint(encode_request(request(LOG, 0, 5)))
     for size in (9, 9, 20):
-        gathered = gatherer.gather(request(LOG, 0, size).note, LOG)
+        gathered = gatherer.gather(request(LOG, 0, size).note, LOG, 60.0)
         assert [signature.name for signature in gathered.signatures] == [NAME]
         assert sorted(problem.split(":")[0] for problem in gathered.problems) == [
             impostor.name,
             silent.name,
         ]
-    behind = gatherer.gather(request(LOG, 0, 12).note, LOG)
+    behind = gatherer.gather(request(LOG, 0, 12).note, LOG, 60.0)
     assert behind.signatures == ()
     assert any("runs from this key" in problem for problem in behind.problems)
     gatherer.close()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import shutil
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -124,9 +126,12 @@ KILLED = 137
 
 def run_cut_at(call: object, files: tuple[str, ...], line: int) -> int:
     """The child's exit code: KILLED if it got that far, 0 if it ended before."""
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which this child has not
+        pid = os.fork()
     if pid:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    gc.disable()  # what others left behind may want to be destroyed with its threads
     seen = 0
 
     def trace(frame, event, _):  # type: ignore[no-untyped-def]
