@@ -10,11 +10,11 @@ raises.
 from __future__ import annotations
 
 import argparse
-import gzip
 import logging
 import struct
 import sys
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,6 +31,7 @@ from hotspot.radio import dot11, pcap, radiotap
 from hotspot.radio.frame import parse_frame
 from hotspot.radio.layer import PlainElement, dissect_frame
 
+GZIP, GZIP_BITS, CHUNK = b"\x1f\x8b", 31, 1 << 16
 LINKS = (pcap.LINK_IEEE802_11, pcap.LINK_RADIOTAP, pcap.LINK_PRISM, pcap.LINK_PPI)
 TALLY = ("frames", "equal", "different", "exceptions", "skipped", "damaged_files")
 TSHARK_TALLY = ("tshark_frames", "tshark_equal", "tshark_different", "tshark_unread")
@@ -38,9 +39,38 @@ SCAPY_ERRORS = (struct.error, IndexError, ValueError, TypeError, AttributeError)
 
 
 def read_packets(path: Path) -> Iterator[pcap.Packet | Refusal]:
-    """Read a capture, gzipped or not. Raises OSError, and EOFError for a gzip cut short."""
-    data = path.read_bytes()
-    return pcap.read_capture(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+    """Read a capture, gzipped or not; of a damaged one what can be read, and a refusal last."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        yield Refusal("unreadable", f"capture: {error.strerror}; check the path and its mode")
+        return
+    if data[:2] != GZIP:
+        yield from pcap.read_capture(data)
+        return
+    whole, problem = inflate(data)
+    is_told = False
+    for packet in pcap.read_capture(whole):
+        is_told = isinstance(packet, Refusal)
+        yield packet
+    if problem and not is_told:
+        yield Refusal("bad_gzip", f"capture: {problem}; the rest is lost")
+
+
+def inflate(data: bytes) -> tuple[bytes, str]:
+    """(what can be unpacked of a gzip file, why no more; empty where that is all of it)."""
+    whole = bytearray()
+    while data[:2] == GZIP:  # a file may hold several
+        member = zlib.decompressobj(GZIP_BITS)
+        try:
+            for at in range(0, len(data), CHUNK):
+                whole += member.decompress(data[at : at + CHUNK])
+        except zlib.error as error:
+            return bytes(whole), str(error).rpartition(": ")[2]
+        if not member.eof:
+            return bytes(whole), "the gzip file ends early"
+        data = member.unused_data
+    return bytes(whole), ""
 
 
 def ours_of_header(data: bytes) -> tuple[Any, ...] | None:
@@ -171,6 +201,7 @@ def compare_all(paths: Sequence[Path], *, quiet: bool) -> tuple[Counter[str], li
         for number, packet in enumerate(read_packets(path)):
             if isinstance(packet, Refusal):
                 tally["damaged_files"] += 1
+                sys.stderr.write(f"{path.name}: {packet.detail.partition(': ')[2]}\n")
             elif packet.link_type not in LINKS:
                 tally["skipped"] += 1
             else:
@@ -234,7 +265,8 @@ def frames_per_second(parse: Any, packets: Sequence[pcap.Packet], seconds: float
 def find_captures(folder: Path) -> list[Path]:
     """List the captures under a folder, by name."""
     suffixes = (".pcap", ".pcapng", ".cap", ".pcap.gz", ".pcapng.gz", ".cap.gz")
-    return sorted(path for path in folder.rglob("*") if path.name.endswith(suffixes))
+    named = (path for path in folder.rglob("*") if path.name.lower().endswith(suffixes))
+    return sorted(path for path in named if not path.is_dir())
 
 
 def main(argv: Sequence[str]) -> int:

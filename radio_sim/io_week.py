@@ -123,6 +123,7 @@ class Life:
         self._open: dict[str, Episode] = {}
         self._daemon: Daemon | None = None
         self._began_ns = 0  # network time at which the process came up
+        self._ended_ns = 0  # and at which the one before it ended
         self._calm_ns = 0
         self._quiet_since_ns = self._now_ns()
         self._sizes: dict[str, float] = {}
@@ -156,6 +157,7 @@ class Life:
                 self.outcome.restarts += 1
             except Killed:
                 self._close()
+            self._ended_ns = self._now_ns()
             tell(min(1.0, (self._now_ns() - start_ns) / (days * DAY)))
         self._judge()
         return self.outcome
@@ -173,6 +175,9 @@ class Life:
                 self._note_failed_start(error)
                 self.world.advance(self.world.boot_ns + RESTART_NS, lambda: False)
         self._began_ns = self._now_ns()
+        for episode in self._open.values():  # nobody could name it meanwhile
+            if episode.seen_ns is not None and episode.named_ns is None:
+                episode.seen_ns += self._began_ns - self._ended_ns
 
     def _note_failed_start(self, error: UserError) -> None:
         """It ended with one line that names what is wrong; the status file says the same."""
