@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 Inputs = Mapping[str, int | str]
 # (when it passed, when it failed); `{...}` are inputs of the rule, `{margin}` is how far away.
@@ -105,4 +106,36 @@ def get_power_words(cut_cdb: int, allowed_cdb: int) -> str:
         f" than they hear others: it counts {weaker} weaker than it was heard."
         " Lower the power to what is asserted; if that is right, the receiver is deaf: check"
         " antenna and driver, or assert less antenna gain."
+    )
+
+
+def get_coverage_words(
+    cells: Sequence[Mapping[str, Any]], trust_ppm: int, counted: int
+) -> str:
+    """What an owner should know about what its coverage earns.
+
+    `cells` hear it, each with its `rank` there, `of` how many, and `share_permille`; in a cell no
+    more than `counted` hotspots share.
+    """
+    if not cells:
+        return (
+            "Since the last settlement no reception of it counted; coverage is paid where others"
+            " hear it."
+        )
+    where = f"Since the last settlement it was heard in {len(cells)} cells"
+    if not trust_ppm:
+        return f"{where}, but trust hasn't reached it, and coverage weighs quality times trust."
+    paid = [cell for cell in cells if cell["share_permille"]]
+    if not paid:
+        return (
+            f"{where}, and in each of them {counted} or more others are heard better: they share"
+            " what the cell pays, since what is covered already isn't paid again. A place that"
+            " fewer cover earns more."
+        )
+    best = max(paid, key=lambda cell: cell["share_permille"])
+    share = best["share_permille"]
+    return (
+        f"{where} and shares what {len(paid)} of them pay: most in {best['cell']}, as number"
+        f" {best['rank']} of {best['of']}, with {share // 10}.{share % 10} % of what is for"
+        " coverage."
     )

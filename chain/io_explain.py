@@ -8,12 +8,13 @@ from typing import Any
 from chain import wire
 from chain.errors import UserError
 from chain.explain import explain_beacon
+from chain.io_explain_coverage import explain_coverage
 from chain.io_judgement import load_judgement
 from chain.keys import KEY_BYTES
 from chain.ledger import Ledger
 from chain.records import EpochMessage, Refusal
 from chain.rules.verdicts import REASONS
-from chain.store.hotspot_row import unpack_slope
+from chain.store.hotspot_row import unpack_numbers
 from chain.store.io_restore import load_params
 from chain.store.io_schema import REGISTRATION
 from chain.store.io_store import WEAKER, Store
@@ -24,9 +25,12 @@ RECENT = 20
 EPOCHS_SEARCHED = 1_008  # a week of the longest epochs: who was away longer has nothing recent
 
 
-def explain(store: Store, identifier: str, ledger: Ledger | None = None) -> Answer:
+def explain(
+    store: Store, identifier: str, ledger: Ledger | None = None, *, reached: int | None = None
+) -> Answer:
     """Explain HOTSPOT:EPOCH:SEQ, a hotspot index or key, a record id, or an account key.
 
+    With `reached`, how many hotspots have trust, a hotspot's coverage is explained too.
     UserError (404) if nothing has this id, and if it isn't an id at all.
     """
     parts = identifier.split(":")
@@ -36,9 +40,9 @@ def explain(store: Store, identifier: str, ledger: Ledger | None = None) -> Answ
             hotspot, epoch, sequence = map(int, parts)
             return _explain_beacon(store, hotspot, epoch, sequence, ledger)
     elif identifier.isdecimal() and len(identifier) < 12:
-        answer = _explain_hotspot(store, int(identifier))
+        answer = _explain_hotspot(store, int(identifier), reached)
     else:
-        answer = _explain_hex(store, _parse_hex(identifier))
+        answer = _explain_hex(store, _parse_hex(identifier), reached)
     if answer is None:
         raise UserError(
             "id", f"{identifier} is unknown here", "see /v1/hotspots and /v1/records", status=404
@@ -60,8 +64,8 @@ def _parse_hex(identifier: str) -> bytes:
     return value
 
 
-def _explain_hex(store: Store, value: bytes) -> Answer | None:
-    return _explain_record(store, value) or _explain_key(store, value)
+def _explain_hex(store: Store, value: bytes, reached: int | None) -> Answer | None:
+    return _explain_record(store, value) or _explain_key(store, value, reached)
 
 
 def _explain_beacon(
@@ -122,29 +126,31 @@ def count_codes(rows: list[bytes]) -> dict[str, int]:
     return {REASONS[code]: joined.count(code) for code in sorted(set(joined))}
 
 
-def _explain_key(store: Store, key: bytes) -> Answer | None:
+def _explain_key(store: Store, key: bytes, reached: int | None) -> Answer | None:
     sql = "SELECT key FROM state WHERE name = 'hotspots' AND substr(row, 1, 32) = ?"
     other = "SELECT key FROM state WHERE name IN ('rotations', 'former_keys') AND instr(row, ?)"
     if rows := store.rows(sql, (key,)) or store.rows(other, (key,)):
-        return _explain_hotspot(store, int.from_bytes(rows[0]["key"], "big"))
+        return _explain_hotspot(store, int.from_bytes(rows[0]["key"], "big"), reached)
     account = store.rows("SELECT row FROM state WHERE name = 'accounts' AND key = ?", (key,))
     if not account:
         return None
     found = TABLES["accounts"].row.unpack(account[0]["row"])
-    sums = store.rows(
-        "SELECT kind, sum(amount_ucr) AS ucr FROM payments WHERE account = ? GROUP BY kind",
-        (found.slot,),
-    )
     return {
         "kind": "account",
         "account": key.hex(),
         "balance_ucr": found.balance_ucr,
-        "earned_ucr": {row["kind"]: row["ucr"] for row in sums},
+        "earned_ucr": _earned(store, "account", found.slot),
         "payments": _payments(store, "slot = ?", found.slot),
     }
 
 
-def _explain_hotspot(store: Store, index: int) -> Answer | None:
+def _earned(store: Store, column: str, value: int) -> dict[str, int]:
+    """What it was ever paid, by kind: what payers burned for its coverage, say."""
+    sql = f"SELECT kind, sum(amount_ucr) AS ucr FROM payments WHERE {column} = ? GROUP BY kind"
+    return {row["kind"]: row["ucr"] for row in store.rows(sql, (value,))}
+
+
+def _explain_hotspot(store: Store, index: int, reached: int | None) -> Answer | None:
     rows = store.rows(
         f"SELECT wire FROM records WHERE kind = {REGISTRATION} AND result_index = ?"
         " ORDER BY seq DESC LIMIT 1",
@@ -159,9 +165,15 @@ def _explain_hotspot(store: Store, index: int) -> Answer | None:
         "hotspot": index,
         "owner": getattr(signed.record, "owner", b"").hex(),
         **_keys(store, index),
-        "power_steps": _power_steps(store, index),
-        "as_witness": _witness_counts(store, index, newest),
+        "earned_ucr": _earned(store, "hotspot", index),
+        **(
+            {}
+            if reached is None
+            else {"coverage": explain_coverage(store, index, newest, reached)}
+        ),
         "as_beaconer": _beacon_counts(store, index, newest),
+        "as_witness": _witness_counts(store, index, newest),
+        "power_steps": _power_steps(store, index, newest),
         "payments": _payments(store, "hotspot = ?", index),
     }
 
@@ -205,19 +217,18 @@ def _witness_counts(store: Store, index: int, newest: int) -> dict[str, int]:
     return count_codes([row["codes"] for row in _newest_rows(store, sql, index, newest)])
 
 
-def _power_steps(store: Store, index: int) -> Answer:
+def _power_steps(store: Store, index: int, newest: int) -> Answer:
     """How what it reports goes with the secret power of what it hears (chain/rules/slopes.py)."""
     sql = "SELECT row FROM state WHERE name = 'hotspots' AND key = ?"
-    slope, spread = unpack_slope(store.rows(sql, (index.to_bytes(4, "big"),))[0]["row"])
-    newest = store.rows("SELECT epoch FROM blocks ORDER BY height DESC LIMIT 1")[0]["epoch"]
+    found = unpack_numbers(store.rows(sql, (index.to_bytes(4, "big"),))[0]["row"])
     params = load_params(store, newest)
     needed, cut = params.slope_spread_min_db2, params.slope_cut_percent
-    follows = "proven" if 100 * slope >= cut * spread else "blind"
+    follows = "proven" if 100 * found.slope_db2 >= cut * found.spread_db2 else "blind"
     return {
-        "slope_db2": slope,
-        "spread_db2": spread,
+        "slope_db2": found.slope_db2,
+        "spread_db2": found.spread_db2,
         "needed_db2": needed,
-        "as": follows if spread >= needed else "abstains",
+        "as": follows if found.spread_db2 >= needed else "abstains",
     }
 
 

@@ -21,7 +21,7 @@ from chain.rules.hearing import get_hearing
 from chain.rules.regions import REGIONS
 from chain.rules.slopes import compute_group
 from chain.rules.verdicts import NO_RSSI, get_verdicts
-from chain.store.hotspot_row import pack_hotspot, unpack_hotspot, unpack_slope
+from chain.store.hotspot_row import pack_hotspot, unpack_hotspot, unpack_numbers
 
 Edit = Callable[[int, list[Reception]], list[Reception]]
 PARAMS = PRESETS["testbed"]
@@ -290,5 +290,5 @@ def test_sums_survive_the_row(slope: int, spread: int) -> None:
     hotspot = town.ledger.state.hotspots[0]
     hotspot.slope_db2, hotspot.spread_db2 = slope, spread
     raw = pack_hotspot(town.ledger.state, hotspot)
-    assert unpack_slope(raw) == (slope, spread)
+    assert unpack_numbers(raw)[3:] == (spread, slope)
     assert unpack_hotspot(town.ledger.state, 0, raw) == hotspot

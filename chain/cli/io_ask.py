@@ -11,6 +11,7 @@ from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_audit import Audit, audit
 from chain.io_client import LedgerClient
 from chain.io_explain import explain
+from chain.io_explain_coverage import count_reached
 from chain.io_ledger import DATABASE
 from chain.io_terminal import Progress
 from chain.store.io_archive import open_with_archive
@@ -65,10 +66,10 @@ def run_explain(options: argparse.Namespace) -> int:
     """Explain an id from a service or a database."""
     if options.db:
         with open_with_archive(options.db, options.archive) as store:
-            answer = explain(store, options.id)
+            answer = explain(store, options.id, reached=count_reached(store))
     else:
         with LedgerClient(options.ledger) as client:
-            answer = client.get(f"/v1/explain/{options.id}")
+            answer = client.get(f"/v1/explain/{options.id}?coverage=1")
     show(options, answer, "\n".join(get_lines(answer)))
     return EXIT_OK
 

@@ -76,23 +76,57 @@ def report(options: argparse.Namespace, results: Sequence[SubmitResult]) -> int:
 
 
 def get_lines(value: Mapping[str, Any], indent: str = "") -> list[str]:
-    """Nested values as indented text; rules one a line."""
+    """Nested values as indented text: rules one a line, rows of one shape as a table."""
     lines: list[str] = []
     for name, item in value.items():
+        if item in ("", [], {}, None):
+            continue
         if name == "rules":
             lines += [f"{indent}{_rule_line(rule)}" for rule in item]
         elif isinstance(item, dict):
             lines += [f"{indent}{name}:", *get_lines(item, indent + "  ")]
-        elif isinstance(item, list) and item and isinstance(item[0], dict):
-            lines.append(f"{indent}{name}:")
-            for number, entry in enumerate(item):
-                lines += [f"{indent}  [{number}]", *get_lines(entry, indent + "    ")]
+        elif isinstance(item, list) and isinstance(item[0], dict):
+            lines += [f"{indent}{name}:", *_row_lines(item, indent + "  ")]
         else:
-            lines.append(f"{indent}{name}: {item}")
+            lines.append(f"{indent}{name}: {_scalar(name, item)}")
     return lines
 
 
+def _scalar(name: str, item: object) -> str:
+    """A value for people: micro-credits as credits too, a list without brackets."""
+    if isinstance(item, list):
+        return ", ".join(map(str, item))
+    if name.endswith("_ucr") and isinstance(item, int):
+        return f"{item} ({get_credits(item)} credits)"
+    return str(item)
+
+
+def get_credits(ucr: int) -> str:
+    """Micro-credits as credits, with all six places."""
+    whole, rest = divmod(abs(ucr), 1_000_000)
+    return f"{'-' if ucr < 0 else ''}{whole}.{rest:06}"
+
+
+def _row_lines(rows: list[dict[str, Any]], indent: str) -> list[str]:
+    """Rows as a table, or one after the other where they hold more than plain values."""
+    names = [name for name in rows[0] if any(row.get(name) not in ("", None) for row in rows)]
+    if any(isinstance(item, dict | list) for row in rows for item in row.values()):
+        return [
+            line
+            for number, row in enumerate(rows)
+            for line in (f"{indent}[{number}]", *get_lines(row, indent + "  "))
+        ]
+    table = [names, *([str(row.get(name, "")) for name in names] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        indent + "  ".join(map(str.ljust, line, widths)).rstrip() for line in table
+    ]
+
+
 def _rule_line(rule: dict[str, Any]) -> str:
+    """A rule in words; where it failed, with the numbers that it looked at."""
+    if rule["passed"]:
+        return f"pass {rule['rule']}: {rule['words']}"
     inputs = ", ".join(f"{name} {value}" for name, value in rule["inputs"].items())
     margin = "" if rule["margin"] is None else f", margin {rule['margin']}"
-    return f"{'pass' if rule['passed'] else 'FAIL'} {rule['rule']}: {inputs}{margin}"
+    return f"FAIL {rule['rule']}: {rule['words']} [{inputs}{margin}]"

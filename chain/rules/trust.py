@@ -122,11 +122,16 @@ def compute_reached(state: State) -> int:
     return sum(1 for hotspot in state.hotspots if hotspot.trust)
 
 
-def get_trust_ppm(state: State, hotspot: Hotspot) -> int:
-    """`compute_trust_ppm` of one hotspot; who has trust is counted once per settlement."""
+def get_reached(state: State) -> int:
+    """`compute_reached`, counted once per settlement."""
     if state.reached is None:
         state.reached = compute_reached(state)
-    return min(FULL_PPM, FULL_PPM * state.reached * hotspot.trust // TOTAL)
+    return state.reached
+
+
+def get_trust_ppm(state: State, hotspot: Hotspot) -> int:
+    """`compute_trust_ppm` of one hotspot."""
+    return min(FULL_PPM, FULL_PPM * get_reached(state) * hotspot.trust // TOTAL)
 
 
 def get_trusted(state: State) -> frozenset[int]:

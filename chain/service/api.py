@@ -63,6 +63,11 @@ PROMISE = Parameter(
     text="1: answer 202 at once with signed promises (as Prefer: respond-async does)",
 )
 
+COVERAGE = Parameter(
+    *("coverage", {"1": True}.get, False, {"type": "integer", "enum": [1]}),
+    text="1: of a hotspot also its rank and share in each cell that hears it",
+)
+
 ROUTES: tuple[Route, ...] = (
     Route(
         *("POST", "/v1/records", "post_records", "Submit records; answered when they are durable"),
@@ -133,7 +138,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         *("GET", "/v1/explain/{id}", "get_explain", "Why something was or wasn't paid"),
-        (WHY_ID,),
+        (WHY_ID, COVERAGE),
         schemas.EXPLANATION,
         errors=(410,),
     ),

@@ -8,6 +8,7 @@ from typing import Any
 
 from chain.io_explain import explain, payment_json
 from chain.records import Signed
+from chain.rules.trust import get_reached
 from chain.rules.verdicts import NO_RSSI, REASONS
 from chain.service.io_call import Answer, Call, Handler
 from chain.store.io_archive import count_pruned, open_with_archive
@@ -71,20 +72,26 @@ async def get_payments(call: Call) -> Answer:
 
 
 async def get_explain(call: Call) -> Answer:
-    """Why something was or wasn't paid. An old beacon is judged again, in a thread of its own."""
+    """Why something was or wasn't paid; what takes long has a thread and a connection of its own.
+
+    That is an old beacon, which is judged again, and what hears a hotspot's coverage.
+    """
     durable, identifier = call.durable, call.values["id"]
     parts = identifier.split(":")
     old = len(parts) == 3 and parts[1].isdecimal()
     recent = old and durable.ledger.verdicts(int(parts[1])) is not None
-    if not recent and (old or count_pruned(durable.store)):
-        place = (durable.store.path, identifier, call.service.archive.directory)
-        return await asyncio.to_thread(_explain_old, *place)
+    reached = get_reached(durable.ledger.state) if call.values["coverage"] else None
+    if not recent and (old or count_pruned(durable.store) or reached is not None):
+        place = (durable.store.path, identifier, call.service.archive.directory, reached)
+        return await asyncio.to_thread(_explain_slowly, *place)
     return explain(durable.store, identifier, durable.ledger)
 
 
-def _explain_old(path: str, identifier: str, archive: Path | None) -> dict[str, Any]:
+def _explain_slowly(
+    path: str, identifier: str, archive: Path | None, reached: int | None
+) -> dict[str, Any]:
     with open_with_archive(path, archive) as store:
-        return explain(store, identifier)
+        return explain(store, identifier, reached=reached)
 
 
 HANDLERS: dict[str, Handler] = {

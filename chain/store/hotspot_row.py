@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import struct
 from struct import Struct
+from typing import NamedTuple
 
 from chain.records import Registration
 from chain.state import Assertion, Chain, Hotspot, State
@@ -132,13 +133,23 @@ def _unpack_sized(raw: bytes, end: int) -> tuple[list[int], int]:
     return found, end
 
 
-def unpack_slope(raw: bytes) -> tuple[int, int]:
-    """Slope and spread (dB^2) of a packed hotspot, without its accounts; IndexError if damaged."""
+class Numbers(NamedTuple):
+    """What a packed hotspot earned and is worth; slope and spread in dB^2."""
+
+    bond_ucr: int
+    trust: int
+    earned_ucr: int
+    spread_db2: int
+    slope_db2: int
+
+
+def unpack_numbers(raw: bytes) -> Numbers:
+    """The numbers of a packed hotspot, without its accounts; IndexError if damaged."""
     *_, gap_bytes, chains, assertions, retired = _HEAD.unpack_from(raw)
     end = _HEAD.size + gap_bytes + chains * _CHAIN.size
     end += assertions * _ASSERTION.size + retired * _RETIRED_BYTES
-    (*_, spread, slope), _ = _unpack_sized(raw, end)
-    return _unpack_signed(slope), spread
+    (bond, trust, earned, spread, slope), _ = _unpack_sized(raw, end)
+    return Numbers(bond, trust, earned, spread, _unpack_signed(slope))
 
 
 def _unpack_assertion(
