@@ -10,6 +10,7 @@ raises.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import struct
 import sys
@@ -20,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from scapy.layers.dot11 import Dot11, Dot11Action, Dot11Elt, Dot11FCS, RadioTap
+from scapy.layers.dot11 import Dot11, Dot11Action, Dot11Elt, Dot11FCS
 from scapy.packet import NoPayload, Raw
 
 from bench import captures_tshark
@@ -29,7 +30,7 @@ from chain.io_terminal import Progress, print_json, run_command
 from chain.records import Refusal
 from hotspot.radio import dot11, pcap, radiotap
 from hotspot.radio.frame import parse_frame
-from hotspot.radio.layer import PlainElement, dissect_frame
+from hotspot.radio.layer import PlainElement, dissect_frame, dissect_header
 
 GZIP, GZIP_BITS, CHUNK = b"\x1f\x8b", 31, 1 << 16
 LINKS = (pcap.LINK_IEEE802_11, pcap.LINK_RADIOTAP, pcap.LINK_PRISM, pcap.LINK_PPI)
@@ -49,11 +50,10 @@ def read_packets(path: Path) -> Iterator[pcap.Packet | Refusal]:
         yield from pcap.read_capture(data)
         return
     whole, problem = inflate(data)
-    is_told = False
     for packet in pcap.read_capture(whole):
-        is_told = isinstance(packet, Refusal)
-        yield packet
-    if problem and not is_told:
+        if not (problem and isinstance(packet, Refusal)):
+            yield packet
+    if problem:
         yield Refusal("bad_gzip", f"capture: {problem}; the rest is lost")
 
 
@@ -62,15 +62,26 @@ def inflate(data: bytes) -> tuple[bytes, str]:
     whole = bytearray()
     while data[:2] == GZIP:  # a file may hold several
         member = zlib.decompressobj(GZIP_BITS)
-        try:
-            for at in range(0, len(data), CHUNK):
+        for at in range(0, len(data), CHUNK):
+            before = member.copy()
+            try:
                 whole += member.decompress(data[at : at + CHUNK])
-        except zlib.error as error:
-            return bytes(whole), str(error).rpartition(": ")[2]
+            except zlib.error as error:
+                whole += _inflate_until_error(before, data[at : at + CHUNK])
+                return bytes(whole), str(error).rpartition(": ")[2]
         if not member.eof:
             return bytes(whole), "the gzip file ends early"
         data = member.unused_data
     return bytes(whole), ""
+
+
+def _inflate_until_error(member: Any, data: bytes) -> bytes:
+    """What a chunk with an error in it still gives, byte by byte."""
+    whole = bytearray()
+    with contextlib.suppress(zlib.error):
+        for byte in data:
+            whole += member.decompress(bytes((byte,)))
+    return bytes(whole)
 
 
 def ours_of_header(data: bytes) -> tuple[Any, ...] | None:
@@ -87,9 +98,8 @@ def scapys_of_header(data: bytes) -> tuple[Any, ...] | None:
     length = int.from_bytes(data[2:4], "little")
     if len(data) < max(8, length) or data[0] != 0 or length < 8:
         return None
-    try:
-        head = RadioTap(data[:length])
-    except SCAPY_ERRORS:
+    head = dissect_header(data, length)
+    if head is None:
         return None
     fields = (head.mac_timestamp, head.ChannelFrequency, head.dBm_AntSignal, head.dBm_AntNoise)
     return (head.len, int(head.Flags or 0), *fields)

@@ -25,7 +25,8 @@ HEADER = {
 }
 KIND, TRANSMITTER, MALFORMED = "wlan.fc.type_subtype", "wlan.ta", "_ws.malformed"
 TAGS, LENGTHS = "wlan.tag.number", "wlan.tag.length"
-FIELDS = (*HEADER, KIND, TRANSMITTER, TAGS, LENGTHS, MALFORMED)
+LINK = "frame.encap_type"  # what tshark lists without one is no packet: a custom block of pcapng
+FIELDS = (*HEADER, KIND, TRANSMITTER, TAGS, LENGTHS, MALFORMED, LINK)
 SECONDS = 300
 # tshark shows the length of extension elements (255) elsewhere, and reads the fields of SAE
 # (authentication algorithm 3) by name where scapy and we see elements.
@@ -47,10 +48,11 @@ def read_rows(program: str, path: Path) -> list[Row] | None:
     rows = [line.split("|") for line in done.stdout.splitlines()]
     if not rows:
         return None
-    return [
+    listed = [
         {name: cell.split(",") if cell else [] for name, cell in zip(FIELDS, row, strict=True)}
         for row in rows
     ]
+    return [row for row in listed if row[LINK]]
 
 
 def compare_row(packet: pcap.Packet, start: int, row: Row) -> Iterator[str]:

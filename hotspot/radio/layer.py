@@ -51,7 +51,15 @@ from hotspot.radio.frame import (
     VERSION,
     Heard,
 )
-from hotspot.radio.radiotap import BAD_RADIOTAP, FLAG_BAD_FCS, FLAG_FCS_AT_END, TRUNCATED
+from hotspot.radio.radiotap import (
+    BAD_RADIOTAP,
+    FLAG_BAD_FCS,
+    FLAG_FCS_AT_END,
+    MCS,
+    TRUNCATED,
+    present_bytes,
+    walk,
+)
 
 _OUI_NUMBER = int.from_bytes(OUI, "big")
 _VENDOR_SPECIFIC = 9
@@ -159,7 +167,7 @@ def dissect_frame(data: bytes) -> Heard | Refusal:
     if len(data) < length:
         return TRUNCATED
     # Each part apart: scapy reads fields that overrun the header out of the frame behind it.
-    header = _dissect(RadioTap, data[:length])
+    header = dissect_header(data, length)
     if header is None:
         return BAD_RADIOTAP
     flags = int(header.Flags or 0)
@@ -175,6 +183,20 @@ def dissect_frame(data: bytes) -> Heard | Refusal:
         return NOT_ACTION if isinstance(payload, Refusal) else _heard(header, mac, payload)
     payload = _first_payload(bytes(mac[PublicAction].payload.original))
     return payload if isinstance(payload, Refusal) else _heard(header, mac, payload)
+
+
+def dissect_header(data: bytes, length: int) -> Packet | None:
+    """A radiotap header of `length` bytes by scapy; None where that can't read it.
+
+    scapy pads the MCS field to two bytes, which has none by radiotap.org: behind an odd field it
+    looks for one byte more than there is.
+    """
+    words = present_bytes(data, length)
+    fields = [] if words is None else list(walk(words, data[:length]))
+    is_whole = bool(fields) and fields[-1].offset + fields[-1].size <= length
+    is_odd = any(field.bit == MCS and field.offset % 2 for field in fields)
+    spare = b"\0" if is_whole and is_odd else b""
+    return _dissect(RadioTap, data[:length] + spare)
 
 
 def _dissect(kind: type[Packet], data: bytes) -> Packet | None:

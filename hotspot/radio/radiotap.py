@@ -26,6 +26,7 @@ FLAG_FCS_AT_END = 0x10
 FLAG_BAD_FCS = 0x40
 
 TSFT, FLAGS, RATE, CHANNEL, DBM_SIGNAL, DBM_NOISE, ANTENNA = 0, 1, 2, 3, 5, 6, 11
+MCS = 19
 RADIOTAP_NAMESPACE, VENDOR_NAMESPACE, EXTENDED = 29, 30, 31
 
 # Alignment and size of each field, by bit number. Bit 28 (TLV) and above have no fixed size.
