@@ -7,7 +7,7 @@ from dataclasses import replace
 import h3.api.basic_int as h3
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from coverage_map.propagation import itm_sweep, p1812_area, p1812_batch
@@ -95,6 +95,7 @@ def test_p1812_along_a_radial_is_p1812_of_every_path(
     st.sampled_from([0.0, 3.0]),
     st.booleans(),
 )
+@example(195, 81, 2.0, 53.0, 3.0, False)  # one horizon for both, and 80 steps: a count on its edge
 def test_itm_along_a_radial_is_itm_of_every_path(
     seed: int, points: int, rough: float, up: float, clutter: float, whole: bool
 ) -> None:

@@ -159,10 +159,14 @@ def horizon_rx(
 
 
 @compiled
-def distance_back_m(last: int, point: int, spacing_m: float) -> float:
-    """A point's distance from the path's end, rounded as the reference's sum where it matters."""
-    if (last - point) % ROUND_STEPS:
-        return (last - point) * spacing_m
+def distance_back_m(last: int, point: int, spacing_m: float, other: int) -> float:
+    """A point's distance from the path's end, rounded as the reference's sum where it matters.
+
+    `other`: points to the transmitter's horizon; a tenth of both is what roughness leaves out.
+    """
+    back = last - point
+    if back % ROUND_STEPS and (back + other) % ROUND_STEPS:
+        return back * spacing_m
     away = last * spacing_m
     for _ in range(point):
         away -= spacing_m
@@ -327,7 +331,8 @@ def terrain_to(
     angle_tx, lt = horizon_tx(radial, last, half, rise - drop)
     angle_rx, lr = horizon_rx(radial, last, top_rx, half, -rise - drop, spacing_m)
     far_tx = radial.distances_m[lt] if lt > 0 else path_m
-    far_rx = distance_back_m(last, lr, spacing_m) if lr > 0 else path_m
+    other = lt if lt > 0 else last
+    far_rx = distance_back_m(last, lr, spacing_m, other) if lr > 0 else path_m
     start_m = min(15.0 * tx_m, 0.1 * far_tx)
     end_m = path_m - min(15.0 * rx_m, 0.1 * far_rx)
     kept = radial.heights_m[last]
