@@ -113,6 +113,12 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")), flush=True)
 
 
+def get_credits(ucr: int) -> str:
+    """Micro-credits as credits, with all six places."""
+    whole, rest = divmod(abs(ucr), 1_000_000)
+    return f"{'-' if ucr < 0 else ''}{whole}.{rest:06}"
+
+
 class Progress:
     """A bar on stderr: redrawn on a terminal, a line at each tenth elsewhere, silent if asked."""
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from chain_helpers import Town
 
-from chain.cli.io_common import get_credits, get_lines
+from chain.cli.io_common import get_lines
 from chain.explain_words import get_coverage_words
 from chain.io_explain import explain
 from chain.io_explain_coverage import count_reached
+from chain.io_terminal import get_credits
 from chain.ledger import Sealed
 from chain.rules.cell_work import get_cell_work
 from chain.rules.trust import get_reached, get_trust_ppm

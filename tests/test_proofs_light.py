@@ -287,7 +287,7 @@ def test_the_command_verifies_saves_and_verifies_offline(
     code, out, _ = run(capsys, *words, "--proof", file, "--json")
     assert (code, json.loads(out)) == (0, value)
     code, out, _ = run(capsys, *words, "--proof", file)
-    assert f"earned {hotspot.earned_ucr} ucr" in out
+    assert f"earned {get_credits(hotspot.earned_ucr)} credits" in out
     code, out, _ = run(capsys, "light", "--dir", trusting, "--account", hotspot.owner.hex(),
                        "--url", site)  # fmt: skip
     assert (code, "holds" in out) == (0, True)
@@ -365,6 +365,7 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 ALLOWED = {"chain", "nacl", "cffi", "_cffi_backend", "pycparser"}
 from chain.cli.io_cli import main
+from chain.io_terminal import get_credits
 for command in ("light", "export", "witness"):
     try:
         main([command, "--help"])

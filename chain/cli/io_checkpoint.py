@@ -11,7 +11,7 @@ from typing import Any
 
 from chain.cli.io_light import LightClient, keeping, load_seen, load_trust
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
-from chain.io_terminal import add_command, print_json
+from chain.io_terminal import add_command, get_credits, print_json
 from chain.proofs.checkpoint import Opened
 from chain.proofs.io_fetch import Fetcher
 from chain.proofs.note import MAX_NOTE_BYTES, encode_base64
@@ -143,11 +143,11 @@ def _lines(value: dict[str, Any]) -> list[str]:
     names = ", ".join(cosigner["name"] for cosigner in value["cosigners"]) or "nobody"
     lines = []
     if "number" in value:
-        lines.append(f"record {value['number']} is a {value['kind']} of {value['bytes']} bytes")
+        lines.append(f"record {value['number']}: {value['kind']}, {value['bytes']} bytes")
         lines.append(f"  {value['record_id']}")
     return [
         *lines,
         f"verified: {value['origin']} at {value['log_size']} records, cosigned by {names}",
         f"  root {value['log_root']}",
-        f"  settlement {value['settlement']}, supply {value['supply_ucr']} ucr",
+        f"  settlement {value['settlement']}, supply {get_credits(value['supply_ucr'])} credits",
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
-from chain.io_terminal import Parser, add_command, print_json
+from chain.io_terminal import Parser, add_command, get_credits, print_json
 from chain.records import SubmitResult
 from chain.service.views import result_json
 
@@ -99,12 +99,6 @@ def _scalar(name: str, item: object) -> str:
     if name.endswith("_ucr") and isinstance(item, int):
         return f"{item} ({get_credits(item)} credits)"
     return str(item)
-
-
-def get_credits(ucr: int) -> str:
-    """Micro-credits as credits, with all six places."""
-    whole, rest = divmod(abs(ucr), 1_000_000)
-    return f"{'-' if ucr < 0 else ''}{whole}.{rest:06}"
 
 
 def _row_lines(rows: list[dict[str, Any]], indent: str) -> list[str]:

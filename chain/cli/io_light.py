@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
-from chain.io_terminal import add_command, print_json
+from chain.io_terminal import add_command, get_credits, print_json
 from chain.proofs.balances import (
     ACCOUNTS,
     HOTSPOTS,
@@ -397,14 +397,15 @@ def statement_json(statement: Statement, proof_bytes: int) -> dict[str, Any]:
 def _lines(value: dict[str, Any], trust: Trust) -> list[str]:
     names = ", ".join(cosigner["name"] for cosigner in value["cosigners"]) or "nobody"
     if value["kind"] == "hotspot":
-        amounts = f"earned {value['earned_ucr']} ucr"
+        amounts = f"earned {get_credits(value['earned_ucr'])} credits"
     else:
-        spent = f"received {value['issued_ucr']}, spent {value['spent_ucr']}"
-        amounts = f"{spent}, holds {value['balance_ucr']} ucr"
+        told = (value["issued_ucr"], value["spent_ucr"], value["balance_ucr"])
+        issued, spent, balance = map(get_credits, told)
+        amounts = f"received {issued}, spent {spent}, holds {balance} credits"
     return [
         f"{value['kind']} {value['index']} {value['key']}",
         f"  {amounts} until settlement {value['settlement']}",
-        f"  of a supply of {value['supply_ucr']} ucr",
+        f"  of a supply of {get_credits(value['supply_ucr'])} credits",
         f"verified: {value['origin']} at {value['log_size']} records, cosigned by {names} "
         f"({trust.threshold} of {len(trust.cosigners)} needed), {value['proof_bytes']} bytes",
     ]
