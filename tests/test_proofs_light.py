@@ -15,6 +15,7 @@ import wavecomb
 from chain.cli.io_export import Exported, export
 from chain.cli.io_light import CONFLICT_FILE, SEEN_FILE, TRUST_FILE, LightClient, load_trust
 from chain.errors import UserError
+from chain.io_terminal import get_credits
 from chain.keys import public_key
 from chain.proofs.balances import ACCOUNTS, HOTSPOTS
 from chain.proofs.checkpoint import Checkpoint, Trust, origin_of, parse_checkpoint
