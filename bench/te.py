@@ -28,7 +28,7 @@ from chain.io_terminal import Progress, print_json
 from routing.forecast.io_datasets import TRACES
 from routing.guard import NO_MODEL
 from routing.plan.demands import DemandTable, train_demands
-from routing.plan.io_networks import Matrices, load_matrices
+from routing.plan.io_matrices import Matrices, load_matrices
 from routing.plan.network import Array
 from routing.plan.optimum import EdgeProgram
 from routing.plan.paths import Plan, moved_share, utilisation_of
@@ -38,6 +38,7 @@ from routing.plan.scenarios import DemandForecast
 _TRAIN = 5 / 7
 _WARM_UP = 24
 _LEAST_TAUGHT = 36
+MOST_STEPS = 4_032  # two weeks of five minutes; a network of 12 nodes plans ten a second
 PARTS = ("abilene", "geant", "meshes", "times", "own")
 _KNOWN = {
     "abilene": ("abilene_5min_4032tm_mbps.npz", "abilene_topology_caps_ospf.txt"),
@@ -91,7 +92,7 @@ POISONS: dict[str, Poison] = {
 class Race:
     """Runs planners over one data set; hindsight's optima are worked out once."""
 
-    def __init__(self, data: Matrices, quiet: bool) -> None:
+    def __init__(self, data: Matrices, most_steps: int, quiet: bool) -> None:
         self.data, self._quiet = data, quiet
         self._edges = EdgeProgram(data.network, data.pairs)
         self._optima: dict[int, float] = {}
@@ -103,7 +104,8 @@ class Race:
             problem = f"{len(data.demands_kbps)} of them are too few to train and test on"
             raise UserError("--matrices", problem, f"give at least {least}")
         model = train_demands(table, begin)
-        steps = range(begin, len(data.demands_kbps) - 1)
+        self.first = max(self.first, len(data.demands_kbps) - most_steps)
+        steps = range(max(begin, self.first - 1 - _WARM_UP), len(data.demands_kbps) - 1)
         self.forecasts = {step: model.predict(table, step) for step in steps}
 
     def optimum(self, step: int) -> float:
@@ -115,8 +117,8 @@ class Race:
 
     def run(self, poison: Poison, first: int, last: int, params: PlannerParams) -> dict[str, Any]:
         """Plan steps first .. last - 1 (after a warm-up) and score each on the step after it."""
-        demands = self.data.demands_kbps
-        planner = Planner(self.data.network, self.data.pairs, params)
+        data, demands = self.data, self.data.demands_kbps
+        planner = Planner(data.network, data.pairs, params)
         used: list[Plan] = []
         ratios: dict[str, list[float]] = {"used": []}
         moved: dict[str, list[float]] = {"used": []}
@@ -129,18 +131,18 @@ class Race:
             own_step = replace(said, made_step=said.made_step - begin)
             used.append(planner.step(demands[step], own_step))
             bar.update(step - begin)
-            if step < first or self.optimum(step + 1) <= 0:
+            if step < first or not data.is_known[step + 1] or self.optimum(step + 1) <= 0:
                 continue
             now = demands[step + 1]
             plans = {"used": planner.plan, **planner.plans}
             for name, plan in plans.items():
-                top = utilisation_of(self.data.network, plan, now[None, :]).max()
+                top = utilisation_of(data.network, plan, now[None, :]).max()
                 ratios.setdefault(name, []).append(float(top) / self.optimum(step + 1))
                 if name in before:
                     moved.setdefault(name, []).append(moved_share(before[name], plan, now))
             before = plans
         bar.close()
-        rows = {name: _row(ratios[name], moved.get(name, [])) for name in ratios}
+        rows = {name: _row(ratios[name], moved.get(name, [])) for name in ratios if ratios[name]}
         return {"rows": rows, "experts": _counts([plan.expert for plan in used[first - begin :]])}
 
 
@@ -158,11 +160,18 @@ def _counts(names: list[str]) -> dict[str, int]:
     return {name: names.count(name) for name in sorted(set(names))}
 
 
-def measure(data: Matrices, poison_steps: int, quiet: bool) -> dict[str, Any]:
-    """Run the honest forecast over the whole test and every poison over its end."""
-    race, params = Race(data, quiet), PlannerParams()
+def measure(
+    data: Matrices, poison_steps: int, quiet: bool, most_steps: int = MOST_STEPS
+) -> dict[str, Any]:
+    """Run the honest forecast over the whole test and every poison over its end.
+
+    Of a long test the last `most_steps` are run; `notes` say what was odd about the data.
+    """
+    race, params = Race(data, most_steps, quiet), PlannerParams()
     end = len(data.demands_kbps) - 1
     clean = race.run(honest, race.first - 1, end, params)
+    if "used" not in clean["rows"]:
+        raise UserError("--matrices", "no test step has demand", "give data with fewer gaps")
     used = clean["rows"].pop("used")
     result = {
         "mlu_ratio_mean": used["mean"],
@@ -174,13 +183,15 @@ def measure(data: Matrices, poison_steps: int, quiet: bool) -> dict[str, Any]:
     }
     start = max(race.first - 1, end - poison_steps)
     poisoned = {n: race.run(p, start, end, params) for n, p in POISONS.items()}
+    if any("used" not in run["rows"] for run in poisoned.values()):
+        raise UserError("--poison-steps", "no step of them has demand", "give more of them")
     worst = max(poisoned, key=lambda name: poisoned[name]["rows"]["used"]["mean"])
     result["poisoned_mean"] = poisoned[worst]["rows"]["used"]["mean"]
     result["poisoned_no_model_mean"] = poisoned[worst]["rows"][NO_MODEL]["mean"]
     result["poisoned"] = {
         name: {**run["rows"]["used"], "experts": run["experts"]} for name, run in poisoned.items()
     }
-    return result
+    return {**result, "notes": list(data.notes)} if data.notes else result
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -190,8 +201,13 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--matrices", type=Path, metavar="NPZ", help="tm [steps, n * n], ts, names")
-    parser.add_argument("--topology", type=Path, metavar="FILE", help="text or SNDlib XML")
+    forms = "NPZ (tm, ts, names), text, or a folder, tar or zip of SNDlib demand files"
+    parser.add_argument("--matrices", type=Path, metavar="PATH", help=forms)
+    forms = "numbered text, edge list, REPETITA, SNDlib XML or native, node-link JSON"
+    parser.add_argument("--topology", type=Path, metavar="FILE", help=forms)
+    parser.add_argument(
+        "--most-steps", type=int, default=MOST_STEPS, metavar="N", help="test on the last N only"
+    )
     parser.add_argument("--traces", type=Path, default=TRACES, help="folder of the public traces")
     parser.add_argument(
         "--poison-steps", type=int, default=144, metavar="N", help="length of each poisoned run"
@@ -211,7 +227,8 @@ def run_all(options: argparse.Namespace) -> dict[str, Any]:
         if not all(path.is_file() for path in paths):
             result["skipped"][name] = "not there: name the folder with --traces"
             continue
-        figures = measure(load_matrices(*paths), options.poison_steps, options.json)
+        data = load_matrices(*paths)
+        figures = measure(data, options.poison_steps, options.json, options.most_steps)
         result = {**result, **figures} if name == "abilene" else {**result, name: figures}
     if options.only in (None, "meshes"):
         result["meshes"] = measure_meshes(options.traces / "mesh", options.json)
@@ -230,7 +247,7 @@ def main() -> int:
             if not (options.matrices and options.topology):
                 raise UserError("--matrices", "needs --topology, and the reverse", "give both")
             data = load_matrices(options.matrices, options.topology)
-            result = measure(data, options.poison_steps, options.json)
+            result = measure(data, options.poison_steps, options.json, options.most_steps)
         else:
             result = run_all(options)
     except UserError as error:

@@ -63,7 +63,7 @@ class DemandTable:
         self.demands = demands_kbps
         self.scale = np.maximum(smoothed(demands_kbps), 1e-9)
         self._step_s, self._start_s = step_s, start_s
-        self._day = DAY_S // step_s
+        self._day = max(1, DAY_S // step_s)
         total = demands_kbps.sum(axis=1, keepdims=True)
         self._together = [
             self._group_ratio(demands_kbps, np.array([pair[end] for pair in pairs]))
