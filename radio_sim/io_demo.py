@@ -117,12 +117,14 @@ class Demo:
 
     def check(self) -> None:
         """Find what can be known to be wrong before anything is started; UserError."""
-        if not self._options.ai:
-            return
-        for place in range(len(self._cast.consumers)):
-            check_port("--gateway-port", self._options.gateway_port + place)
-        folder = Path(self._options.scenario).parent
-        next(chosen_arrivals(self._scenario.traffic, folder, self._options.trace, seed=1), None)
+        options, ports = self._options, [("--port", self._options.port)]
+        if options.ai:
+            folder = Path(options.scenario).parent
+            next(chosen_arrivals(self._scenario.traffic, folder, options.trace, seed=1), None)
+            consumers = range(len(self._cast.consumers))
+            ports += [("--gateway-port", options.gateway_port + place) for place in consumers]
+        for option, port in ports:  # last: what is wrong with the scenario is so on any machine
+            check_port(option, port)
 
     # --- starting ----------------------------------------------------------------------------
 
@@ -520,7 +522,6 @@ def main(argv: Sequence[str]) -> int:
         signal.signal(number, _end)
     demo = None
     try:
-        check_port("--port", options.port)
         demo = Demo(options)
         demo.check()
         demo.start()
