@@ -61,6 +61,7 @@ class Episode:
     end_ns: int | None = None
     seen_ns: int | None = None  # since when it could be seen
     named_ns: int | None = None
+    mended_ns: int | None = None  # the daemon had repaired it by then: nothing is left to name
 
     @property
     def took_ns(self) -> int | None:
@@ -106,7 +107,8 @@ def _is_named_in_time(episode: Episode) -> bool:
         return episode.took_ns <= NAMED_WITHIN_NS
     if episode.seen_ns is None:
         return True
-    last_ns = episode.end_ns if episode.end_ns is not None else episode.seen_ns
+    ends = [at for at in (episode.end_ns, episode.mended_ns) if at is not None]
+    last_ns = min(ends, default=episode.seen_ns)
     return last_ns - episode.seen_ns < NAMED_WITHIN_NS
 
 
@@ -357,6 +359,8 @@ class Life:
             episode.seen_ns = max(episode.begin_ns, self._began_ns)
             if episode.fault is Fault.TX_DEAD:
                 episode.seen_ns = now_ns
+        if episode.named_ns is None and episode.mended_ns is None and self._is_mended(episode):
+            episode.mended_ns = now_ns
         # Who starts with a wrong clock saw no jump: its state says that it doesn't believe it.
         doubt = daemon._clock.doubt()
         doubts = episode.kind == "clock" and doubt and doubt in daemon._health.standing.reason
@@ -364,6 +368,11 @@ class Life:
             episode.named_ns = now_ns
             if episode.seen_ns is None:
                 episode.seen_ns = now_ns
+
+    def _is_mended(self, episode: Episode) -> bool:
+        """A radio that came back under another name hears again once the hook gave it its own."""
+        hears = self.world.radio is not None and self.world.switches.hears
+        return episode.kind == "radio" and episode.fault is Fault.RX_DEAD and hears
 
     def _can_be_seen(self, episode: Episode, daemon: Daemon) -> bool:
         """A mute radio shows when a beacon was tried; all else at once."""
