@@ -185,11 +185,11 @@ def test_the_sample_shows_every_key_of_the_daemon(section: type) -> None:
 
 
 def test_a_daemon_that_never_saw_its_ledger_says_so(nursery: Nursery, spot: Path) -> None:
-    check_clear(nursery.run(*RUN, cwd=spot), "ledger.url", "start the ledger")
+    check_clear(nursery.run(*RUN, cwd=spot), "ledger.url: no answer", "mend ledger.url")
 
 
 def test_a_gateway_that_never_saw_its_ledger_says_so(nursery: Nursery, spot: Path) -> None:
-    check_clear(nursery.run(*GATE, cwd=spot), "ledger.url", "start the ledger")
+    check_clear(nursery.run(*GATE, cwd=spot), "ledger.url: no answer", "mend ledger.url")
 
 
 def test_status_without_a_daemon_says_how_to_start_it(nursery: Nursery, spot: Path) -> None:
