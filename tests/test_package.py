@@ -10,6 +10,7 @@ import subprocess
 import sys
 import venv
 import zipfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -133,6 +134,20 @@ def test_the_wheel_installs_and_starts(wheel: Path, tmp_path: Path) -> None:
     assert lacking.returncode == 1
     assert lacking.stderr.count("\n") == 1
     assert "pip install 'wavecomb" in lacking.stderr
+    check_owner_asks(say)
+
+
+def check_owner_asks(say: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """The core is enough to ask a ledger and to audit a copy; what serves one names its extra."""
+    told = say("chain", "--help")
+    assert told.returncode == 0, told.stderr
+    assert "explain" in told.stdout
+    assert "init, run, validator, testnet: pip install 'wavecomb[gateway]'" in told.stdout
+    served = say("chain", "run", "--dir", ".")
+    assert (served.returncode, served.stderr.count("\n")) == (1, 1)
+    assert "pip install 'wavecomb[gateway]'" in served.stderr
+    assert "nobody.sock" in say("chain", "explain", "3", "--ledger", "unix:nobody.sock").stderr
+    assert "no such file" in say("chain", "audit", "nowhere.db").stderr
 
 
 def link_core(site: Path) -> None:

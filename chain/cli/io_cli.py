@@ -41,14 +41,39 @@ SMALL = {
     "export": "cli.io_export",
     "witness": "proofs.io_witness",
 }
+# Sub-commands of whoever keeps a ledger: they serve HTTP, and an owner's router lacks the package.
+SERVERS = {
+    "init": "cli.io_network",
+    "run": "cli.io_network",
+    "validator": "consensus.io_validator",
+    "testnet": "consensus.io_testnet",
+}
+SERVERS_EXTRA = "pip install 'wavecomb[gateway]'"
+
+
+def _import(part: str) -> ModuleType:
+    return importlib.import_module(f"chain.{part}")
+
+
+def _import_here(parts: Sequence[str]) -> list[ModuleType]:
+    """Modules, without those of servers where a package of theirs isn't installed."""
+    modules: list[ModuleType] = []
+    for part in parts:
+        try:
+            modules.append(_import(part))
+        except ModuleNotFoundError:
+            if part not in SERVERS.values():
+                raise
+    return modules
 
 
 def parser(parts: Sequence[str] = PARTS) -> Parser:
     """The options of every sub-command of some modules."""
-    modules: list[ModuleType] = [importlib.import_module(f"chain.{part}") for part in parts]
+    modules = _import_here(parts)
+    lacks = "" if len(modules) == len(parts) else f"\n{', '.join(SERVERS)}: {SERVERS_EXTRA}."
     top = Parser(
         prog="wavecomb chain",
-        description="The ledger: what was proved, what was paid, and why.",
+        description=f"The ledger: what was proved, what was paid, and why.{lacks}",
         examples="".join(module.EXAMPLES for module in modules),
     )
     commands = top.add_commands()
@@ -63,6 +88,8 @@ def main(argv: Sequence[str]) -> int:
     if small is not None:
         options = parser((small,)).parse_args(list(argv))
         return int(options.run(options))
+    if argv and argv[0] in SERVERS:
+        _import(SERVERS[argv[0]])  # which names the package that is missing, if one is
     from chain.io_client import LedgerRefused, LedgerUnavailable
 
     options = parser().parse_args(list(argv))
