@@ -183,7 +183,7 @@ def test_a_router_with_pynacl_alone_can_import(module: str) -> None:
         (["map", "serve", "--ledger", "unix:x"], "coverage"),
         (["hotspot", "listen", "--codec", "scapy"], "scapy"),
         (["sim", "run", "builtin:city"], "sim"),
-        (["chain", "audit", "ledger.db"], "gateway"),
+        (["chain", "run", "--dir", "ledger"], "gateway"),
         (["routing", "explain", "--model", "m"], "routing"),
     ],
 )
