@@ -30,7 +30,7 @@ from hotspot.io_membership import Membership, Owned
 from hotspot.io_network import learn_network
 from hotspot.io_page import Page, open_page
 from hotspot.io_queue import DURABLE
-from hotspot.io_rotation import OBJECTED, KeyChange, finish_move, own_chain
+from hotspot.io_rotation import OBJECTED, KeyChange, finish_move, own_chain, take_queue
 from hotspot.io_system import Supervisor
 from hotspot.io_times import Times
 from hotspot.io_uplink import (
@@ -94,9 +94,11 @@ class Daemon:
             self._seed = load_seed(self._key_path)
             self._machine.hold(self._key_path)
         self._keys = KeyChange(self._queue, self._key_path)
+        key = public_key(self._seed)
+        if take_queue(self._queue, key):
+            self._log("warning", "the queue was of another key: place and secrets are asked anew")
         client = self._machine.connect(self._config.ledger.url)
         self._network = learn_network(client, self._queue)
-        key = public_key(self._seed)
         self._voice = Voice(self._queue, self._key_path, self._network, key)
         self._voice.meet(client, self._network)
         health.enter(State.RADIO, "opening the radio", self._boot_ns())

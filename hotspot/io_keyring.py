@@ -30,7 +30,15 @@ from hotspot.config import HotspotConfig
 from hotspot.io_membership import assertion
 from hotspot.io_network import learn_network
 from hotspot.io_queue import DurableQueue
-from hotspot.io_rotation import ACCEPTED, Plan, keep_old, next_file, read_plan, write_plan
+from hotspot.io_rotation import (
+    ACCEPTED,
+    WHOSE,
+    Plan,
+    keep_old,
+    next_file,
+    read_plan,
+    write_plan,
+)
 from hotspot.phrase import make_phrase, read_phrase
 from hotspot.secrets import SecretChain
 
@@ -313,6 +321,7 @@ def _put_in_place(job: Rotation, path: Path, plan: Plan | None) -> dict[str, Any
     if plan is not None and not path.exists():
         chain = json.dumps([plan.from_epoch, plan.chain_length]).encode()
         job.queue.set_note("chain", chain)
+        job.queue.set_note(WHOSE, plan.new_key.encode())
         next_file(path).replace(path)
         write_plan(job.queue, None)
         job.said("put the new key in its place")

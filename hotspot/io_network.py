@@ -32,6 +32,7 @@ def learn_network(client: LedgerClient, queue: DurableQueue) -> Network:
     try:
         head = client.head()
         network = Network(head.network_id, head.start_ms, head.preset, head.epoch)
+        _refuse_other(queue, network.network_id)
         told = json.dumps([network.network_id.hex(), network.start_ms, network.preset]).encode()
         with contextlib.suppress(UserError):  # a full disk is told of later, and is no end
             queue.set_note("network", told)
@@ -47,6 +48,16 @@ def learn_network(client: LedgerClient, queue: DurableQueue) -> Network:
             ) from error
         identifier, start_ms, preset = json.loads(kept)
         return Network(bytes.fromhex(identifier), start_ms, preset)
+
+
+def _refuse_other(queue: DurableQueue, network_id: bytes) -> None:
+    """Epochs of another network have other numbers: whoever mixes them up is silent for years."""
+    kept = queue.note("network")
+    known = json.loads(kept)[0] if kept else network_id.hex()
+    if known != network_id.hex():
+        problem = f"that ledger is of network {network_id.hex()[:16]}, {queue.path} of {known[:16]}"
+        remedy = "mend the address; for another network make another folder: wavecomb hotspot init"
+        raise UserError("ledger.url", problem, remedy, exit_code=EXIT_FAILED)
 
 
 def learn_index(client: LedgerClient, queue: DurableQueue, key: bytes) -> int | None:

@@ -365,6 +365,11 @@ class DurableQueue:
         """Keep a small value beside the queue."""
         self._run("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
 
+    def drop_notes(self, names: Iterable[str]) -> None:
+        """Forget small values."""
+        with self._transaction():
+            self._db.executemany("DELETE FROM notes WHERE name = ?", [(name,) for name in names])
+
     def counts(self) -> QueueCounts:
         """How much of what is in the file."""
         by_state = dict(self._run("SELECT state, count(*) FROM records GROUP BY state"))

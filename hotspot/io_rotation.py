@@ -10,6 +10,7 @@ key stays as FILE.NAME.old: the first message of the new one still reveals a sec
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +28,8 @@ from hotspot.io_queue import DurableQueue
 from hotspot.node import HotspotNode
 from hotspot.secrets import SecretChain
 
-PLAN, BRIDGE = "rotation", "bridge"
+PLAN, BRIDGE, WHOSE = "rotation", "bridge", "whose"
+OF_ONE_KEY = ("peers", "index", "chain", BRIDGE, "hold")  # notes that mean nothing to another
 ASKED, ACCEPTED, MOVED = "asked", "accepted", "moved"
 OBJECTED = (
     "the owner's key alone asked for another key of this hotspot; it isn't lost, so this one"
@@ -80,6 +82,7 @@ def change_over(queue: DurableQueue, path: Path, plan: Plan) -> None:
         PLAN: json.dumps(asdict(replace(plan, state=MOVED))).encode(),
         BRIDGE: json.dumps([plan.from_epoch, first, length, kept.name]).encode(),
         "chain": json.dumps([plan.from_epoch, plan.chain_length]).encode(),
+        WHOSE: plan.new_key.encode(),
     }
     queue.take_over(old, bytes.fromhex(plan.new_key), notes)
     finish_move(queue, path)
@@ -94,6 +97,21 @@ def finish_move(queue: DurableQueue, path: Path) -> bool:
         next_file(path).replace(path)
     write_plan(queue, None)
     return True
+
+
+def take_queue(queue: DurableQueue, key: bytes) -> bool:
+    """Make a queue this key's; True if it was another hotspot's, whose place and secrets go.
+
+    So it is where a key was put back from paper beside a daemon that ran with a new one before.
+    """
+    whose, own = queue.note(WHOSE), key.hex().encode()
+    is_others = whose not in (None, own)
+    if is_others:
+        queue.drop_notes(OF_ONE_KEY)
+    if whose != own:
+        with contextlib.suppress(UserError):  # a full disk is told of later, and is no end
+            queue.set_note(WHOSE, own)
+    return is_others
 
 
 def link_before(queue: DurableQueue, path: Path, first_epoch: int, epoch: int) -> bytes | None:

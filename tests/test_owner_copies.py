@@ -259,6 +259,33 @@ def test_a_key_that_gave_way_to_another_ends_the_start_with_one_line(
     assert "old copy" in json.loads((home.folder / "status.json").read_text())["stopped"]
 
 
+def test_a_key_put_back_beside_a_daemon_that_ran_with_another_is_itself_again(home: Home) -> None:
+    home.live(4.0)
+    key = next(iter(home.world.registered))
+    paper = (home.folder / "hotspot.key").read_bytes()
+    shutil.rmtree(home.folder)
+    home.folder.mkdir()
+    home.world.registered.clear()  # as if the new key had a hotspot of its own
+    home.live(1.0)
+    home.world.registered[key] = (1, 6_000)
+    (home.folder / "hotspot.key").write_bytes(paper)
+    daemon = home.start()
+    assert daemon._node.key == key
+    assert daemon._member.registration is None
+    assert daemon._node.secrets.first_epoch == 1
+    daemon._queue.close()
+
+
+def test_another_network_is_refused_with_one_line(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.live(2.0)
+    monkeypatch.setattr("radio_sim.io_virtual_machine.NETWORK", b"other".ljust(32))
+    with pytest.raises(UserError, match="that ledger is of network 6f74686572"):
+        home.start()
+    assert "network" in json.loads((home.folder / "status.json").read_text())["stopped"]
+
+
 def test_a_full_disk_and_a_folder_that_takes_no_mark_stop_nothing(home: Home) -> None:
     home.live(3.0)
     (home.folder / "hotspot.key.mark").unlink()
