@@ -27,6 +27,7 @@ from chain.draws import digest, u32
 from chain.errors import EXIT_FAILED, EXIT_OK, UserError
 from chain.io_client import LedgerClient
 from chain.io_keys import load_or_create_seed, load_seed, save_seed
+from chain.io_ports import free_ports
 from chain.io_terminal import Parser, Progress, print_json
 from chain.keys import public_key
 from chain.params import PRESETS
@@ -131,7 +132,7 @@ class Demo:
     def start(self) -> None:
         """Bring everything up, in the order in which one needs the other."""
         self._advance(f"{len(self._scenario.hotspots)} hotspots of {self._scenario.name}")
-        air_port = free_udp_port()
+        (air_port,) = free_ports(1, socket.SOCK_DGRAM)
         self._start_ledger()
         self._fund()
         self._advance("ledger")
@@ -406,13 +407,6 @@ class Demo:
     def _say(self, text: str) -> None:
         if not self._quiet:
             sys.stderr.write(f"\r\x1b[K{text}\n" if sys.stderr.isatty() else f"{text}\n")
-
-
-def free_udp_port() -> int:
-    """A UDP port of the loopback that is free now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def check_port(option: str, port: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 from conftest import ROOT
 
 from chain.draws import digest
+from chain.io_ports import free_ports
 from chain.records import EpochMessage, Signed
 from chain.wire import decode
 from radio_sim.io_demo import fetch, read_json
@@ -28,12 +28,6 @@ READY_S = 120.0
 RECEPTION_BYTES = 14
 
 Kept = set[tuple[bytes, int, bytes]]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def programs_of(folder: Path) -> dict[str, int]:
@@ -92,9 +86,9 @@ def reported(database: Path) -> tuple[Kept, Counter[tuple[bytes, int]], int]:
 def test_killing_any_program_twenty_times_loses_nothing_and_pays_nothing_twice(
     tmp_path: Path,
 ) -> None:
-    port = free_port()
+    port, gateway_port = free_ports(2)
     command = [sys.executable, "-m", "wavecomb", "demo", "--dir", str(tmp_path)]
-    command += ["--port", str(port), "--gateway-port", str(free_port()), "--scenario"]
+    command += ["--port", str(port), "--gateway-port", str(gateway_port), "--scenario"]
     with (tmp_path / "demo.out").open("w") as out:
         demo = subprocess.Popen([*command, "builtin:city:24:3"], cwd=ROOT, stdout=out, stderr=out)
     kept: Kept = set()

@@ -22,6 +22,7 @@ from doors_helpers import (
 )
 
 import wavecomb
+from chain.io_ports import free_ports
 from hotspot.config import SAMPLE, HotspotSection, LedgerSection, RadioSection
 from hotspot.gateway.config import SAMPLE as GATEWAY_SAMPLE
 
@@ -288,17 +289,12 @@ def test_a_busy_port_is_named(nursery: Nursery, ledger: Path, tmp_path: Path) ->
         port = listener.getsockname()[1]
         commands = [
             ("demo", "--port", port),
-            ("demo", "--gateway-port", port, "--port", free_port()),
+            ("demo", "--gateway-port", port, "--port", free_ports(1)[0]),
             ("chain", "run", "--dir", ledger, "--port", port),
             ("map", "serve", "--ledger", "unix:x", "--port", port),
         ]
         for argv in commands:
             check_clear(nursery.run(*argv, cwd=tmp_path), str(port), "port")
-
-
-def free_port() -> int:
-    with busy_port() as listener:
-        return int(listener.getsockname()[1])
 
 
 def test_a_second_ledger_on_the_same_folder_is_refused(nursery: Nursery, ledger: Path) -> None:

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from chain.io_client import LedgerClient, LedgerRefused, LedgerUnavailable
 from chain.io_keyring import OPERATOR_KEY
 from chain.io_keys import load_or_create_seed
 from chain.io_ledger import now_ms
+from chain.io_ports import free_ports
 from chain.io_terminal import print_json
 from chain.keys import public_key
 from chain.params import PRESETS
@@ -46,18 +46,6 @@ EXAMPLES = """
   wavecomb chain testnet
   wavecomb chain testnet --validators 4 --dir net --seconds 30 --json
 """
-
-
-def free_ports(count: int) -> list[int]:
-    """TCP ports of loopback that nobody listens on now."""
-    with_sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in with_sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in with_sockets]
-    finally:
-        for each in with_sockets:
-            each.close()
 
 
 @dataclass(slots=True)
