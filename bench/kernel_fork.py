@@ -6,6 +6,7 @@ seconds, and share what they imported. What runs is the same daemon, through the
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -85,6 +86,8 @@ def fork_netd(namespace: str, arguments: Sequence[str], log: Path) -> Forked:
 def _be_netd(arguments: Sequence[str], log: Path) -> None:
     """The child's life; it never returns."""
     code = 1
+    # Files that the parent left to the collector would be closed by number, and be ours by then.
+    gc.freeze()
     try:
         die_with_parent()
         for interrupt in (signal.SIGINT, signal.SIGTERM):
