@@ -9,7 +9,16 @@ from chain.draws import digest
 from chain.io_client import HotspotInfo, LedgerRefused, LedgerUnavailable, SessionInfo
 from chain.records import SubmitResult
 from chain.wire import record_id_of
-from hotspot.io_uplink import LedgerAway, LedgerBack, MixKnown, PeerKnown, Submitted, Uplink
+from hotspot.io_uplink import (
+    LedgerAway,
+    LedgerBack,
+    MixKnown,
+    PeerKnown,
+    RecordKnown,
+    Submitted,
+    Uplink,
+    is_former,
+)
 
 
 @dataclass
@@ -52,6 +61,10 @@ class FlakyLedger:
         rows = [(key, self.registered[key]) for key in keys if key in self.registered]
         told = {"owner": bytes(32), "bind_epoch": 2}
         return [HotspotInfo(**zero | told | {"key": k, "index": i}) for k, i in rows]  # type: ignore[arg-type]
+
+    def find_record(self, record_id: bytes) -> bytes | None:
+        self._reach()
+        return record_id if record_id in map(record_id_of, self.seen) else None
 
     def session(self, index: int) -> SessionInfo | None:
         self._reach()
@@ -153,3 +166,26 @@ def test_keys_that_are_heard_together_are_asked_for_at_once_and_each_gets_an_ans
     waiter.uplink.stop()
     assert answers == {PeerKnown(known, 7, 2), PeerKnown(strange, None, 0)}
     assert ledger.asked == [(known, strange)]
+
+
+def test_whether_the_ledger_has_a_record_is_asked_until_it_answers() -> None:
+    ledger = FlakyLedger(away=True)
+    ledger.seen.append(b"\x84there")
+    waiter = Waiter(ledger)
+    waiter.uplink.start()
+    ids = [record_id_of(wire) for wire in (b"\x84there", b"\x84lost")]
+    for record_id in ids:
+        waiter.uplink.find_record(record_id)
+    waiter.until(LedgerAway)
+    ledger.away = False
+    answers = {waiter.until(RecordKnown) for _ in range(2)}
+    waiter.uplink.stop()
+    assert answers == {RecordKnown(ids[0], True), RecordKnown(ids[1], False)}
+
+
+def test_a_key_that_gave_way_is_told_from_one_that_is_next() -> None:
+    old, own = digest("key", b"1"), digest("key", b"2")
+    spot = {"key": own.hex(), "former_keys": [{"key": old.hex(), "until_epoch": 9}]}
+    assert is_former(spot, old)
+    assert not is_former(spot, own)
+    assert not is_former({"key": old.hex()}, own)

@@ -10,10 +10,14 @@ import json
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from doors_helpers import ledger_service, make_ledger, started, wait_for
+from owner_helpers import make_spot
 
 from chain.errors import UserError
+from chain.io_client import LedgerClient
 from chain.params import PRESETS
 from hotspot.config import HotspotConfig
 from hotspot.health import Fault, State
@@ -94,6 +98,38 @@ def home(tmp_path: Path) -> Home:
 
 def names(daemon: Daemon) -> set[Fault]:
     return {trouble.fault for trouble in daemon._health.troubles()}
+
+
+@pytest.mark.slow
+@pytest.mark.soak
+def test_an_old_image_beside_a_real_ledger_is_silent_and_then_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "spot"
+
+    def told() -> dict[str, Any]:
+        return dict(json.loads((folder / "status.json").read_text()))
+
+    with ledger_service(make_ledger(tmp_path)) as (url, _), LedgerClient(url) as client:
+        argv = ["hotspot", "run", "--config", make_spot(folder, url)]
+
+        def newest() -> int:
+            spots = client.hotspots()
+            return (spots[0].last_epoch or -1) if spots else -1
+
+        with started(argv, tmp_path / "first.log"):
+            wait_for("two reports", lambda: newest() >= 4, 120)
+            shutil.copytree(folder, tmp_path / "backup")
+            before = newest()
+            wait_for("two more", lambda: newest() >= before + 2, 60)
+        last = newest()
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "backup", folder)
+        with started(argv, tmp_path / "second.log"):
+            wait_for("the hold", lambda: "RESTORED" in told()["faults"], 60)
+            assert told()["state"]["name"] == "LISTEN"
+            assert told()["index"] == 0
+            wait_for("its end", lambda: newest() > last + 2, 180)
+            assert not told()["faults"]
+        assert not client.get("/v1/findings")["findings"]
 
 
 POINTS = (0.2, 0.6, 0.93, 0.999)  # of an epoch: listening, speaking, signing, signed
