@@ -102,7 +102,6 @@ class ConsensusEngine:
         self.fault = ""
         self.height = 0
         self.application: Application | None = None
-        self._books = books
         self._rpc = rpc
         self._pool = pool
         self._gathered: list[Waiting] = []
