@@ -171,15 +171,20 @@ def dense_job(name: str) -> Job:
 def dataset_job(path: Path, block_m: float, seeds: int) -> Job:
     """Spatial blocks of somebody's own table."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as lines:
+        with path.open("rb") as file:  # some spreadsheets save text as UTF-16
+            encoding = "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        with path.open(newline="", encoding=encoding) as lines:
             table = parse_table(lines)
     except OSError as problem:
         raise UserError("--dataset", f"can't be read ({problem.strerror})", "give a CSV") from None
-    except (UnicodeDecodeError, csv.Error) as problem:
+    except (UnicodeError, csv.Error) as problem:
         raise UserError("--dataset", f"is no text table ({problem})", "give a CSV") from None
     except ValueError as problem:
         field, _, rest = str(problem).partition(": ")
         raise UserError(f"{path.name} {field}", *rest.rsplit("; ", 1)) from None
+    if len(np.unique(blocks_of(table.links, block_m))) < 2:
+        remedy = "give a smaller --block, or readings from more places"
+        raise UserError(path.name, f"all readings lie in one block of {block_m:g} m", remedy)
     if table.refused:
         print(f"{table.refused} rows left out, first {table.first_problem}", file=sys.stderr)
 

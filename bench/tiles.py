@@ -3,6 +3,10 @@
 snapshot_100m_s       100 M observations in ten segments to a published snapshot with all columns
 delta_1pct_s          one more segment of a hundredth laid over it and published
 fold_s                that layer folded into a full snapshot, which a map does in the background
+live_publish_s        a few receptions, and predictions that changed in a hundredth of the ground
+                      (one in twenty of them vanished): only what changed is written
+live_publish_whole_s  the first publication with predictions: a whole snapshot, as every one was
+                      before layers had them; *_mb: bytes written
 layered_*             tiles and latency as below, of the snapshot with its layer
 http_p99_ms           tiles of resolution 9 under cells of resolution 5, 8 connections, one process
 uncached_tiles_per_s  the same tiles, each asked for once; cached_tiles_per_s: asked for again
@@ -28,6 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -44,11 +49,12 @@ from coverage_map.service.io_api import add_routes
 from coverage_map.service.io_events import Hub
 from coverage_map.service.io_front import serve_front
 from coverage_map.service.io_service import SERVICE, Service
+from coverage_map.store.forecasts import with_ancestors
 from coverage_map.store.io_build import build
-from coverage_map.store.io_layers import fold, update
+from coverage_map.store.io_layers import fold, refresh, update
 from coverage_map.store.io_observations import Observations, join_rows
 from coverage_map.store.io_snapshots import Published, Snapshots
-from coverage_map.store.tables import Table
+from coverage_map.store.tables import NONE_CDB, NONE_CDBM, Predicted, Table
 from coverage_map.store.view import blank_level
 from coverage_map.tiles import mvt
 
@@ -95,6 +101,8 @@ def warm_up() -> None:
         names = observations.names()
         base = build(observations, snapshots, names[:1], {}, 0)
         fold(snapshots, update(observations, snapshots, base, names[1:], 0))
+        for changed in (False, True):
+            base = refresh(observations, snapshots, base, [], predicted_for(base, changed), 0)
 
 
 def measure_store(directory: Path) -> tuple[dict[str, float], Published, Published]:
@@ -122,6 +130,59 @@ def measure_store(directory: Path) -> tuple[dict[str, float], Published, Publish
         "cells_res9": len(base.levels[9]["cells"]),
     }
     return found, base, laid
+
+
+def predicted_for(base: Published, changed: bool) -> dict[int, Predicted]:
+    """Predictions for the cells of a snapshot and their siblings; `changed` ones for a hundredth.
+
+    Made of the cells' own bits: nothing is drawn.
+    """
+    found = {}
+    for resolution in (9, 10):
+        cells = np.asarray(base.levels[resolution]["cells"])
+        unit = np.uint64(3 * (15 - resolution))
+        digit = cells >> unit & np.uint64(7)
+        beside = cells - (digit << unit) + ((digit + np.uint64(1)) % np.uint64(7) << unit)
+        cells = np.union1d(cells, beside)
+        mixed = cells * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40)
+        fresh = parents(cells, 5) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40)
+        moved = (fresh % np.uint64(100) == 0) if changed else np.zeros(len(cells), np.bool_)
+        kept = ~moved | (mixed % np.uint64(20) != 0)
+        cells, mixed, moved = cells[kept], mixed[kept].astype(np.int64), moved[kept]
+        none = np.full(len(cells), NONE_CDBM, np.int16)
+        found[resolution] = Predicted(
+            cells, (-10_500 + mixed % 5_000 + 300 * moved).astype(np.int16),
+            (500 + mixed % 700).astype(np.uint16), (mixed % 300).astype(np.int32),
+            (mixed % 4).astype(np.uint8), none, np.full(len(cells), NONE_CDB, np.uint16),
+            np.full(len(cells), -1, np.int32),
+        )  # fmt: skip
+    return with_ancestors(found)
+
+
+def measure_live(directory: Path, base: Published) -> dict[str, float]:
+    """What a publication after a refresh of the estimator costs, whole and as a layer."""
+    observations, snapshots = (
+        Observations(directory / "observations"),
+        Snapshots(directory / "snapshots"),
+    )
+    rows = next(chunks(1_000, 97, (5_010, 5_011)))
+    first, then = predicted_for(base, changed=False), predicted_for(base, changed=True)
+    name = observations.append(rows, np.zeros(len(rows), np.uint8))
+    found: dict[str, float] = {}
+    made = base
+    for key, segments, predicted in (("_whole", [], first), ("", [name], then)):
+        made, wall, cpu = timed(
+            partial(refresh, observations, snapshots, made, segments, predicted, 0)
+        )
+        files = (snapshots.directory / made.identity).glob("*/*.npy")
+        size = sum(path.stat().st_size for path in files)
+        found |= {f"live_publish{key}_s": round(wall, 2), f"live_publish{key}_cpu_s": round(cpu, 2)}
+        found[f"live_publish{key}_mb"] = round(size / 1e6, 2)
+    found["live_changed_rows"] = sum(len(level["cells"]) for level in made.layer.values())
+    (observations.directory / name).unlink()
+    for identity in {made.identity, made.base}:
+        shutil.rmtree(snapshots.directory / identity)
+    return found
 
 
 async def ask(port: int, paths: list[str]) -> tuple[dict[str, float], float]:
@@ -226,6 +287,7 @@ def main() -> None:
         make_country(directory, options.observations)
         store, base, laid = measure_store(directory)
         found: dict[str, Any] = {"observations": options.observations, **store}
+        found |= measure_live(directory, base)
         found |= measure_mvt()
         import uvloop
 

@@ -184,6 +184,10 @@ def _remedy(parameter: Parameter) -> str:
     if parameter.schema.get("type") == "integer" and low is not None and high is not None:
         most = f" to {high}" if high < 1 << 62 else ""
         return f"give a whole number from {low}{most}: {parameter.text}"
+    if parameter.schema.get("type") == "number" and low is not None and high is not None:
+        return f"give a number from {low:g} to {high:g}: {parameter.text}"
+    if "enum" in parameter.schema:
+        return f"give one of {', '.join(map(str, parameter.schema['enum']))}: {parameter.text}"
     return parameter.text
 
 

@@ -61,7 +61,10 @@ def test_bad_rows_are_counted_and_nothing_else_is_lost() -> None:
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ([], "header: positions are missing; "),
+        ([], "header: the file is empty; "),
+        ([HEADER + ",rssi_dbm", "1,2,3,4,2.4e9,6,7"], "header: rssi_dbm stands twice; "),
+        ([HEADER, "1,2,3,4,2437,-70"], "frequency_hz: 2437 is no radio's; give hertz"),
+        ([HEADER, "1,2,3,4,2.4e9,"], "rssi_dbm: nothing is no number"),
         (["a,b"], "header: positions are missing; "),
         (["tx_x,tx_y,rx_x,rx_y,rssi_dbm", "1,2,3,4,5"], "header: no frequency_hz; "),
         ([HEADER, "1,2,3,x,5,6"], "rows: none can be read; "),
@@ -134,3 +137,26 @@ def test_a_building_never_seen(ground_truth: Path) -> None:
     result = score(every_third, world_splits(every_third), Scales())
     assert result.rmse_db() <= 9.2
     assert result.baselines_db["log_distance_walls"] > 9.5
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("end", ["", "\r\n"])
+def test_tables_of_spreadsheets_are_read_as_those_with_commas(separator: str, end: str) -> None:
+    rows = ["47.1,8.2,47.1001,8.2001,2437000000,-71.5", "47.1,8.2,47.1002,8.2002,2.437e9,-80.25"]
+    plain = parse_table([HEADER, *rows])
+    lines = [line.replace(",", separator).replace(".", ",") + end for line in [HEADER, *rows]]
+    found = parse_table(["\ufeff" + lines[0], *lines[1:]])
+    assert (found.refused, len(found.links)) == (0, 2)
+    for name in ("tx_m", "rx_m", "rssi_dbm", "frequency_hz"):
+        assert np.array_equal(getattr(found.links, name), getattr(plain.links, name))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_the_bench_says_where_all_readings_are_in_one_place(
+    tmp_path: Path, encoding: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "spot.csv"
+    path.write_text("\n".join([HEADER, *["47,8,47.0001,8,2.4e9,-70"] * 20]), encoding=encoding)
+    assert bench.main(["--dataset", str(path), "--json"]) == 2
+    said = capsys.readouterr()
+    assert "all readings lie in one block of 50 m; give a smaller --block" in said.out + said.err

@@ -6,7 +6,8 @@ from estimator_helpers import made_links
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coverage_map.estimator.links import blocks_of, folds_of, make_links, thin
+from coverage_map.estimator.field import bounded, thinned
+from coverage_map.estimator.links import blocks_of, folds_of, make_links, thin, wide_groups
 
 
 @given(st.integers(0, 10_000), st.floats(5.0, 400.0), st.integers(2, 8))
@@ -81,3 +82,26 @@ def test_impossible_columns_are_named(changed: dict[str, object], field: str) ->
 def test_blocks_have_a_width() -> None:
     with pytest.raises(ValueError, match=r"^block: .*; "):
         blocks_of(made_links(5), 0.0)
+
+
+def test_a_wide_drive_with_small_blocks_is_no_large_matrix() -> None:
+    links = made_links(3_000, 2)
+    blocks = blocks_of(links, 5.0)
+    assert len(thinned(links, blocks, 200)[0]) > 1_000, "blocks alone keep too many rows apart"
+    used, groups = bounded(links, blocks, 200)
+    assert len(used) == len(links), "every reading is heard"
+    rows, of_rows, member = thinned(used, groups, 200)
+    assert len(rows) <= 200
+    assert np.array_equal(of_rows[member], groups)
+    # Left out together is all of a square that is wider than a block.
+    assert len(np.unique(groups)) < len(np.unique(blocks)) / 5
+    assert wide_groups(links, np.zeros(3_000, np.int64), 200).max() == 0
+
+
+def test_as_many_senders_as_readings_are_sampled_evenly() -> None:
+    places = np.random.default_rng(1).uniform(0.0, 500.0, (900, 2))
+    links = make_links(places, places + 30.0, 2.4e9, np.linspace(-90.0, -50.0, 900))
+    used, groups = bounded(links, blocks_of(links, 50.0), 100)
+    assert len(used) == len(groups) == 100
+    assert np.allclose(np.diff(used.rssi_dbm), 40.0 / 99.0, atol=0.06)
+    assert bounded(links, np.zeros(900, np.int64), 900)[0] is links

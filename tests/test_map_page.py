@@ -215,8 +215,8 @@ def test_two_times_stand_side_by_side_and_the_line_obeys_the_keyboard(seen: Visi
 def test_the_link_shows_the_same_and_what_is_exported_exists(seen: Visit) -> None:
     assert "beside=" in seen.tools["link"]
     assert "threshold=-75" in seen.tools["link"]
-    assert len(seen.tools["exports"]) == 5
-    assert seen.tools["answers"] == [200] * 5
+    assert len(seen.tools["exports"]) == 7
+    assert seen.tools["answers"] == [200] * 7
 
 
 # ---- without a browser ----

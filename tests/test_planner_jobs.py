@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +202,13 @@ def test_a_report_is_a_page(tmp_path: Path) -> None:
         assert (await finished(client, job.name))["status"] == "successful"
         page = await client.get(f"/jobs/{job.name}/results?f=html")
         assert page.content_type == "text/html"
-        assert "<h1>Town</h1>" in await page.text()
+        content = await page.text()
+        assert "<h1>Town</h1>" in content
+        # Its own style is all that its policy lets in, so nothing may be styled in any other way.
+        style = content.partition("<style>")[2].partition("</style>")[0]
+        digest = base64.b64encode(sha256(style.encode()).digest()).decode()
+        assert f"style-src 'sha256-{digest}'" in page.headers["Content-Security-Policy"]
+        assert " style=" not in content
 
     serve(tmp_path, ask)
 

@@ -24,6 +24,7 @@ from coverage_map.planning.scene import (
     Scene,
     Service,
     area_km2,
+    empty_scene,
     joined,
     on_cells,
     overlaid,
@@ -31,7 +32,7 @@ from coverage_map.planning.scene import (
     scene_of_level,
     without,
 )
-from coverage_map.planning.world import World
+from coverage_map.planning.world import NEWEST, World
 from coverage_map.propagation.pathloss import free_space_db
 from coverage_map.propagation.terrain import make_raster
 from coverage_map.snapshot import NO_SERVER
@@ -280,6 +281,18 @@ class Dying(Forgetful):
             raise KeyboardInterrupt
         self.left -= 1
         self.kept[name] = dict(arrays)
+
+
+def test_the_best_site_of_a_grid_is_no_worse_than_where_anybody_drops_a_pin() -> None:
+    """A radio that doesn't reach the next cell's centre serves three cells from a corner."""
+    weak = {"radio": {"eirp_dbm": 20, "height_m": 8}, "threshold_dbm": -82, "res": 10}
+    empty = World(sites={}, scenes={(NEWEST, 10): empty_scene(10)})
+    found = execute("place-sites", {"area": AREA, "count": 1, "candidate_res": 10, **weak}, empty)
+    site = found["sites"][0]
+    assert site["adds"] >= 3.0
+    there = {"lat": site["lat"], "lon": site["lon"]}
+    change = execute("what-if", {"sites": [there], **weak}, empty)
+    assert change["gained"]["cells"] == site["adds"]
 
 
 def test_a_killed_placement_goes_on_from_its_parts_to_the_same_answer() -> None:

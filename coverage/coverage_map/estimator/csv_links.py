@@ -3,12 +3,14 @@
 Header: `tx_lat,tx_lon,rx_lat,rx_lon` in degrees or `tx_x,tx_y,rx_x,rx_y` in metres (with or without
 a final `_m`), `frequency_hz` and `rssi_dbm`. Optional: `world` (or `site`: positions of different
 worlds have nothing to do with each other), `tx_height_m`, `rx_height_m`, `configuration`, and
-counts of walls on the path by the names of OBSTACLE_DB.
+counts of walls on the path by the names of OBSTACLE_DB. Columns may be parted by commas, semicolons
+or tabs; where it is not the comma, a number may have one before its decimals.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,6 +30,8 @@ METRES = ("tx_x", "tx_y", "rx_x", "rx_y")
 HEIGHTS = ("tx_height_m", "rx_height_m")
 NEEDED = ("frequency_hz", "rssi_dbm")
 LEAST_DBM, MOST_DBM = -200.0, 60.0
+LEAST_HZ, MOST_HZ = 1e6, 1e12
+SEPARATORS = ",;\t"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +67,10 @@ def parse_table(lines: Iterable[str]) -> Table:
 
 def read_columns(lines: Iterable[str]) -> Columns:
     """The numbers of CSV lines, header first; ValueError as of `parse_table`."""
-    reader = csv.DictReader(line.removeprefix("\ufeff") for line in lines)
+    given = (line.removeprefix("\ufeff") for line in lines)
+    header = next(given, "")
+    separator = max(SEPARATORS, key=header.count)  # the comma, where none is there
+    reader = csv.DictReader(itertools.chain((header,), given), delimiter=separator)
     names = [_plain(name) for name in reader.fieldnames or ()]
     reader.fieldnames = names
     places = _places(names)
@@ -72,7 +79,7 @@ def read_columns(lines: Iterable[str]) -> Columns:
     rows, tags, problem, refused = [], [], "", 0
     for number, row in enumerate(reader, 2):
         try:
-            rows.append(_row(row, numbers))
+            rows.append(_row(row, numbers, separator))
             tags.append(tuple(str(row[n]) for n in labels))
         except ValueError as wrong:
             refused += 1
@@ -93,6 +100,12 @@ def _plain(name: str) -> str:
 
 
 def _places(names: list[str]) -> tuple[str, ...]:
+    known = {*DEGREES, *METRES, *NEEDED, *HEIGHTS, *OBSTACLE_DB}
+    twice = sorted({name for name in names if names.count(name) > 1 and name in known})
+    if twice:
+        raise InvalidInputError("header", f"{', '.join(twice)} stands twice", "leave one out")
+    if not any(names):
+        raise InvalidInputError("header", "the file is empty", "give a table with a header")
     missing = [n for n in NEEDED if n not in names]
     for kind in (DEGREES, METRES):
         if all(n in names for n in kind):
@@ -103,22 +116,31 @@ def _places(names: list[str]) -> tuple[str, ...]:
     raise InvalidInputError("header", "positions are missing", f"name the columns {wanted}")
 
 
-def _row(row: dict[str, str], numbers: tuple[str, ...]) -> list[float]:
+def _row(row: dict[str, str], numbers: tuple[str, ...], separator: str) -> list[float]:
     found = []
     for name in numbers:
-        text = row[name] or ""
-        value = float(text) if text.strip() or name not in OBSTACLE_DB else 0.0
+        text = (row[name] or "").strip()
+        text = text if separator == "," else text.replace(",", ".")
+        value = _number(name, text) if text or name not in OBSTACLE_DB else 0.0
         if not math.isfinite(value):
             raise ValueError(f"{name}: not finite")
         found.append(value)
     values = dict(zip(numbers, found, strict=True))
-    if values["frequency_hz"] <= 0.0:
-        raise ValueError("frequency_hz: not above zero")
+    if not LEAST_HZ <= values["frequency_hz"] <= MOST_HZ:
+        raise ValueError(f"frequency_hz: {values['frequency_hz']:g} is no radio's; give hertz")
     if not LEAST_DBM <= values["rssi_dbm"] <= MOST_DBM:
         raise ValueError(f"rssi_dbm: {values['rssi_dbm']:g} is no signal in dBm")
     if any(abs(values[n]) > (90.0 if n.endswith("lat") else 360.0) for n in DEGREES if n in values):
         raise ValueError("position: outside the degrees of the Earth")
     return found
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        shown = repr(text[:40]) if text else "nothing"
+        raise ValueError(f"{name}: {shown} is no number") from None
 
 
 def _links(

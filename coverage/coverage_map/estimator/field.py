@@ -28,7 +28,7 @@ from coverage_map.estimator.kernels import (
     wall_prior_db,
     weighted,
 )
-from coverage_map.estimator.links import Ints, Links, join_links, thin
+from coverage_map.estimator.links import Ints, Links, join_links, thin, wide_groups
 from coverage_map.propagation.pathloss import free_space_db
 
 Floats = NDArray[np.float64]
@@ -90,6 +90,19 @@ def fit_field(
     error, sd = left_out(inverse, weights, blocks)
     single = np.sqrt(sd**2 + chosen.noise**2 - noise_variance(used, chosen))
     return Field(used, blocks, chosen, frame, weights, factor, error, single, member)
+
+
+def bounded(links: Links, groups: Ints, most: int | None = None) -> tuple[Links, Ints]:
+    """Links and groups that can be merged to about `most` rows (ROWS_MAX), however wide the ground.
+
+    With more transmitters than a quarter of that, as where both ends move, little can be merged:
+    an even sample of the links instead.
+    """
+    most = most or ROWS_MAX
+    if len(links) > most and len(np.unique(links.transmitter)) > most // 4:
+        even = np.linspace(0, len(links) - 1, most).astype(np.intp)
+        links, groups = links.take(even), groups[even]
+    return links, wide_groups(links, groups, most)
 
 
 def thinned(links: Links, groups: Ints, most: int) -> tuple[Links, Ints, Ints]:

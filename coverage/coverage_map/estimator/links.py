@@ -145,12 +145,27 @@ def thin(links: Links, most: int) -> tuple[Links, Ints]:
     """
     if len(links) <= most:
         return links, np.arange(len(links))
+    group, _ = _squares(links, most)
+    return _medians(links, group), group
+
+
+def wide_groups(links: Links, groups: Ints, most: int) -> Ints:
+    """Groups, or larger squares in their place where transmitters and groups make over `most` rows.
+
+    So it is with a wide drive and small blocks. What is left out together is then more than was
+    asked for, never less.
+    """
+    pairs = np.unique(links.transmitter * (int(groups.max(initial=0)) + 1) + groups)
+    return groups if len(pairs) <= most else blocks_of(links, _squares(links, most)[1])
+
+
+def _squares(links: Links, most: int) -> tuple[Ints, float]:
     width_m = max(float(np.median(links.distance_m())) / 256.0, 0.25)
     while True:
         squares = np.floor(links.rx_m / width_m)
         group = _rows_numbered(np.column_stack((links.transmitter, squares)))
         if group.max() < most or width_m > 1e6:
-            return _medians(links, group), group
+            return group, width_m
         width_m *= 2.0 if group.max() > 4 * most else 1.2
 
 

@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coverage_map.estimator.baselines import Law, best_law, fit_law, predict_law
-from coverage_map.estimator.field import Field, absorb, fit_field, predict_field, thinned
+from coverage_map.estimator.field import (
+    Field,
+    absorb,
+    bounded,
+    fit_field,
+    predict_field,
+    thinned,
+)
 from coverage_map.estimator.kernels import Scales
 from coverage_map.estimator.links import Ints, Links
 from coverage_map.estimator.trees import left_out_dbm, predict_trees, train
@@ -88,6 +95,7 @@ def fit_model(
     links: Links, groups: Ints, scales: Scales | None = None, with_trees: bool = True
 ) -> Model:
     """Fit everything; `groups` [n] numbers the places that are left out together."""
+    links, groups = bounded(links, groups)
     field = fit_field(links, groups, scales)
     used, blocks = field.links, field.groups
     error, share, trees = field.left_out_error_db, 0.0, None

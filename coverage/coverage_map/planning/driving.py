@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from chain.errors import UserError
 from coverage_map.cells import Cells, centres, distance_m, parents, text_of
 from coverage_map.estimator.cells import plane
-from coverage_map.estimator.field import TRANSMIT_DBM, fit_field
+from coverage_map.estimator.field import TRANSMIT_DBM, bounded, fit_field
 from coverage_map.estimator.kernels import Scales, make_frame
 from coverage_map.estimator.links import OBSTACLE_DB, Links, blocks_of, join_links
 from coverage_map.mappers import PLACES_MAX, plan_drive
@@ -53,7 +53,8 @@ def drive_next(values: Values, world: World, tell: Tell, _: Memory) -> dict[str,
     tell(0.1, "learning")
     wanted = links_to(thinned(area), scene, world.sites, middle)
     frame = make_frame(join_links(known, wanted))
-    field = fit_field(known, blocks_of(known, BLOCK_M), _scales(known), frame)
+    links, groups = bounded(known, blocks_of(known, BLOCK_M))
+    field = fit_field(links, groups, _scales(known), frame)
     offered = thinned(area, PLACES_MAX - len(wanted))
     candidates = links_to(offered, scene, world.sites, middle)
     tell(0.5, "planning")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +52,16 @@ def world_of_sync(
         remedy = "try again soon"
         raise UserError("map", "nothing has come from the ledger yet", remedy, status=503)
     scenes = {(name, resolution): _scene(sync, name, resolution) for name in snapshots}
-    return World(dict(sync.feed.sites), scenes, layer)
+    return World(dict(sync.feed.sites), scenes, layer, about=_about(sync, snapshots))
+
+
+def _about(sync: Sync, snapshots: Sequence[str]) -> str:
+    """Which network's map it is, of which snapshots, and when somebody asked."""
+    network = sync.feed.genesis.network if sync.feed else "no network"
+    named = [sync.keeper.view.snapshot if name == NEWEST else name for name in snapshots]
+    epoch = f"epoch {sync.snapshot.epoch}" if sync.snapshot else "no epoch"
+    at = time.strftime("%d %B %Y, %H:%M UTC", time.gmtime())
+    return f"{network}, {epoch} · {at} · snapshot {', '.join(named)}"
 
 
 def _scene(sync: Sync, name: str, resolution: int) -> Scene:

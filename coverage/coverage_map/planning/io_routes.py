@@ -21,6 +21,7 @@ from coverage_map.planning.inputs import Values, read_resolution
 from coverage_map.planning.io_jobs import Job, Jobs
 from coverage_map.planning.openapi import ROUTES
 from coverage_map.planning.processes import PROCESSES, Process, process_of, snapshot_of
+from coverage_map.planning.report import POLICY
 from coverage_map.planning.world import World
 from coverage_map.service.io_reply import CALLER
 
@@ -109,7 +110,8 @@ class Planning:
         if kind == "html":
             if "html" not in result:
                 raise UserError("f", "this job made no page", "use f=json")
-            return web.Response(text=result["html"], content_type="text/html")
+            policy = {"Content-Security-Policy": POLICY}
+            return web.Response(text=result["html"], content_type="text/html", headers=policy)
         return json_response({"result": result})
 
 

@@ -223,7 +223,8 @@ def save_world(path: Path, world: World) -> None:
         arrays["people.cells"] = world.population.cells
         arrays["people.people"] = world.population.people
     about = {"scenes": names, "sites": [_site_row(world.sites[k]) for k in sorted(world.sites)],
-             "trusted": world.trusted, "economy": _economy_row(world.economy)}  # fmt: skip
+             "trusted": world.trusted, "economy": _economy_row(world.economy),
+             "about": world.about}  # fmt: skip
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     temporary = path.with_suffix(".part")
     with temporary.open("wb") as file:
@@ -251,7 +252,7 @@ def load_world(path: Path) -> World:
     trusted = about["trusted"]
     return World(
         sites, scenes, people, economy=_economy_of(about["economy"]),
-        trusted=None if trusted is None else tuple(trusted),
+        trusted=None if trusted is None else tuple(trusted), about=str(about.get("about", "")),
     )  # fmt: skip
 
 

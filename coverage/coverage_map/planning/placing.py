@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import h3.api.basic_int as h3
 import numpy as np
 from numpy.typing import NDArray
 
 from chain.errors import UserError
-from coverage_map.cells import Cells, centres, parents, resolutions
+from coverage_map.cells import Cells, Floats, centres, parents, resolutions
 from coverage_map.observations import Site
 from coverage_map.planning import inputs as read
 from coverage_map.planning.inputs import Values
@@ -19,6 +20,7 @@ from coverage_map.planning.reach import Method, reach
 from coverage_map.planning.scene import Service, area_km2, on_cells, rows_of
 from coverage_map.planning.world import World
 
+CORNERS = 3  # places a cell of a grid with corners has: its centre, and two corners of its own
 BATCH = 200  # candidates whose footprints are kept at once
 SitesRow = Callable[[World, Site, list[Site]], dict[str, Any]]
 
@@ -75,11 +77,25 @@ def read_candidates(values: Values, area: Cells) -> list[Site]:
     if len(grid) > read.CANDIDATES_MAX:
         most = read.CANDIDATES_MAX
         raise UserError("candidate_res", f"over {most} candidates", "take a coarser grid")
+    places = centres(grid)
+    if level >= own and CORNERS * len(grid) <= read.CANDIDATES_MAX:
+        places = np.concatenate((places, corners(grid)))[: read.CANDIDATES_MAX]
     radio = read.read_radio(values)
     return [
         read.read_site({"lat": float(lat), "lon": float(lon)}, radio, read.FIRST_NEW + k)
-        for k, (lat, lon) in enumerate(centres(grid))
+        for k, (lat, lon) in enumerate(places)
     ]
+
+
+def corners(grid: Cells) -> Floats:
+    """Latitude and longitude of all corners of some cells, each once.
+
+    Cells are judged at their centres. A site that reaches a little less far than the next centre
+    serves one cell from a centre and three from a corner: without corners the best sites of a grid
+    would be worse than where anybody drops a pin.
+    """
+    found = sorted({corner for cell in grid.tolist() for corner in h3.cell_to_vertexes(cell)})
+    return np.array([h3.vertex_to_latlng(corner) for corner in found])
 
 
 def worth(world: World, area: Cells, service: Service, resolution: int) -> NDArray[np.float64]:

@@ -89,14 +89,22 @@ def check(name: str, values: Values, world: World) -> None:
             read.read_sites(values, field)
     if "remove" in known:
         read_removed(values, world)
+    if name == "what-if":
+        _read_changes(values)
     if "count" in known and ("count" in values or name == "place-sites"):
         read.whole(values, "count", None, 1, 1_000)
         if "area" not in values:
             raise UserError("area", "is missing", "give bbox, or lat, lon and radius_m")
 
 
+def _read_changes(values: Values) -> None:
+    if not any(values.get(name) for name in ("sites", "remove", "move")):
+        raise UserError("sites", "nothing changes", "give sites, remove or move")
+
+
 def run_what_if(values: Values, world: World, tell: Tell, _: Memory) -> Result:
     """New sites, removals, and a move as one of each."""
+    _read_changes(values)
     resolution, service = read.read_resolution(values, 10), read.read_service(values)
     model, radius_m = read.read_model(values)
     new, removed = read.read_sites(values, "sites", 200), read_removed(values, world)
@@ -109,8 +117,6 @@ def run_what_if(values: Values, world: World, tell: Tell, _: Memory) -> Result:
         radio = _as_radio(world.sites[index])
         place = {"lat": latitude, "lon": longitude}
         new.append(read.read_site(place, radio, read.FIRST_NEW + len(new)))
-    if not new and not removed:
-        raise UserError("sites", "nothing changes", "give sites, remove or move")
     scene = world.scene(resolution)
     tell(0.2, "predicting")
     change, _prints = what_if(
@@ -317,8 +323,20 @@ def run_report(values: Values, world: World, tell: Tell, memory: Memory) -> Resu
         parts["placed"] = ask("place-sites", {})
     title = values.get("title", "Coverage report")
     picture = draw_map(on_cells(scene, area), service, sites_of(world, parts))
-    html = page(str(title)[:200], parts, picture, service, resolution)
+    about = " · ".join(part for part in (world.about, _where(values)) if part)
+    html = page(str(title)[:200], about, parts, picture, service, resolution)
     return {"resolution": resolution, "html": html, "parts": parts}
+
+
+def _where(values: Values) -> str:
+    """An area in words, as it was asked for."""
+    area = values.get("area", {})
+    if "bbox" in area:
+        west, south, east, north = area["bbox"]
+        return f"longitude {west:.5g} to {east:.5g}, latitude {south:.5g} to {north:.5g}"
+    if "radius_m" in area:
+        return f"{area['radius_m']:g} m around {area['lat']:.5f}, {area['lon']:.5f}"
+    return f"{len(area['h3'])} chosen cells" if "h3" in area else "all that the map knows"
 
 
 def sites_of(world: World, parts: Mapping[str, Result]) -> list[tuple[float, float, str]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import math
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -30,20 +32,27 @@ th,td{text-align:left;padding:.25rem .6rem;border-bottom:1px solid #ccc}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 svg{width:100%;height:auto;border:1px solid #ccc} .key span{margin-right:1.2rem}
 .key i{display:inline-block;width:.9em;height:.9em;margin-right:.35em;border:1px solid #888}
-@media print{body{margin:0;max-width:none} h2{break-after:avoid} tr{break-inside:avoid}}
-"""
+.about{color:#444;border-bottom:1px solid #ccc;padding-bottom:.8rem}
+@media print{body{margin:0;max-width:none} h2{break-after:avoid} tr{break-inside:avoid}
+.key i,svg path{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+""" + "".join(f".k{k}{{background:{colour}}}\n" for k, colour in enumerate(COLOURS.values()))
+# What a server says with the page: its own style, told by its hash, and nothing else.
+POLICY = (
+    "default-src 'none'; style-src 'sha256-"
+    + base64.b64encode(sha256(STYLE.encode()).digest()).decode()
+    + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 def page(
-    title: str, parts: Mapping[str, Any], picture: str, service: Service, resolution: int
-) -> str:
-    """The whole document."""
-    key = "".join(
-        f'<span><i style="background:{colour}"></i>{name}</span>'
-        for name, colour in COLOURS.items()
-    )
+    title: str, about: str, parts: Mapping[str, Any], picture: str, service: Service,
+    resolution: int,
+) -> str:  # fmt: skip
+    """The whole document; `about` says of what and when it is."""
+    key = "".join(f'<span><i class="k{k}"></i>{name}</span>' for k, name in enumerate(COLOURS))
     body = [
         f"<h1>{html.escape(title)}</h1>",
+        f'<p class="about">{html.escape(about)}</p>' if about else "",
         f"<p>Served means {service.threshold_dbm:g} dBm or more with a probability of "
         f"{service.probability:.0%}. Hexagons are H3 cells of resolution {resolution}.</p>",
         sums(parts["gaps"]["area"]),
@@ -56,7 +65,8 @@ def page(
     ]
     head = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-        f'content="width=device-width"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+        'content="width=device-width">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style>"
     )
     return head + "</head><body>" + "\n".join(body) + "</body></html>\n"
 
@@ -108,9 +118,11 @@ def placed(found: Mapping[str, Any]) -> str:
 
 def gaps(found: Mapping[str, Any]) -> str:
     """The largest gaps."""
+    counted = found["area"]["unserved"]["people"] is not None
     rows = [
-        (f"{g['lat']:.5f}, {g['lon']:.5f}", g["people"], g["area_km2"], g["measured_below"],
-         g["predicted_below"], g["unknown"], g["best_dbm"])
+        (f"{g['lat']:.5f}, {g['lon']:.5f}", g["people"] if counted else None,
+         round(g["area_km2"], 2), g["measured_below"], g["predicted_below"], g["unknown"],
+         g["best_dbm"])
         for g in found["gaps"]
     ]  # fmt: skip
     names = ("gap", "people", "km²", "measured", "predicted", "unknown", "best dBm")

@@ -21,7 +21,8 @@ class World:
     """Everything that a planning question may look at.
 
     scenes: by (snapshot, resolution); NEWEST stands for the map as it is. A scene that isn't there
-    is predicted from the sites. trusted: hotspots that the ledger trusts, None for all.
+    is predicted from the sites. trusted: hotspots that the ledger trusts, None for all. about:
+    which network's map it is, and of when, for people.
     """
 
     sites: Mapping[int, Site]
@@ -32,6 +33,7 @@ class World:
     economy: Economy = field(default_factory=Economy)
     trusted: tuple[int, ...] | None = None
     has_terrain: bool = False  # whoever carries a job out brings it
+    about: str = ""
 
     def method(self, model: str, radius_m: float) -> Method:
         """How new sites are predicted; UserError where terrain is wanted and there is none."""

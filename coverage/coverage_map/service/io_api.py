@@ -22,7 +22,7 @@ from coverage_map.io_ledger import LedgerDown
 from coverage_map.io_sync import Sync
 from coverage_map.links import Link
 from coverage_map.service import features, queries
-from coverage_map.service.io_collections import Collections
+from coverage_map.service.io_collections import Collections, no_items
 from coverage_map.service.io_events import Hub, encode
 from coverage_map.service.io_grid import Grid
 from coverage_map.service.io_keys import Keys, limiter
@@ -247,10 +247,14 @@ def _pending(waiting: dict[int, int], cell: int) -> int:
 
 @web.middleware
 async def secured(request: web.Request, handler: Any) -> web.StreamResponse:
-    """The page's security headers on every answer, problems included."""
+    """The page's security headers on every answer, problems included.
+
+    An answer that is a page of its own, such as a report, says what that one needs.
+    """
     response: web.StreamResponse = await handler(request)
     if not response.prepared:
-        response.headers.update(SECURITY)
+        for name, value in SECURITY.items():
+            response.headers.setdefault(name, value)
     return response
 
 
@@ -286,3 +290,4 @@ def add_routes(app: web.Application, service: Service) -> None:
         name = "get_" + operation.handler
         handler: Handler = next(getattr(x, name) for x in owners if hasattr(x, name))
         app.router.add_get(operation.path, checked(operation, handler))
+    app.router.add_get("/collections/{collection}/items", no_items)

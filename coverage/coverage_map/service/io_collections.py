@@ -390,6 +390,11 @@ def _too_much(size: int) -> web.Response:
     return problem(400, "Too much at once", detail)
 
 
+async def no_items(request: web.Request) -> web.Response:
+    """Items of a collection that there isn't; each that there is has a route of its own."""
+    return _no_collection(request.match_info["collection"])
+
+
 def _no_collection(name: str) -> web.Response:
     known = ", ".join(TITLES)
     return problem(404, "No such collection", f"collection: no {name[:40]!r}; there are {known}")

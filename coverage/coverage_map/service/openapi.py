@@ -246,6 +246,9 @@ def document_3_0(
         for operation in path.values():
             name = operation["operationId"]
             operation["operationId"] = OGC_NAMES.get(name, name)
+            for parameter in operation.get("parameters", ()):
+                if parameter["name"] == "limit":  # the standard's example says so, and means it
+                    parameter["schema"] = {"maximum": p.LIMIT_MAX, **parameter["schema"]}
     return dict(_older(found))
 
 

@@ -98,6 +98,12 @@ def parse_polygon(text: str) -> list[tuple[float, float]] | None:
     return found if found[0] == found[-1] else [*found, found[0]]
 
 
+def _limit(text: str) -> int | None:
+    # 17-069r4, requirement 21: a limit above the maximum is no error, the maximum holds.
+    fits = text.isascii() and text.isdecimal() and any(digit != "0" for digit in text)
+    return min(int(text[-20:]) if len(text) <= 20 else LIMIT_MAX, LIMIT_MAX) if fits else None
+
+
 def _names(text: str) -> tuple[str, ...] | None:
     names = tuple(text.split(","))
     fits = all(name in COLUMNS for name in names) and len(set(names)) == len(names)
@@ -113,14 +119,14 @@ BBOX = Parameter(
     parse_bbox,
     None,
     {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 6},
-    "west,south,east,north in degrees (WGS 84)",
+    "west,south,east,north in degrees (WGS 84), south below north; west above east goes across 180",
 )
 LIMIT = Parameter(
     "limit",
-    _integer(1, LIMIT_MAX),
+    lambda text: _limit(text),
     LIMIT_DEFAULT,
-    _integer_schema(1, LIMIT_MAX, LIMIT_DEFAULT),
-    "most features in one answer",
+    {"type": "integer", "minimum": 1, "default": LIMIT_DEFAULT},
+    f"most features in one answer, from 1 on; never more than {LIMIT_MAX}, however many are asked",
 )
 CURSOR = Parameter(
     "cursor",
@@ -146,7 +152,7 @@ MIN_OBS = Parameter(
     "min_obs",
     _integer(0, 10**9),
     0,
-    {"type": "integer", "minimum": 0, "default": 0},
+    {"type": "integer", "minimum": 0, "maximum": 10**9, "default": 0},
     "only cells with at least so many measured samples; 1 leaves out every prediction",
 )
 THRESHOLD = Parameter(

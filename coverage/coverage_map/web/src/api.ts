@@ -97,15 +97,20 @@ export async function cells(zones: string[], resolution: number, snapshot: strin
   return [...unique.values()];
 }
 
+/** How many cells a question for them would find. */
+export const cellsMatched = async (query: string): Promise<number> =>
+  (await get<{ numberMatched: number }>(`/collections/cells/items?${query}&limit=1`)).numberMatched;
+
 export const snapshots = (): Promise<{ current: string; snapshots: Snapshot[] }> => get("/snapshots");
 
-/** Runs a planning process as a job and waits for its result; `tell` hears how far it is. */
-export async function run<T>(process: string, inputs: object, tell: (percent: number) => void, signal: AbortSignal): Promise<T> {
+/** Runs a planning process as a job and waits for its result; `tell` hears how far it is, `named` its path. */
+export async function run<T>(process: string, inputs: object, tell: (percent: number) => void, signal: AbortSignal, named: (path: string) => void): Promise<T> {
   const answer = await fetch(`/processes/${process}/execution`, {
     method: "POST", signal, headers: withKey({ "content-type": "application/json" }), body: JSON.stringify({ inputs }),
   });
   if (!answer.ok) throw await refusal(answer, process);
   const job = (await answer.json()) as { jobID: string };
+  named(`/jobs/${job.jobID}`);
   try {
     for (let wait = 150; ; wait = Math.min(1000, wait * 1.3)) {
       await new Promise((go) => setTimeout(go, wait));

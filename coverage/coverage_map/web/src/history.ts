@@ -1,7 +1,7 @@
 // The map at another time, and before beside after: a slider over snapshots, and a line to drag.
 import * as api from "./api";
 import { byId, h, text } from "./dom";
-import { age } from "./format";
+import { age, count } from "./format";
 import type { Snapshot } from "./types";
 
 export interface Times {
@@ -89,18 +89,41 @@ export class History {
   }
 }
 
-/** What can be taken away: the cells in view in each format, and the whole snapshot. */
-export function exportPanel(bounds: [number, number, number, number], resolution: number, threshold: number, snapshot: string): HTMLElement[] {
-  const box = bounds.map((value) => value.toFixed(5)).join(",");
-  const query = `bbox=${box}&res=${resolution}&threshold_dbm=${threshold}&limit=10000${snapshot === "live" ? "" : `&snapshot=${snapshot}`}`;
-  const link = (words: string, format: string, name: string): HTMLElement =>
-    h("li", {}, h("a", { href: `/collections/cells/items?${query}&f=${format}`, download: name }, words), h("small", {}, name));
-  const whole = snapshot === "live" ? [] : [h("li", {}, h("a", { href: `/exports/${snapshot}.pmtiles`, download: "wavecomb.pmtiles" }, "All of it as PMTiles"), h("small", {}, "wavecomb.pmtiles"))];
+/** What is exported: a view at a resolution and threshold, of a snapshot, and the newest one's id. */
+export interface Exported {
+  bounds: [number, number, number, number];
+  resolution: number;
+  threshold: number;
+  snapshot: string;
+  archive: string | null;
+  report(): void;
+}
+
+const FEATURES_MAX = 10_000; // in one answer
+
+/** What can be taken away: cells in view in each format, what else the map knows, and a report. */
+export function exportPanel(of: Exported): HTMLElement[] {
+  const box = `bbox=${of.bounds.map((value) => value.toFixed(5)).join(",")}`;
+  const kept = of.snapshot === "live" ? "" : `&snapshot=${of.snapshot}`;
+  const query = `${box}&res=${of.resolution}&threshold_dbm=${of.threshold}${kept}`;
+  const link = (words: string, href: string, name: string): HTMLElement => h("li", {}, h("a", { href, download: name }, words), h("small", {}, name));
+  const cells = (words: string, format: string, name: string): HTMLElement => link(words, `/collections/cells/items?${query}&limit=${FEATURES_MAX}&f=${format}`, name);
+  const said = h("p", { class: "quiet", role: "status" }, `Cells of resolution ${of.resolution}.`);
+  api.cellsMatched(query).then((found) => {
+    const all = `${count(found)} ${found === 1 ? "cell" : "cells"} of resolution ${of.resolution}`;
+    said.textContent = found <= FEATURES_MAX ? `${all}.` : `${all}: a file holds the first ${count(FEATURES_MAX)} of them. Zoom in, or take the archive, which holds all.`;
+    said.classList.toggle("note", found > FEATURES_MAX);
+  }, () => undefined);
   return [
     h("header", {}, h("p", { class: "tag hotspot" }, "Export"), h("h2", { class: "small" }, "Cells in view")),
+    said,
+    h("ul", { class: "exports" }, cells("GeoJSON", "json", "cells.geojson"), cells("CSV", "csv", "cells.csv"), cells("GeoParquet", "parquet", "cells.parquet"), cells("Arrow", "arrow", "cells.arrow")),
+    h("h3", {}, "And more"),
     h("ul", { class: "exports" },
-      link("GeoJSON", "json", "cells.geojson"), link("CSV", "csv", "cells.csv"),
-      link("GeoParquet", "parquet", "cells.parquet"), link("Arrow", "arrow", "cells.arrow"), ...whole),
+      link("Gaps in view", `/collections/gaps/items?${query}&limit=${FEATURES_MAX}`, "gaps.geojson"),
+      link("Hotspots in view", `/collections/hotspots/items?${box}&limit=${FEATURES_MAX}`, "hotspots.geojson"),
+      of.archive && link("All cells as PMTiles", `/exports/${of.archive}.pmtiles`, "wavecomb.pmtiles")),
+    h("button", { type: "button", class: "plain", click: of.report }, "Printable report"),
     h("p", { class: "quiet" }, "QGIS opens this server as OGC API Features: ", h("code", {}, location.origin + "/")),
   ];
 }

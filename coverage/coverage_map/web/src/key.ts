@@ -24,7 +24,7 @@ export function keyField(open: boolean, changed: () => void): HTMLElement {
     sessionStorage.removeItem(NAME);
     changed();
   };
-  return h("details", { class: "key", open },
+  return h("details", { class: "apikey", open },
     h("summary", {}, known ? "API key in use" : "API key"),
     h("form", { submit: keep },
       h("label", { for: "key" }, "Key of this map’s operator"), field,

@@ -194,6 +194,7 @@ function setTrying(on: boolean): void {
   trying = on;
   byId("try").setAttribute("aria-pressed", String(on));
   document.body.classList.toggle("trying", on);
+  text("share-said", on ? "Choose the candidate’s place on the map" : "");
 }
 
 /** A link that shows the same: place, threshold, time, and what is selected. */
@@ -224,7 +225,10 @@ byId("share").addEventListener("click", () => {
   navigator.clipboard?.writeText(link).then(() => told("Link copied"), () => told("The link stands in the address bar"));
   if (!navigator.clipboard) told("The link stands in the address bar");
 });
-byId("export").addEventListener("click", () => showDetail(...exportPanel(bounds(), resolution, scene.threshold, shown?.id ?? "live")));
+byId("export").addEventListener("click", () => showDetail(...exportPanel({
+  bounds: bounds(), resolution, threshold: scene.threshold, snapshot: shown?.id ?? "live", archive: shown?.id ?? latest?.snapshot ?? null,
+  report: () => void planner.report(),
+})));
 
 /* ---- selection ---- */
 

@@ -25,6 +25,7 @@ export interface Bench {
 export class Planner {
   private marker: Marker | null = null;
   private stop = new AbortController();
+  private path = ""; // of the newest job
 
   constructor(private readonly bench: Bench) {}
 
@@ -83,7 +84,7 @@ export class Planner {
     const cancel = h("button", { type: "button", class: "plain", click: () => stop.abort() }, "Stop");
     this.bench.show(h("header", {}, h("p", { class: "tag hotspot" }, "Plan"), h("h2", { class: "small" }, title)), bar, cancel);
     try {
-      return await api.run<T>(name, inputs, (percent) => (bar.value = percent), stop.signal);
+      return await api.run<T>(name, inputs, (percent) => (bar.value = percent), stop.signal, (path) => (this.path = path));
     } catch (error) {
       if (this.stop !== stop) return null;
       if (stop.signal.aborted || !(error instanceof api.Refused)) {
@@ -113,6 +114,13 @@ export class Planner {
     }));
     this.bench.draw();
     this.bench.show(...whatIfPanel(found, () => this.close()));
+  }
+
+  /** A page about what the map shows, to be printed or sent. */
+  async report(): Promise<void> {
+    this.close();
+    const inputs = { area: { bbox: this.bench.bounds() }, threshold_dbm: this.bench.scene.threshold, res: this.bench.resolution() };
+    if (await this.job<object>("report", inputs, "A report on what the map shows")) this.bench.show(...reportPanel(`${this.path}/results?f=html`));
   }
 
   /** The best places for a few more sites in what the map shows. */
@@ -188,6 +196,12 @@ function whatIfPanel(found: WhatIf, close: () => void): HTMLElement[] {
     keyField(false, () => undefined),
   ];
 }
+
+const reportPanel = (path: string): HTMLElement[] => [
+  h("header", {}, h("p", { class: "tag hotspot" }, "Plan"), h("h2", { class: "small" }, "The report is ready")),
+  h("p", {}, h("a", { class: "plain", href: path, target: "_blank", rel: "noopener" }, "Open the report")),
+  h("p", { class: "quiet" }, "One page with its map and tables; the browser prints it, or saves it as PDF."),
+];
 
 function placedPanel(found: Placed, go: (longitude: number, latitude: number) => void, close: () => void): HTMLElement[] {
   const rows = found.sites.map((site, k) =>
