@@ -87,8 +87,11 @@ def run_command(command: Command, argv: Sequence[str]) -> int:
         problem, remedy = error.strerror or str(error), "check the path, its mode and free space"
         said = (str(error.filename or ""), problem, remedy, EXIT_FAILED)
     field, problem, remedy, code = said
-    _print_error(argv, *said)
     sys.stderr.write(f"wavecomb: {field}{': ' if field else ''}{problem}; {remedy}\n")
+    try:
+        _print_error(argv, *said)
+    except BrokenPipeError:  # who read the first answer and left asked for no other
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 
 
