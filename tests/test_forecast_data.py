@@ -50,6 +50,31 @@ def test_ucc_rows_are_steps_whatever_their_seconds_say():
     assert ucc_rows(lines, 3, "log").load.tolist() == [0.0, 1.0, 2.0]
 
 
+def rhythm(pings, stamps):
+    lines = ["Timestamp,DL_bitrate,PINGAVG\n"]
+    lines += [f"{at},900,{90 + at if at in pings else '-'}\n" for at in stamps]
+    return build_rows(ucc_rows(lines, 0, "log")).matrix
+
+
+def test_a_row_knows_how_long_ago_the_round_trip_was_probed():
+    at = [FEATURES.index(name) for name in ("probe_age", "probe_steps")]
+    stamps = [*range(1_000, 1_040), *range(1_041, 1_061)]
+    matrix = rhythm({1_020, 1_037}, stamps)
+    assert matrix[0, at].tolist() == [15.0, 15.0]  # second 1035, since 1020
+    assert matrix[5, at].tolist() == [4.0, 3.0]  # second 1041, since 1037, a second left out
+    assert np.isnan(rhythm({1_000}, stamps)[-1, at]).all()
+
+
+def test_real_time_between_rows_is_a_feature_and_even_steps_are_constant():
+    at = [FEATURES.index(name) for name in ("gap_0", "gap_1", "span_12", "span_35")]
+    matrix = rhythm(set(), [*range(1_000, 1_036), 1_040, 1_041])
+    assert matrix[0, at].tolist() == [1.0, 1.0, 12.0, 35.0]
+    assert matrix[2, at].tolist() == [1.0, 5.0, 16.0, 39.0]
+    samples = [Telemetry(1, 2, 1_000 * t, 9, 9, 0, 0, 0, 7) for t in range(50)]
+    even = build_rows(series_of_all(samples)[0]).matrix[:, at]
+    assert np.ptp(even, axis=0).tolist() == [0.0] * 4
+
+
 def traces(ground_truth):
     folder = ground_truth / "routing"
     if not (folder / "llm").is_dir():

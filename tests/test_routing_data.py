@@ -100,11 +100,31 @@ def test_ucc_traces_become_one_second_series(ground_truth):
     assert sum(len(build_rows(one).steps) for one in series) > 20_000
 
 
-def test_a_ucc_row_without_a_rate_names_its_line():
-    lines = ["Timestamp,DL_bitrate\n", "2020.01.16_10.43.34,5\n", "2020.01.16_10.43.35,-\n"]
-    assert ucc_samples(lines[:2], 0, "x")[0].load_kbps == 5
+LOG = [
+    "Timestamp,DL_bitrate,PINGAVG\n",
+    "2020.01.16_10.43.34,5,-\n",
+    "2020.01.16_10.43.35,-,-\n",
+    "2020.01.16_10.43.36,7,91.5\n",
+]
+
+
+def test_ucc_rows_without_a_rate_are_left_out_unless_they_are_most():
+    assert [(s.load_kbps, s.rtt_us) for s in ucc_samples(LOG, 0, "x")] == [(5, 0), (7, 91_500)]
     with pytest.raises(UserError, match="x: line 3"):
-        ucc_samples(lines, 0, "x")
+        ucc_samples([*LOG[:3], LOG[2]], 0, "x")
+
+
+@pytest.mark.parametrize("stamp", ["1579171414", "2020-01-16 10:43:34", "2020-01-16T10:43:34Z"])
+def test_ucc_like_logs_may_spell_time_and_columns_their_own_way(stamp):
+    (sample,) = ucc_samples(["timestamp, dl_bitrate ,CQI\n", f"{stamp},5,3\n"], 0, "x")
+    (usual,) = ucc_samples(LOG[:2], 0, "x")
+    assert sample == usual
+
+
+@pytest.mark.parametrize("lost", ["Timestamp", "DL_bitrate"])
+def test_a_ucc_log_without_a_column_names_it(lost):
+    with pytest.raises(UserError, match=f"x: {lost}: column missing"):
+        ucc_samples([LOG[0].replace(lost, "other"), LOG[1]], 0, "x")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -135,7 +136,10 @@ def ucc_rows(lines: Iterable[str], trace: int, name: str) -> Series:
     """
     samples = ucc_samples(lines, trace, name)
     rate = np.array([sample.rate_kbps for sample in samples], dtype=np.float64)
-    return _load_series((trace, trace), UCC_STEP_MS, samples[0].time_ms, rate, rate)
+    series = _load_series((trace, trace), UCC_STEP_MS, samples[0].time_ms, rate, rate)
+    series.values[FIELDS.index("rtt_us")] = [sample.rtt_us for sample in samples]
+    clock = np.array([sample.time_ms for sample in samples], dtype=np.int64)
+    return replace(series, clock_ms=clock)
 
 
 def servegen_rates(lines: Iterable[str], name: str) -> Array:
@@ -170,16 +174,50 @@ def servegen_series(clients: Sequence[Array]) -> list[Series]:
 
 
 def ucc_samples(lines: Iterable[str], trace: int, name: str) -> list[LinkSample]:
-    """Read one UCC 5G log (1 Hz, DL_bitrate in kbps) as samples of the link (trace, trace)."""
-    samples = []
+    """Read one UCC log (about 1 Hz, DL_bitrate in kbps) as samples of the link (trace, trace).
+
+    The mean of a ping is taken where the log has one. Rows without a time or a rate are left out;
+    UserError names the first of them where they are more than half, or if there is no other.
+    """
     reader = csv.DictReader(lines)
+    column = {str(field).strip().lower(): field for field in reader.fieldnames or ()}
+    time_of, rate_of = column.get("timestamp"), column.get("dl_bitrate")
+    if time_of is None or rate_of is None:
+        lost = "Timestamp" if time_of is None else "DL_bitrate"
+        raise UserError(f"{name}: {lost}", "column missing", "give a UCC 5G log")
+    samples: list[LinkSample] = []
+    bad: list[int] = []
     for row in reader:
         try:
-            stamp = datetime.strptime(row["Timestamp"], "%Y.%m.%d_%H.%M.%S").replace(tzinfo=UTC)
-            rate = int(float(row["DL_bitrate"]))
-        except (KeyError, ValueError):
-            field = f"{name}: line {reader.line_num}"
-            raise UserError(field, "no Timestamp or DL_bitrate", "give a UCC 5G log") from None
-        time_ms = int(stamp.timestamp()) * 1_000
-        samples.append(LinkSample(trace, trace, time_ms, rate, rate, 0, 0, 0, 0))
+            time_ms = _log_time_ms(row[time_of])
+            rate = int(float(row[rate_of]))
+        except (TypeError, ValueError, OverflowError):
+            bad.append(reader.line_num)
+            continue
+        rtt = _milliseconds(row.get(column.get("pingavg", "")))
+        samples.append(LinkSample(trace, trace, time_ms, max(0, rate), max(0, rate), 0, 0, 0, rtt))
+    if len(bad) > len(samples) or not samples:
+        field = f"{name}: line {bad[0] if bad else 2}"
+        raise UserError(field, "no Timestamp or DL_bitrate", "give a UCC 5G log")
     return samples
+
+
+def _log_time_ms(text: str) -> int:
+    """Read 2020.01.16_10.43.34, ISO 8601 or seconds since 1970, in ms."""
+    text = text.strip()
+    if text.replace(".", "", 1).isdecimal():
+        return int(float(text) * 1_000)
+    if "_" in text:
+        when = datetime.strptime(text + "+0000", "%Y.%m.%d_%H.%M.%S%z")
+    else:
+        when = datetime.fromisoformat(text)
+    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1_000)
+
+
+def _milliseconds(text: str | None) -> int:
+    """Read a round trip in ms as us; 0 where there is none."""
+    try:
+        value = float(text) if text else 0.0
+    except ValueError:
+        return 0
+    return int(1_000 * value) if 0.0 < value < 1e6 else 0

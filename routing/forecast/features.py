@@ -25,6 +25,9 @@ divided by the same scale.
     flows, flows_ratio            log2, ratio flows + 1; flows + 1 against its mean over 12
     job_s                         s           job bytes that wait for this link / rate
     ai_running, ai_waiting, ai_waiting_mean_6  1  AI requests at the far end
+    probe_age, probe_steps        s, 1        since the round trip was last probed, if in the window
+    gap_K, K = 0..3               steps       real time between the samples K + 1 and K steps ago
+    span_12, span_35              steps       the same between now and 12, 35 samples ago
     hour_sin, hour_cos            -           time of day, UTC
     weekday                       day         0 = Monday, UTC
 
@@ -45,8 +48,9 @@ from routing.telemetry.second import FIELDS, numbers_of
 from routing.types import Link, LinkSample
 
 Array = npt.NDArray[np.float64]
+Steps = npt.NDArray[np.int64]
 
-SCHEMA = 2
+SCHEMA = 3
 WINDOW = 36
 MAX_GAP_STEPS = 5
 LOAD_LAGS = 12
@@ -59,26 +63,35 @@ _EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Samples of one link at an even step; `values` is float64 [len(FIELDS), n]."""
+    """Samples of one link at an even step; `values` is float64 [len(FIELDS), n].
+
+    `clock_ms` [n]: when the samples were really taken, where a step is a sample whatever its time.
+    """
 
     link: Link
     step_ms: int
     start_ms: int
     values: Array
+    clock_ms: Steps | None = None
 
     @property
     def length(self) -> int:
         """Number of steps."""
         return int(self.values.shape[1])
 
-    def times_ms(self) -> npt.NDArray[np.int64]:
+    def times_ms(self) -> Steps:
         """Return the start of each step, int64 [n]."""
         return self.start_ms + self.step_ms * np.arange(self.length, dtype=np.int64)
+
+    def taken_ms(self) -> Steps:
+        """Return when each sample was really taken, int64 [n]."""
+        return self.times_ms() if self.clock_ms is None else self.clock_ms
 
     def part(self, first: int, last: int) -> Series:
         """Return steps first <= i < last."""
         start = self.start_ms + first * self.step_ms
-        return Series(self.link, self.step_ms, start, self.values[:, first:last])
+        clock = None if self.clock_ms is None else self.clock_ms[first:last]
+        return Series(self.link, self.step_ms, start, self.values[:, first:last], clock)
 
     @property
     def load(self) -> Array:
@@ -98,7 +111,7 @@ class Rows:
     matrix: Array
     load_scale: Array
     rate_scale: Array
-    steps: npt.NDArray[np.int64]
+    steps: Steps
 
 
 def series_of(samples: Sequence[LinkSample], step_ms: int) -> list[Series]:
@@ -145,7 +158,8 @@ def feature_names() -> tuple[str, ...]:
         "utilisation utilisation_12 busy busy_mean_6 busy_max_12 queue_ms queue_ms_6 loss "
         "loss_mean_12 rtt_ms rtt_ratio packet_bytes drops_6 rate_of_nominal snr_db snr_change "
         "neighbour_busy neighbour_busy_mean_6 flows flows_ratio job_s ai_running ai_waiting "
-        "ai_waiting_mean_6 load_level rate_level hour_sin hour_cos weekday"
+        "ai_waiting_mean_6 load_level rate_level hour_sin hour_cos weekday "
+        "probe_age probe_steps gap_0 gap_1 gap_2 gap_3 span_12 span_35"
     )
     return (*load, *rate, *rest.split(), *SEASON)
 
@@ -237,14 +251,32 @@ def _counter_columns(values: Array, step_ms: int) -> list[Array]:
     ]
 
 
-def _calendar_columns(times_ms: npt.NDArray[np.int64]) -> list[Array]:
+def _calendar_columns(times_ms: Steps) -> list[Array]:
     angle = 2.0 * np.pi * (times_ms % DAY_MS) / DAY_MS
     weekday = (times_ms // DAY_MS + _EPOCH_WEEKDAY) % 7
     return [np.sin(angle), np.cos(angle), weekday.astype(np.float64)]
 
 
+def _rhythm_columns(rtt: Array, taken_ms: Steps, step_ms: int) -> list[Array]:
+    """How long ago the round trip was probed, which traffic may wait for, and samples' spacing.
+
+    A probe shows as a round trip after a sample without one; where all have one, nothing is known.
+    """
+    taken = taken_ms.astype(np.float64)
+    age = np.full(_lag(rtt, 0).shape, np.nan)
+    steps = age.copy()
+    now = _lag(taken, 0)
+    for lag in range(WINDOW - 2, -1, -1):
+        fresh = (_lag(rtt, lag) > 0.0) & (_lag(rtt, lag + 1) <= 0.0)
+        age = np.where(fresh, (now - _lag(taken, lag)) / 1_000.0, age)
+        steps = np.where(fresh, float(lag), steps)
+    pairs = [(lag, lag + 1) for lag in range(4)] + [(0, 12), (0, WINDOW - 1)]
+    spans = [(_lag(taken, a) - _lag(taken, b)) / step_ms for a, b in pairs]
+    return [age, steps, *spans]
+
+
 def _columns(
-    values: Array, times_ms: npt.NDArray[np.int64], step_ms: int
+    values: Array, times_ms: Steps, taken_ms: Steps, step_ms: int
 ) -> tuple[list[Array], Array, Array]:
     """Return the columns of a window and both scales, [..., m], of values [fields, ..., n]."""
     if not bool(np.isfinite(values).all()):
@@ -260,6 +292,7 @@ def _columns(
     columns += _counter_columns(values, step_ms)
     columns += [np.log2(load_scale), np.log2(rate_scale)]
     columns += _calendar_columns(times_ms[..., WINDOW - 1 :])
+    columns += _rhythm_columns(values[5], taken_ms, step_ms)
     return columns, load_scale, rate_scale
 
 
@@ -274,7 +307,8 @@ def build_rows(series: Series, horizon: int = 1, span: int | None = None) -> Row
     if count == 0:
         empty = np.empty(0)
         return Rows(np.empty((0, len(FEATURES))), empty, empty, steps)
-    columns, load_scale, rate_scale = _columns(series.values, series.times_ms(), series.step_ms)
+    times_ms, taken_ms = series.times_ms(), series.taken_ms()
+    columns, load_scale, rate_scale = _columns(series.values, times_ms, taken_ms, series.step_ms)
     season = season_columns(
         series.load, series.step_ms, steps, load_scale, horizon, span or horizon
     )
@@ -289,7 +323,8 @@ def build_tail_rows(tails: Sequence[Series]) -> Rows:
     windows = [tail.part(tail.length - WINDOW, tail.length) for tail in tails]
     values = np.stack([window.values for window in windows], axis=1)
     times_ms = np.stack([window.times_ms() for window in windows])
-    columns, load_scale, rate_scale = _columns(values, times_ms, tails[0].step_ms)
+    taken_ms = np.stack([window.taken_ms() for window in windows])
+    columns, load_scale, rate_scale = _columns(values, times_ms, taken_ms, tails[0].step_ms)
     season = np.full((len(tails), len(SEASON)), np.nan)
     matrix = np.concatenate([*columns, season], axis=1)
     steps = np.array([tail.length - 1 for tail in tails], dtype=np.int64)
@@ -313,7 +348,7 @@ def with_season(rows: Rows, tails: Sequence[Series], horizon: int, span: int) ->
 
 
 def future_mean(
-    values: Array, steps: npt.NDArray[np.int64], horizon: int, span: int | None = None
+    values: Array, steps: Steps, horizon: int, span: int | None = None
 ) -> Array:
     """Return the mean of the last `span` (all) of the `horizon` steps after each of `steps`.
 

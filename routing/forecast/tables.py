@@ -155,4 +155,6 @@ def data_hash(series: Sequence[Series]) -> str:
     for one in sorted(series, key=lambda s: (s.link, s.start_ms)):
         digest.update(repr((one.link, one.step_ms, one.start_ms, one.length)).encode())
         digest.update(np.ascontiguousarray(one.values, dtype="<f8").tobytes())
+        if one.clock_ms is not None:
+            digest.update(np.ascontiguousarray(one.clock_ms, dtype="<i8").tobytes())
     return digest.hexdigest()
