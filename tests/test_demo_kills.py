@@ -24,7 +24,7 @@ from radio_sim.io_demo import fetch, read_json
 KILLS = 20
 BETWEEN_S = 3.0
 SETTLE_S = 25.0
-READY_S = 120.0
+READY_S = 300.0
 RECEPTION_BYTES = 14
 
 Kept = set[tuple[bytes, int, bytes]]
