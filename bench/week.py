@@ -78,6 +78,7 @@ def figures(outcomes: dict[int, Outcome]) -> dict[str, Any]:
         "lost": sum(one.lost for one in lives),
         "messages": sum(one.messages for one in lives),
         "messages_twice": sum(one.messages_twice for one in lives),
+        "beacons_twice": sum(one.beacons_twice for one in lives),
         "bad_seeds": [seed for seed, one in outcomes.items() if not one.is_good()],
     }
 

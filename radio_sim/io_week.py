@@ -83,6 +83,7 @@ class Outcome:
     kept: int = 0
     messages: int = 0
     messages_twice: int = 0
+    beacons_twice: int = 0  # numbers of beacons under which two things were said
     kills: int = 0
     power_cuts: int = 0
     updates: int = 0
@@ -90,7 +91,8 @@ class Outcome:
 
     def is_good(self) -> bool:
         """Nothing lost, twice, stuck, leaked, or unnamed."""
-        bad = (self.lost, self.messages_twice, self.stuck, self.leaks, self.unnamed())
+        twice = self.messages_twice + self.beacons_twice
+        bad = (self.lost, twice, self.stuck, self.leaks, self.unnamed())
         return not any(bad)
 
     def unnamed(self) -> list[Episode]:
@@ -414,6 +416,7 @@ class Life:
         outcome.lost = len({row for row in world.kept - world.reported if row[0] < last})
         outcome.messages = len(world.messages)
         outcome.messages_twice = sum(count > 1 for count in world.messages.values())
+        outcome.beacons_twice = sum(len(said) > 1 for said in world.said.values())
         queue = VirtualMachine(world).open_queue(self._folder / "queue.db", 40 << 20)
         counts = queue.counts()
         queue.close()
