@@ -181,7 +181,7 @@ def explain_receptions(
 def explain_power(judgement: Judgement, beaconer: int) -> dict[str, Any]:
     """Whether a beaconer counts weaker than it was heard, and why (chain/rules/loudness.py)."""
     cut = (judgement.cuts or {}).get(beaconer, 0)
-    return {"cut_cdb": cut, "words": get_power_words(cut, judgement.params.loud_allowed_cdb)}
+    return {"cut_cdb": cut, "words": get_power_words(cut, judgement.params.loud_least_cdb)}
 
 
 def explain_beacon(judgement: Judgement, beaconer: int, sequence: int) -> dict[str, Any]:

@@ -65,10 +65,17 @@ class Params:
     slope_reach_cdbm: int = -7_600
     # The first rules asked for a mean at full power instead.
     slope_floor_cdbm: int = NO_FLOOR_CDBM
-    # What a link says both ways may differ by so much before a beaconer counts as weaker
+    # What a link says both ways may differ by so much at most before a beaconer counts as weaker
     # (chain/rules/loudness.py): 6 dB that a receiver without calibration is off, and 1 dB by which
     # the median over its partners is. 0: nobody ever does.
     loud_allowed_cdb: int = 700
+    # Where radios are better than that it is less: 1.9 times what half of them differ by at least,
+    # 1.28 deviations of a normal spread, which one honest radio in ten exceeds; the cut grows from
+    # 0 there, so that costs it little. At least 3 dB, which data sheets are off by.
+    loud_spread_percent: int = 190
+    loud_least_cdb: int = 300
+    # Of fewer radios than this the spread says little, and all of the 7 dB is allowed.
+    loud_network_min: int = 20
     # Over fewer partners than this a median is the word of one.
     loud_partners_min: int = 3
     # Both ends must have heard each other within so many epochs. A driver that drops four frames

@@ -17,7 +17,7 @@ from chain.records import Reception
 from chain.rules import verdict_arrays
 from chain.rules.blocks import process_mix
 from chain.rules.judging import ARRAYS, PLAIN, Steps
-from chain.rules.loudness import compute_cut
+from chain.rules.loudness import compute_allowed, compute_cut
 from chain.rules.pairs import PairCache
 from chain.rules.verdicts import Judgement, get_judgement
 from chain.state import State
@@ -159,9 +159,51 @@ def test_large_epochs_are_cut_by_arrays(monkeypatch: pytest.MonkeyPatch) -> None
     assert heads[0] == heads[1]
 
 
-@given(st.integers(-3_000, 3_000), st.integers(-3_000, 3_000))
-def test_a_cut_never_exceeds_what_either_reading_says(differs: int, loud: int) -> None:
-    cut = compute_cut(PARAMS, differs, loud)
-    assert 0 <= cut <= max(0, min(differs, loud))
-    assert compute_cut(PARAMS, differs + 1, loud) >= cut
-    assert differs > PARAMS.loud_allowed_cdb or cut == 0
+@given(st.integers(-3_000, 3_000), st.integers(-3_000, 3_000), st.integers(300, 700))
+def test_a_cut_never_exceeds_what_either_reading_says(
+    differs: int, loud: int, allowed: int
+) -> None:
+    cut = compute_cut(PARAMS, allowed, differs, loud)
+    assert 0 <= cut <= max(0, min(differs, loud + PARAMS.loud_allowed_cdb - allowed))
+    assert compute_cut(PARAMS, allowed, differs + 1, loud) >= cut
+    assert compute_cut(PARAMS, max(300, allowed - 1), differs, loud) >= cut, "better radios"
+    assert differs > allowed or cut == 0
+
+
+def with_network_of(count: int, state: State) -> State:
+    """The same where so few hotspots tell what radios are like."""
+    state.params = replace(state.params, loud_network_min=count)
+    return state
+
+
+@pytest.mark.parametrize("boost_cdb", [500, 700, 900])
+def test_among_calibrated_receivers_less_than_seven_decibels_show(boost_cdb: int) -> None:
+    """Allowed are 3 dB then; what the site doesn't explain needn't be the receiver."""
+    assert get_cuts({4: boost_cdb}).get(4, 0) <= 400
+    state = with_network_of(COUNT, get_state({4: boost_cdb}, NONE))
+    assert judge(state)[0].cuts == {4: min(boost_cdb, 2 * (boost_cdb - 300))}
+
+
+def test_where_receivers_differ_much_as_much_is_allowed() -> None:
+    """Every third reads 6 dB too little, every third 6 dB too much: nobody is cut for that."""
+    reads = {index: (-600, 0, 600)[index % 3] for index in range(COUNT)}
+    wide = judge(with_network_of(COUNT, get_state({}, reads)))[0]
+    assert wide.cuts == {}
+    assert compute_allowed(replace(PARAMS, loud_network_min=3), [-600, 0, 600, 500]) == 700
+
+
+def test_what_is_allowed_follows_the_median_of_the_network() -> None:
+    few = [900] * (PARAMS.loud_network_min - 1)
+    assert compute_allowed(PARAMS, few) == PARAMS.loud_allowed_cdb
+    for spread, allowed in ((0, 300), (157, 300), (200, 380), (350, 665), (369, 700), (900, 700)):
+        differs = [spread, -spread] * PARAMS.loud_network_min
+        assert compute_allowed(PARAMS, differs) == allowed
+        # Less than half of the network can't raise it.
+        assert compute_allowed(PARAMS, differs + [3_000] * (len(differs) - 1)) == allowed
+
+
+@settings(max_examples=15, deadline=None)
+@given(levels, levels)
+def test_both_ways_know_the_same_network(sends: dict[int, int], reads: dict[int, int]) -> None:
+    state = with_network_of(3, get_state(sends, reads))
+    assert judge(state, ARRAYS)[0].cuts == judge(state, PLAIN)[0].cuts

@@ -13,20 +13,27 @@ alike there. What tells them apart, as far as anything does, is how loud a beaco
 its partners hear: the median of excess(w hears b) less the median of all that w hears. A deaf
 receiver doesn't make its beacons louder; a good site does, by 5 dB (deviation).
 
+What radios are like shows in the network itself: half of all hotspots differ by less than their
+median |differs|. 1.9 times that is allowed, within 3 and 7 dB, and 7 where fewer than 20 are
+known: so calibrated receivers leave a booster little room, and where every third reads 6 dB too
+little or too much nobody is cut for being one of them.
+
 So the more careful reading is paid: quality counts as if a beaconer were weaker by
 
-    cut = min(2 (differs - allowed), differs, loud), at least 0
+    cut = min(2 (differs - allowed), differs, loud + (7 dB - allowed)), at least 0
 
-A receiver that reads 6 dB too little costs its owner next to nothing (2.6 % where a third of all
-do, bench/loudness.py), and nothing where its hotspot is no louder than others; asserting less
-antenna gain mends the rest. Below three partners, without RSSI,
-and by the first rules nothing is cut. Who raises what it reports by as much as it boosts can't be
-told from a good site. chain/rules/loudness_arrays.py does all this for large epochs.
+Where 7 dB are allowed a receiver that reads 6 dB too little costs its owner next to nothing (2.6 %
+where a third of all do, bench/loudness.py), and nothing where its hotspot is no louder than others.
+The fewer are allowed, the less likely it is the receiver, and a good site must not be all that a
+booster on a bad one needs. Asserting less antenna gain mends the rest. Below three partners,
+without RSSI, and by the first rules nothing is cut. Who raises what it reports by as much as it
+boosts can't be told from a good site. chain/rules/loudness_arrays.py does all this for large
+epochs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from chain.params import Params
 from chain.rules.verdicts import CODES, COUNTED, HELD, Judgement
@@ -35,12 +42,23 @@ from chain.wire import iter_receptions
 # What passed every rule: both ends heard each other, and whose word counts.
 FAIR = frozenset({COUNTED, HELD, CODES["not_drawn"]})
 Excess = dict[tuple[int, int], int]
+Link = tuple[int, int, int]  # differs, excess, witness
 
 
-def compute_cut(params: Params, differs_cdb: int, loud_cdb: int) -> int:
+def compute_allowed(params: Params, differs_cdb: Sequence[int]) -> int:
+    """What two ends may differ by, in centi-dB, in a network of such beaconers."""
+    if len(differs_cdb) < params.loud_network_min:
+        return params.loud_allowed_cdb
+    spread = get_median([abs(differs) for differs in differs_cdb])
+    least = max(params.loud_least_cdb, spread * params.loud_spread_percent // 100)
+    return min(least, params.loud_allowed_cdb)
+
+
+def compute_cut(params: Params, allowed_cdb: int, differs_cdb: int, loud_cdb: int) -> int:
     """How much weaker a beaconer counts, in centi-dB, by its two medians."""
-    steep = 2 * (differs_cdb - params.loud_allowed_cdb)
-    return max(0, min(steep, differs_cdb, loud_cdb))
+    steep = 2 * (differs_cdb - allowed_cdb)
+    spare = params.loud_allowed_cdb - allowed_cdb
+    return max(0, min(steep, differs_cdb, loud_cdb + spare))
 
 
 def get_median(values: Sequence[int]) -> int:
@@ -75,16 +93,19 @@ def process_cuts(judgement: Judgement) -> None:
     if not judgement.params.loud_allowed_cdb:
         return
     excess = compute_excess(judgement, judgement.reports)
-    judgement.cuts = {
-        beaconer: cut
-        for beaconer, links in get_links(excess).items()
-        if (cut := get_cut(judgement.params, excess, links))
-    }
+    links = get_links(excess)
+    differs = get_differs(judgement.params, links)
+    allowed = compute_allowed(judgement.params, list(differs.values()))
+    for beaconer, by in differs.items():
+        if by > allowed:  # most are no louder than that
+            loud = compute_loud(excess, links[beaconer])
+            if cut := compute_cut(judgement.params, allowed, by, loud):
+                judgement.cuts[beaconer] = cut
 
 
-def get_links(excess: Excess) -> dict[int, list[tuple[int, int, int]]]:
+def get_links(excess: Excess) -> dict[int, list[Link]]:
     """Per beaconer its links that were heard both ways: (differs, excess, witness)."""
-    links: dict[int, list[tuple[int, int, int]]] = {}
+    links: dict[int, list[Link]] = {}
     for (witness, heard), value in excess.items():
         back = excess.get((heard, witness))
         if back is not None:
@@ -92,17 +113,16 @@ def get_links(excess: Excess) -> dict[int, list[tuple[int, int, int]]]:
     return links
 
 
-def get_cut(params: Params, excess: Excess, links: list[tuple[int, int, int]]) -> int:
-    """What a beaconer with these links is cut by; most are no louder than is allowed."""
-    if len(links) < params.loud_partners_min:
-        return 0
-    differs = get_median([difference for difference, _, _ in links])
-    if differs <= params.loud_allowed_cdb:
-        return 0
-    return compute_cut(params, differs, compute_loud(excess, links))
+def get_differs(params: Params, links: Mapping[int, Sequence[Link]]) -> dict[int, int]:
+    """Per beaconer with partners enough the median of what its links differ by, in centi-dB."""
+    return {
+        beaconer: get_median([difference for difference, _, _ in own])
+        for beaconer, own in links.items()
+        if len(own) >= params.loud_partners_min
+    }
 
 
-def compute_loud(excess: Excess, links: list[tuple[int, int, int]]) -> int:
+def compute_loud(excess: Excess, links: Sequence[Link]) -> int:
     """How much louder a beaconer is than what its partners hear of others, in centi-dB."""
     partners = {witness for _, _, witness in links}
     heard: dict[int, list[int]] = {witness: [] for witness in partners}

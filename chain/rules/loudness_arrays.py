@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chain.rules.loudness import FAIR, compute_cut
+from chain.rules.loudness import FAIR, compute_allowed, compute_cut
 from chain.rules.verdict_arrays import Columns, get_columns, get_run_bounds
 from chain.rules.verdicts import Judgement
 
@@ -25,7 +25,9 @@ def process_cuts_by_arrays(judgement: Judgement) -> None:
     differs = (excess - excess[back])[two_way]
     beaconer, ends = heard[two_way], witness[two_way]
     names, counts, medians = get_medians(np, beaconer, differs)
-    suspect = (counts >= params.loud_partners_min) & (medians > params.loud_allowed_cdb)
+    known = counts >= params.loud_partners_min
+    allowed = compute_allowed(params, medians[known].tolist())
+    suspect = known & (medians > allowed)
     if not suspect.any():
         return
     ears, _, usual = get_medians(np, witness, excess)
@@ -34,7 +36,7 @@ def process_cuts_by_arrays(judgement: Judgement) -> None:
     told = zip(
         names[suspect].tolist(), medians[suspect].tolist(), loud[suspect].tolist(), strict=True
     )
-    cuts = {name: compute_cut(params, by, louder) for name, by, louder in told}
+    cuts = {name: compute_cut(params, allowed, by, louder) for name, by, louder in told}
     judgement.cuts = {name: cut for name, cut in cuts.items() if cut}
 
 
