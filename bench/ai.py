@@ -14,17 +14,16 @@ worth, `one_gateway` compares with a single gateway, which knows all that is run
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
-import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
+from pathlib import Path
 from time import process_time
 from typing import Any
 
-from bench.ai_mesh import BLOCK_TOKENS, GATEWAYS, MESH, Ask, Policy, World
+from bench.ai_mesh import GATEWAYS, MESH, Ask, Policy, World
 from bench.ai_peers import OWN, PEERS, PLAIN, WEIGHTED, AnyPeer, Ours
+from bench.ai_traces import Row, load_requests
 from chain.errors import UserError
 from chain.io_terminal import Progress, print_json
 from routing.forecast.io_datasets import TRACES
@@ -37,6 +36,11 @@ ATTAIN = 0.9
 SEED = 7
 WARM_UP = 0.1  # share of requests that are not scored: caches and counts fill
 STEPS = 6
+# Anyone's trace: prompts shorter than this in the mean have the shorter goal, as Azure's have.
+LONG_PROMPT = 4_000
+# What asks a mesh for work, in tokens of prompt per second, one of answer counting for ten: from
+# Mooncake's lowest load (blocks are found again) to Azure's highest.
+DECODE_COST, LEAST_LOAD, MOST_LOAD = 10.0, 8_000.0, 290_000.0
 # Goals to the first token; and between which speeds of the trace a load is searched.
 GOAL_US = {"azure": 2_000_000, "mooncake": 10_000_000}
 BOUNDS = {"azure": (1.0, 16.0), "mooncake": (0.15, 2.4)}
@@ -45,7 +49,6 @@ FILES = {
     "mooncake": "mooncake_conversation_trace.jsonl.gz",
 }
 Make = Callable[[int], Policy]
-Row = tuple[float, int, int, tuple[int, ...]]  # seconds, prompt, answer, blocks
 
 
 def load(name: str, count: int) -> list[Row]:
@@ -53,23 +56,7 @@ def load(name: str, count: int) -> list[Row]:
     path = TRACES / "llm" / FILES[name]
     if not path.is_file():
         raise UserError("traces", f"{path.name} is not there", f"put it into {path.parent.name}/")
-    with gzip.open(path, "rt") as file:
-        rows = list(_azure(file) if name == "azure" else _mooncake(file))
-    return rows[:count] if count else rows
-
-
-def _azure(file: Any) -> Iterator[Row]:
-    for row in csv.DictReader(file):
-        tokens = int(row["num_prefill_tokens"]), max(1, int(row["num_decode_tokens"]))
-        yield float(row["arrived_at"]), *tokens, ()
-
-
-def _mooncake(file: Any) -> Iterator[Row]:
-    for line in file:
-        row = json.loads(line)
-        blocks = tuple(row["hash_ids"][: row["input_length"] // BLOCK_TOKENS])
-        tokens = row["input_length"], max(1, row["output_length"])
-        yield row["timestamp"] / 1_000, *tokens, blocks
+    return load_requests(path, count)
 
 
 def asks_of(rows: list[Row], speed: float, goal_us: int, gateways: int) -> list[Ask]:
@@ -81,6 +68,21 @@ def asks_of(rows: list[Row], speed: float, goal_us: int, gateways: int) -> list[
         time_us = int(seconds * 1_000_000 / speed)
         asks.append(Ask(number, time_us, prompt, answer, blocks, gateway, goal_us))
     return asks
+
+
+def terms_of(name: str, rows: list[Row]) -> tuple[int, tuple[float, float]]:
+    """Return the goal to the first token and the speeds of the trace between which to search.
+
+    For anyone's trace those where the mesh is nearly idle and overrun.
+    """
+    if name in BOUNDS:
+        return GOAL_US[name], BOUNDS[name]
+    prompts = sum(row[1] for row in rows) / len(rows)
+    answers = sum(row[2] for row in rows) / len(rows)
+    goal = GOAL_US["azure" if prompts < LONG_PROMPT else "mooncake"]
+    seconds = max(1e-3, rows[-1][0] - rows[0][0])
+    load = (prompts + DECODE_COST * answers) * len(rows) / seconds
+    return goal, (LEAST_LOAD / load, MOST_LOAD / load)
 
 
 class Trial:
@@ -97,10 +99,11 @@ class Trial:
     ) -> None:
         self.name, self.rows, self.make = name, rows, make
         self.desks, self.gateways = desks, gateways
+        self.goal_us, self.bounds = terms_of(name, rows)
 
     def at(self, speed: float) -> tuple[float, float]:
         """(share that is good, good ones per second) at a speed."""
-        asks = asks_of(self.rows, speed, GOAL_US[self.name], self.gateways)
+        asks = asks_of(self.rows, speed, self.goal_us, self.gateways)
         World(MESH, self.make, SEED, gateways=self.gateways, desks=self.desks).run(asks)
         scored = asks[int(WARM_UP * len(asks)) :]
         good = sum(ask.is_good(TPOT_US) for ask in scored)
@@ -109,13 +112,13 @@ class Trial:
 
     def most(self) -> dict[str, float]:
         """Search the highest load at which `ATTAIN` are good; none is speed 0."""
-        low, high = BOUNDS[self.name]
+        low, high = self.bounds
         attained, goodput = self.at(low)
         if attained < ATTAIN:
             row = {"speed": 0.0, "goodput": 0.0, "attained": attained, "attained_at": low}
             return {key: round(value, 3) for key, value in row.items()}
         best = (low, goodput)
-        for _ in range(STEPS):
+        for _ in range(STEPS + (self.name not in BOUNDS)):
             middle = (low * high) ** 0.5
             attained, goodput = self.at(middle)
             if attained >= ATTAIN:
@@ -149,6 +152,9 @@ def measure_trace(name: str, rows: list[Row], bar: Progress) -> dict[str, Any]:
             peers[f"{family}/{variant}"] = Trial(name, rows, peer(kind, variant)).most()
             bar.update(len(peers), f"{name} {family} {variant}")
     best = max(peers, key=lambda key: peers[key]["goodput"])
+    if not peers[best]["goodput"]:
+        problem = f"{name}: nobody answers nine in ten in time, even of the fewest"
+        raise UserError("--trace-file", problem, "give a trace of shorter prompts")
     mine = Trial(name, rows, ours(), desks=True)
     result = mine.most()
     rows_of_ours = {
@@ -229,12 +235,20 @@ def main() -> int:
     parser.add_argument(
         "--requests", type=int, default=8_000, metavar="N", help="of each trace; 0: all"
     )
+    forms = "requests of anyone's, CSV or JSON lines, may be packed (bench/ai_traces.py)"
+    parser.add_argument("--trace-file", type=Path, metavar="FILE", help=forms)
     options = parser.parse_args()
     names = [options.trace] if options.trace else list(FILES)
-    traces = {}
-    for name in names:
-        bar = Progress(name, 11, quiet=options.json)
-        traces[name] = measure_trace(name, load(name, options.requests), bar)
+    try:
+        if options.trace_file:
+            known = {options.trace_file.name: load_requests(options.trace_file, options.requests)}
+        else:
+            known = {name: load(name, options.requests) for name in names}
+        bars = {name: Progress(name, 11, quiet=options.json) for name in known}
+        traces = {name: measure_trace(name, rows, bars[name]) for name, rows in known.items()}
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
     least = min(traces, key=lambda name: traces[name]["gain"])
     rates = decisions_per_s()
     result = {
