@@ -58,6 +58,9 @@ def run_backup(options: argparse.Namespace) -> int:
 
 def run_restore(options: argparse.Namespace) -> int:
     """Restore a ledger, audited before."""
+    if not Path(options.backup).is_file():
+        problem = f"{options.backup}: no such file"
+        raise UserError("FILE", problem, "name what wavecomb chain backup wrote")
     progress = Progress("copy", 1, quiet=options.json)
     copy = restore(
         options.backup,
