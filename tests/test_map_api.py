@@ -186,6 +186,10 @@ def test_gaps_lie_beside_service_and_say_why(town: Town) -> None:
         ("/collections/cells/items?threshold_dbm=nan", 400, "threshold_dbm"),
         ("/collections/cells/items?snapshot=0123456789abcdef", 404, "snapshot"),
         ("/collections/hotspots/items?cursor=x", 400, "cursor"),
+        ("/collections/cellz/items", 404, "no 'cellz'; there are cells, hotspots"),
+        ("/collections/cells/items?min_confidence=2", 400, "give a number from 0 to 1"),
+        ("/collections/cells/items?f=xml", 400, "give one of json, csv, arrow, parquet"),
+        ("/collections/cells/items?limit=0", 400, "from 1 on"),
         ("/cells/nonsense", 404, "h3"),
         ("/hotspots/99999", 404, "index"),
         ("/dggs/h3/zones/8a1f8ed90127fff/data?zone-depth=3", 400, "zone-depth"),
@@ -295,6 +299,9 @@ def test_every_operation_is_served_and_documented(town: Town) -> None:
 
 def test_parameters_have_defaults_and_refuse_by_name() -> None:
     assert read([], [RES, LIMIT]) == {"res": 9, "limit": 1_000}
+    # More than the maximum is no error (OGC API Features, requirement 21).
+    for text in ("10000", "10001", "9" * 40):
+        assert read([("limit", text)], [LIMIT]) == {"limit": 10_000}
     refused = read([("res", "x")], [RES])
     assert getattr(refused, "reason", "") == "bad_parameter"
 

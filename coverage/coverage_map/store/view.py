@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from coverage_map.cells import parents, slice_of
 from coverage_map.store.keys import COARSEST, FINEST
-from coverage_map.store.tables import COLUMNS, Table, nothing_predicted, readable_sources, table_of
+from coverage_map.store.tables import (
+    COLUMNS,
+    Table,
+    nothing_in,
+    nothing_predicted,
+    readable_sources,
+    sources_of,
+    table_of,
+)
 
 Array = NDArray[Any]
 Columns = Mapping[str, Array]
@@ -39,12 +47,15 @@ class Clock:
 class Merged(Mapping[str, Array]):
     """Rows of two tables in the order of cells; where both have a cell, the second one's row.
 
-    And none where that row says nothing.
+    And none where that row says nothing, which only a layer's may (`gaps`).
     """
 
-    def __init__(self, base: Columns, over: Columns) -> None:
+    def __init__(self, base: Columns, over: Columns, gaps: bool = True) -> None:
         self._base, self._over = base, over
-        self._source = readable_sources(base, over)
+        if gaps:
+            self._source = readable_sources(base, over)
+        else:
+            self._source = sources_of(np.asarray(base["cells"]), np.asarray(over["cells"]))
         self._columns: Table = {}
 
     def __getitem__(self, name: str) -> Array:
@@ -116,6 +127,7 @@ class View:
     layer: Mapping[int, Columns] = field(default_factory=dict)
     merged: Mapping[int, Columns] | None = None
     _whole: dict[int, Columns] = field(default_factory=dict)
+    _gaps: dict[int, bool] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -144,8 +156,15 @@ class View:
         """All rows under a cell, merged."""
         found: Columns = Part(self.levels[resolution], self.rows(resolution, parent))
         for laid, rows in self._over(resolution, parent):
-            found = Merged(found, Part(laid, rows))
+            gaps = laid is self.layer.get(resolution) and self._has_gaps(resolution)
+            found = Merged(found, Part(laid, rows), gaps)
         return found
+
+    def _has_gaps(self, resolution: int) -> bool:
+        """Whether the layer says of any cell that it is no more: looked up once, not per tile."""
+        if resolution not in self._gaps:
+            self._gaps[resolution] = bool(nothing_in(self.layer[resolution]).any())
+        return self._gaps[resolution]
 
     def level(self, resolution: int) -> Columns:
         """All rows of a resolution, merged."""
