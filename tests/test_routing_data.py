@@ -3,6 +3,7 @@
 import io
 import json
 import xml.etree.ElementTree as ET
+import zipfile
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def abilene(ground_truth):
         pytest.skip("Abilene is not present: ../shared/ground-truth")
     topology = (folder / "abilene_topology_caps_ospf.txt").read_text()
     with np.load(folder / "abilene_5min_4032tm_mbps.npz", allow_pickle=False) as archive:
-        return topology, archive["tm"], [str(stamp) for stamp in archive["ts"]]
+        return topology, archive["tm"]
 
 
 def test_abilene_demands_follow_ospf_paths_of_scipys_length(ground_truth):
@@ -78,9 +79,10 @@ def test_abilene_demands_follow_ospf_paths_of_scipys_length(ground_truth):
 
 
 def test_abilene_traffic_that_enters_a_node_leaves_it(ground_truth):
-    topology, matrices, stamps = abilene(ground_truth)
-    series = abilene_series(matrices[:5], stamps, topology)
-    assert [len(series), series[0].start_ms] == [30, 1_078_099_200_000]  # 2004-03-01 00:00 UTC
+    topology, matrices = abilene(ground_truth)
+    start_ms = 1_078_099_200_000
+    series = abilene_series(matrices[:5], start_ms, topology)
+    assert [len(series), series[0].start_ms] == [30, start_ms]
     demand = matrices[:5].reshape(5, 12, 12).astype(float) * 1_000
     for node in range(12):
         others = [n for n in range(12) if n != node]
@@ -98,6 +100,39 @@ def test_ucc_traces_become_one_second_series(ground_truth):
     assert len({one.link for one in series}) == 10
     assert {one.step_ms for one in series} == {1_000}
     assert sum(len(build_rows(one).steps) for one in series) > 20_000
+
+
+def test_abilene_loads_from_its_folder_with_the_times_of_its_matrices(ground_truth):
+    topology, matrices = abilene(ground_truth)
+    series = load_series("abilene", ground_truth / "routing")
+    direct = abilene_series(matrices, 1_078_099_200_000, topology)  # 2004-03-01 00:00 UTC
+    assert [(one.link, one.start_ms, one.step_ms) for one in series] == [
+        (one.link, one.start_ms, one.step_ms) for one in direct
+    ]
+    assert np.allclose(series[3].load[:500], direct[3].load[:500])
+
+
+def ucc_log(count, minute):
+    rows = [f"2020.01.16_10.{minute}.{n % 60:02d},{100 + n},-" for n in range(count)]
+    return "\n".join(["Timestamp,DL_bitrate,PINGAVG", *rows, ""])
+
+
+def test_cellular_logs_come_from_any_archive_and_from_loose_files(tmp_path):
+    folder = tmp_path / "cellular"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "other_half.zip", "w") as archive:
+        archive.writestr("5G/Download/Static/a.csv", ucc_log(50, 10))
+        archive.writestr("5G/Netflix/Static/b.csv", ucc_log(40, 20))
+    with zipfile.ZipFile(folder / "plain.zip", "w") as archive:
+        archive.writestr("c.csv", ucc_log(45, 30))
+    (folder / "d.csv").write_text(ucc_log(42, 40))
+    assert [one.length for one in load_series("ucc5g-rows", tmp_path)] == [50, 45, 42]
+
+
+def test_an_empty_folder_of_logs_is_said_to_be_empty(tmp_path):
+    (tmp_path / "cellular").mkdir()
+    with pytest.raises(UserError, match="cellular has no logs"):
+        load_series("ucc5g-rows", tmp_path)
 
 
 LOG = [

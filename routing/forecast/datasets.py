@@ -107,16 +107,17 @@ def routing_matrix(weights: dict[Link, int], nodes: int) -> Array:
 
 
 def abilene_series(
-    demands_mbps: npt.NDArray[np.generic], stamps: Sequence[str], topology: str
+    demands_mbps: npt.NDArray[np.generic],
+    start_ms: int,
+    topology: str,
+    step_ms: int = ABILENE_STEP_MS,
 ) -> list[Series]:
     """Route matrices [steps, nodes * nodes] over the topology: one Series per directed link."""
     weights, capacities = parse_topology(topology)
     nodes = 1 + max(max(link) for link in weights)
     loads = routing_matrix(weights, nodes) @ demands_mbps.astype(np.float64).T * 1_000.0
-    start = datetime.strptime(stamps[0], "%Y%m%d-%H%M").replace(tzinfo=UTC)
-    start_ms = int(start.timestamp()) * 1_000
     return [
-        _load_series(link, ABILENE_STEP_MS, start_ms, load, np.full_like(load, capacities[link]))
+        _load_series(link, step_ms, start_ms, load, np.full_like(load, capacities[link]))
         for link, load in zip(sorted(weights), loads, strict=True)
     ]
 

@@ -82,29 +82,52 @@ def _existing(path: Path) -> Path:
 
 def _load_abilene(folder: Path) -> list[Series]:
     """Load every archive of the folder; weeks apart become series apart."""
-    topology = (folder / "abilene_topology_caps_ospf.txt").read_text(encoding="utf-8")
+    # Here, because it brings SciPy, which other data does without.
+    from routing.plan.io_matrices import MBIT_KBPS, load_matrices
+
+    text = folder / "abilene_topology_caps_ospf.txt"
+    topology = _existing(text).read_text(encoding="utf-8")
     series: list[Series] = []
     for path in sorted(folder.glob("*.npz")):
-        with np.load(path, allow_pickle=False) as archive:
-            stamps = [str(stamp) for stamp in archive["ts"][:1]]
-            series += abilene_series(archive["tm"], stamps, topology)
+        data = load_matrices(path, text)
+        nodes = data.network.nodes
+        mbps = np.zeros((len(data.demands_kbps), nodes * nodes))
+        mbps[:, [a * nodes + b for a, b in data.pairs]] = data.demands_kbps / MBIT_KBPS
+        series += abilene_series(mbps, 1_000 * data.start_s, topology, 1_000 * data.step_s)
+    if not series:
+        raise UserError("--traces", f"{folder.name} has no NPZ of matrices", "put one there")
     return series
 
 
 def _ucc(read: Callable[[Iterable[str], int, str], T], traces: Path) -> Iterator[T]:
-    """Read the download logs of every archive in the folder, each as a link of its own."""
-    archives = sorted(_existing(traces / "cellular").glob("ucc_5g*.zip"))
+    """Read the logs of every archive and CSV in the folder, each as a link of its own.
+
+    Of an archive that has folders by use (as UCC's) only downloads: they alone fill the link.
+    """
     trace = 0
-    for path in archives:
+    for name, data in _ucc_logs(_existing(traces / "cellular")):
+        text = data.decode("utf-8-sig", "replace")
+        yield read(io.StringIO(text, newline=""), trace, name)
+        trace += 1
+    if not trace:
+        raise UserError("--traces", "cellular has no logs", "put UCC's zip or its CSV files there")
+
+
+def _ucc_logs(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(folder.glob("*.zip")):
         with zipfile.ZipFile(path) as archive:
-            for name in sorted(name for name in archive.namelist() if "/Download/" in name):
-                text = io.StringIO(archive.read(name).decode("utf-8"), newline="")
-                yield read(text, trace, name)
-                trace += 1
+            names = sorted(name for name in archive.namelist() if name.endswith(".csv"))
+            for name in [name for name in names if "/Download/" in f"/{name}"] or names:
+                yield name, archive.read(name)
+    for path in sorted(folder.rglob("*.csv")):
+        yield path.name, path.read_bytes()
 
 
 def _load_servegen(folder: Path) -> list[Series]:
-    path = _existing(folder / "servegen_language-m-small-traces.tar.xz")
+    """Load the small model's clients, or those of the first archive where that one isn't there."""
+    usual = folder / "servegen_language-m-small-traces.tar.xz"
+    path = usual if usual.is_file() else min(folder.glob("servegen*.tar*"), default=usual)
+    _existing(path)
     clients = []
     with tarfile.open(path) as archive:
         for member in sorted(archive.getmembers(), key=lambda member: member.name):
