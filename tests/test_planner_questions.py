@@ -295,6 +295,17 @@ def test_the_best_site_of_a_grid_is_no_worse_than_where_anybody_drops_a_pin() ->
     assert change["gained"]["cells"] == site["adds"]
 
 
+def test_of_places_that_serve_as_much_the_one_near_the_network_is_chosen() -> None:
+    weak = {"radio": {"eirp_dbm": 20, "height_m": 8}, "threshold_dbm": -82, "res": 10}
+    there = site(3, MIDDLE[0] + 0.015, MIDDLE[1] + 0.015)
+    lonely = World(sites={3: there}, scenes={(NEWEST, 10): empty_scene(10)})
+    asked = {"area": AREA, "count": 3, "candidate_res": 10, **weak}
+    for row in execute("place-sites", asked, lonely)["sites"]:
+        away = distance_m(row["lat"], row["lon"], there.latitude_deg, there.longitude_deg)
+        assert away < 500.0
+        assert row["adds"] >= 3.0
+
+
 def test_a_killed_placement_goes_on_from_its_parts_to_the_same_answer() -> None:
     around = world(3)
     asked = {"area": {**AREA, "radius_m": 6_000}, "count": 2, "candidate_res": 9, "res": 9}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import h3.api.basic_int as h3
@@ -34,7 +34,7 @@ def place_sites(
     if area is None:
         raise UserError("area", "is missing", "give bbox, or lat, lon and radius_m")
     count = read.whole(values, "count", None, 1, 1_000)
-    candidates = read_candidates(values, area)
+    candidates = read_candidates(values, area, list(world.sites.values()))
     if count > len(candidates):
         raise UserError("count", f"over the {len(candidates)} candidates", "ask for fewer sites")
     seed = read.whole(values, "seed", 1, 0, 1 << 62)
@@ -66,8 +66,12 @@ def place_sites(
     }
 
 
-def read_candidates(values: Values, area: Cells) -> list[Site]:
-    """Places where a site could stand: those given, or a grid of hexagons over the area."""
+def read_candidates(values: Values, area: Cells, sites: Sequence[Site] = ()) -> list[Site]:
+    """Places where a site could stand: those given, or a grid of hexagons over the area.
+
+    A grid's are in the order of their distance from the hotspots that stand: of places that serve
+    as much the first is chosen, and one that nobody hears earns nothing.
+    """
     given = read.read_sites(values, "candidates")
     if given:
         return given
@@ -83,8 +87,20 @@ def read_candidates(values: Values, area: Cells) -> list[Site]:
     radio = read.read_radio(values)
     return [
         read.read_site({"lat": float(lat), "lon": float(lon)}, radio, read.FIRST_NEW + k)
-        for k, (lat, lon) in enumerate(places)
+        for k, (lat, lon) in enumerate(nearest_first(places, sites))
     ]
+
+
+def nearest_first(places: Floats, sites: Sequence[Site]) -> Floats:
+    """Places (latitude, longitude) in the order of their distance from the nearest site."""
+    from scipy.spatial import cKDTree
+
+    if not len(sites) or not len(places):
+        return places
+    narrow = np.array([1.0, np.cos(np.radians(places[:, 0].mean()))])
+    known = np.array([(site.latitude_deg, site.longitude_deg) for site in sites])
+    away, _ = cKDTree(known * narrow).query(places * narrow)
+    return np.asarray(places[np.argsort(away, kind="stable")])
 
 
 def corners(grid: Cells) -> Floats:

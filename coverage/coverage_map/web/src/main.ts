@@ -164,7 +164,15 @@ function animate(items: News[]): void {
 
 /* ---- tools: try a site, best sites, another time, share, export ---- */
 
-const planner = new Planner({ map, scene, draw: () => draw(), show: (...content) => showDetail(...content), bounds, resolution: () => Math.min(10, Math.max(7, resolution)) });
+/** West, south, east, north of what is seen between the panels, of which the right one is about to open. */
+function clear(): [number, number, number, number] {
+  if (innerWidth < 820) return bounds();
+  const [low, high] = [map.unproject([360, innerHeight]), map.unproject([Math.max(innerWidth - 376, 400), 0])];
+  const [west, south, east, north] = bounds();
+  return [Math.max(west, low.lng), Math.max(south, low.lat), Math.min(east, high.lng), Math.min(north, high.lat)];
+}
+
+const planner = new Planner({ map, scene, draw: () => draw(), show: (...content) => showDetail(...content), bounds, clear, resolution: () => Math.min(10, Math.max(7, resolution)) });
 const bounties = new Bounties({
   scene, planner, draw: () => draw(), show: (...content) => showDetail(...content), bounds, stats: () => latest,
   open: (id, at) => {

@@ -18,6 +18,8 @@ export interface Bench {
   draw(): void;
   show(...content: HTMLElement[]): void;
   bounds(): [number, number, number, number];
+  /** The part of it that no panel lies over. */
+  clear(): [number, number, number, number];
   resolution(): number;
 }
 
@@ -126,7 +128,7 @@ export class Planner {
   /** The best places for a few more sites in what the map shows. */
   async place(): Promise<void> {
     this.close();
-    const [west, south, east, north] = this.bench.bounds();
+    const [west, south, east, north] = this.bench.clear();
     const res = this.bench.resolution();
     const tall = (north - south) * 111.2;
     const wide = (east - west) * 111.2 * Math.cos((((south + north) / 2) * Math.PI) / 180);
