@@ -2,12 +2,14 @@
 
 Shadowing belongs to the place. Two senders at places of their own differ by dBs at each witness,
 and differently at each; two keys on one radio differ by one constant, whatever power each claims.
-Radios of their own in one room still differ by some 5 dB at each witness (room_kernels.py), far
+Radios of their own in one room still differ by 2 to 5 dB at each witness (room_kernels.py), far
 less than two places that are as far apart as claimed would by the law of loss, whatever offset the
-site has. What is compared is what anchors measured, so the suspects' own reports can't hide it.
+site has; pairs that look so are the mates of which groups are made (roommates.py). What is compared
+is what anchors measured, so the suspects' own reports can't hide it.
 
-Needs: four anchors that measured both, and claims 50 m apart. Abstains otherwise. Keys of one owner
-are not compared: they don't witness each other. Doesn't catch: an antenna turned for each key.
+Needs: four anchors that measured both, or three that hear a group; claims 50 m apart, for a group
+cells that don't touch. Abstains otherwise. Keys of one owner are not compared: they don't witness
+each other. Doesn't catch: an antenna turned for each key.
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ from coverage_map.audit.network import LEAST_MEASURED, Floats, Ints, Network
 from coverage_map.audit.outcome import Outcome, make_outcome
 from coverage_map.audit.place_kernels import NEAREST_M, OUTLIER, OUTLIER_SPAN_DB, ROOT
 from coverage_map.audit.room_kernels import LEAST_ARRIVES
+from coverage_map.audit.roommates import MATES, judge_roommates
+from coverage_map.audit.surroundings import Surroundings
 
 OFFSETS_DB = np.arange(-12.0, 25.0, 4.0)  # of the site; the claim is granted the best of them
 BLUR_SHARE = 0.35  # of a cell's radius, along the path: its points' deviation
 
 
-def compute_colocation(network: Network) -> Outcome:
+def compute_colocation(network: Network, around: Surroundings) -> Outcome:
     """Evidence that a hotspot stands where another does; statistic: rms difference in dB."""
     from coverage_map.audit.colocation_kernels import best_partners
 
@@ -37,6 +41,8 @@ def compute_colocation(network: Network) -> Outcome:
     variance = np.nan_to_num(links.full_var_db2[rows], nan=4.0) / links.measured[rows]
     out = np.full((count, 3), np.nan)
     partner = np.full(count, -1, np.int64)
+    mates, mate_nats = np.full((count, MATES), -1), np.full((count, MATES), -np.inf)
+    seen_by = np.zeros(count, np.int64)
     best_partners(
         np.searchsorted(sender, everyone),
         witness,
@@ -50,7 +56,13 @@ def compute_colocation(network: Network) -> Outcome:
         network.claims.owner,
         out,
         partner,
+        mates,
+        mate_nats,
+        seen_by,
     )
+    room, mate = judge_roommates(network, around, mates, mate_nats, seen_by)
+    better = ~np.isnan(room[:, 0]) & ~(room[:, 0] <= out[:, 0])
+    out, partner = np.where(better[:, None], room, out), np.where(better, mate, partner)
     return make_outcome(out[:, 2], out[:, 0], np.nan_to_num(out[:, 1]), partner)
 
 

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coverage_map.audit.room_kernels import (
-    LEAST_COMMON,
     LINK_FLOOR_NATS,
     compare_room,
     find_common,
@@ -18,6 +17,7 @@ from coverage_map.propagation.compiled import compiled
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+LEAST_COMMON = 4
 NEAREST_M = 50.0  # nearer than that two keys may be one site; nobody is paid for it
 SAME_VAR_DB2 = 0.25  # two means over one path: what drifts between their packets
 SHADOW_VAR_DB2 = 18.0  # 2 sigma^2 with 3 dB, below any shadowing that was measured outdoors
@@ -55,6 +55,19 @@ def compare(
 
 
 @compiled
+def keep_best(mates: Ints, mate_nats: Floats, other: int, nats: float) -> None:
+    """Insert into the likeliest so far, best first; -1: none yet."""
+    at = len(mates)
+    while at > 0 and (mates[at - 1] < 0 or nats > mate_nats[at - 1]):
+        at -= 1
+    if at == len(mates):
+        return
+    for k in range(len(mates) - 1, at, -1):
+        mates[k], mate_nats[k] = mates[k - 1], mate_nats[k - 1]
+    mates[at], mate_nats[at] = other, nats
+
+
+@compiled
 def best_partners(
     starts: Ints,
     witness: Ints,
@@ -70,6 +83,9 @@ def best_partners(
     owner: Ints,
     out: Floats,
     partner: Ints,
+    mates: Ints,
+    mate_nats: Floats,
+    seen_by: Ints,
 ) -> None:
     """For every sender the other one that most looks like the same radio, or the same room.
 
@@ -93,12 +109,18 @@ def best_partners(
                 )
                 if apart < NEAREST_M:
                     continue
+                room, wide, far = compare_room(
+                    i, j, starts, witness, loss, most, variance, claimed
+                )
+                if math.isnan(room):
+                    continue
+                seen_by[i] += 1
+                keep_best(mates[i], mate_nats[i], j, room)
                 nats, common, rms = compare(i, j, starts, witness, level, variance, apart)
                 if math.isnan(nats):
                     continue
-                room, _, far = compare_room(i, j, starts, witness, loss, most, variance, claimed)
-                if room > nats:
-                    nats, rms = room, far
+                if wide > nats:
+                    nats, rms = wide, far
                 looked += 1
                 blur = blur_m[i] + blur_m[j]
                 if apart < blur:  # their cells touch: next door is no wonder

@@ -85,7 +85,7 @@ def compute_location(network: Network, around: Surroundings) -> tuple[Outcome, O
     out = np.zeros((len(network), 6))
     search_all(
         *(around.starts, around.near, network.law_columns(network.kind), around.mean_offset_db),
-        *(network.positions_m, network.blur_m, _spreads_m(network, around)),
+        *(network.positions_m, network.blur_m, get_spreads_m(network, around)),
         *(around.asked, out),
     )
     away = np.hypot(*(out[:, 1:3] - network.positions_m).T)
@@ -102,7 +102,7 @@ def compute_location(network: Network, around: Surroundings) -> tuple[Outcome, O
     return location, make_outcome(score, nats, np.diff(around.starts))
 
 
-def _spreads_m(network: Network, around: Surroundings) -> Floats:
+def get_spreads_m(network: Network, around: Surroundings) -> Floats:
     """Mean distance of those who hear a hotspot: the first step of a search for its place."""
     known = ~np.isnan(around.near[:, LOSS])
     own, near = around.own[known], around.near[known]

@@ -147,7 +147,7 @@ def judge(network: Network, threshold: float) -> Scores:
         **compute_places(network, told),
         "vouched": get_worst([compute_vouched(network, around) for around in told]),
         "carried": compute_carried(network, told),
-        "colocation": compute_colocation(network),
+        "colocation": compute_colocation(network, told[0]),
         "copying": compute_copying(network),
         "spectrum": compute_spectrum(network),
         "clusters": compute_clusters(network),
