@@ -99,6 +99,8 @@ class Ledger:
         self._unsealed: Touched = {}  # since the newest block, to be saved with the next
         self._judgements: deque[Judgement] = deque(maxlen=JUDGEMENTS_KEPT)
         self._recent: dict[bytes, int | None] = {}
+        # Their order: a dict of so many, always losing its first, looks 40 us for the next one.
+        self._recent_order: deque[bytes] = deque()
         self._state_bytes: tuple[int, dict[str, int]] = (-1, {})
 
     @classmethod
@@ -208,8 +210,10 @@ class Ledger:
         return self.find(record_id) if self.find else None
 
     def _remember(self, result: SubmitResult) -> None:
-        if len(self._recent) >= RECENT_IDS:
-            del self._recent[next(iter(self._recent))]
+        if result.record_id not in self._recent:
+            if len(self._recent) >= RECENT_IDS:
+                del self._recent[self._recent_order.popleft()]
+            self._recent_order.append(result.record_id)
         self._recent[result.record_id] = result.index
 
     def replay(self, block: Block) -> Sealed:
