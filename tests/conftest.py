@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,15 @@ def ground_truth() -> Path:
     if not GROUND_TRUTH.is_dir():
         pytest.skip("third-party vectors are not present: ../shared/ground-truth")
     return GROUND_TRUTH
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_applications() -> Iterator[None]:
+    """aiohttp keeps the last 1,024 applications, and they all that they serve: maps and files."""
+    yield
+    forget = getattr(sys.modules.get("aiohttp.web_app"), "_cached_build_middleware", None)
+    if forget is not None:
+        forget.cache_clear()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -63,7 +63,7 @@ async def look(browser: Any, url: str, size: tuple[int, int], scheme: str) -> di
     await page.keyboard.press("Enter")
     await page.wait_for_selector("#detail .facts")
     await page.wait_for_function(f"() => ({PIN})()[1]")  # the map moves from under the panel
-    await page.click(".key summary")  # with its form open
+    await page.click(".apikey summary")  # with its form open
     seen["pin"], seen["plan"] = await page.evaluate(PIN), await page.evaluate(RULES)
     await page.click("#close")
     await page.click("#when")
